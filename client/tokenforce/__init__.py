@@ -1,0 +1,74 @@
+"""tokenforce: finds texts hidden in the weights of a language model. This package is its SDK and its command line.
+
+with Client("http://127.0.0.1:8000") as client:
+    scan = client.scans.create(model="org/model")
+    client.scans.wait(scan.id, on_progress=print)
+    for finding in client.scans.findings(scan.id):
+        print(finding.rank, finding.mean_probability, finding.text)
+"""
+
+from __future__ import annotations
+
+from tokenforce.aio import AsyncClient
+from tokenforce.client import Client
+from tokenforce.errors import (
+    ApiError,
+    Conflict,
+    ConnectionFailed,
+    InvalidRequest,
+    NotConfigured,
+    NotFound,
+    Refused,
+    ScanCancelled,
+    ScanFailed,
+    ServerError,
+    ServiceUnavailable,
+    TokenforceError,
+    UnexpectedAnswer,
+    WaitTimeout,
+)
+from tokenforce.types import (
+    CustomContext,
+    ErrorCode,
+    Finding,
+    Order,
+    Preset,
+    Progress,
+    Report,
+    Scan,
+    ScanRequest,
+    ScanStatus,
+    Verdict,
+)
+from tokenforce.version import __version__
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "Conflict",
+    "ConnectionFailed",
+    "CustomContext",
+    "ErrorCode",
+    "Finding",
+    "InvalidRequest",
+    "NotConfigured",
+    "NotFound",
+    "Order",
+    "Preset",
+    "Progress",
+    "Refused",
+    "Report",
+    "Scan",
+    "ScanCancelled",
+    "ScanFailed",
+    "ScanRequest",
+    "ScanStatus",
+    "ServerError",
+    "ServiceUnavailable",
+    "TokenforceError",
+    "UnexpectedAnswer",
+    "Verdict",
+    "WaitTimeout",
+    "__version__",
+]

@@ -1,0 +1,148 @@
+"""The asyncio client: `client.py` with `await`. See there for what each call does."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+import httpx
+
+from tokenforce import flows
+from tokenforce.types import CustomContext, Finding, FindingsPage, Order, Preset, Progress, Report, Scan, ScanPage
+from tokenforce.version import USER_AGENT
+from tokenforce.waiting import Attempts, Watch
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Talks to one tokenforce service. Use it with `async with`, or `aclose()` it.
+
+    Without `url` the address is that of `http_client`, else the environment variable `TOKENFORCE_URL`.
+    A given `http_client` stays yours to close. `timeout` limits each request, in seconds.
+    Raises `NotConfigured` when there is no usable address.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, http_client: httpx.AsyncClient | None = None, timeout: float = 30.0
+    ) -> None:
+        self.url = flows.service_url(url, str(http_client.base_url) if http_client else "")
+        self._owned = http_client is None
+        self._http = http_client or httpx.AsyncClient(
+            timeout=timeout, headers={"User-Agent": USER_AGENT}, trust_env=not flows.on_this_machine(self.url)
+        )
+        self.scans = AsyncScans(self)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._owned:
+            await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _send(self, call: flows.Call[T], deadline: float = math.inf) -> T:
+        attempts = Attempts(call, deadline)
+        while True:
+            try:
+                response = await self._http.request(
+                    call.method, self.url + call.path, params=call.params, headers=call.headers, json=call.json
+                )
+            except httpx.RequestError as error:
+                await asyncio.sleep(attempts.after_failure(error, self.url))
+                continue
+            pause = attempts.after_answer(response)
+            if pause is None:
+                return call.parse(response)
+            await asyncio.sleep(pause)
+
+
+class AsyncScans:
+    """`client.scans`.
+
+    Every call may also raise `ConnectionFailed`, `ServiceUnavailable`, `ServerError` or `UnexpectedAnswer`.
+    Calls that may run twice are tried again a few times before that.
+    """
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def create(
+        self,
+        *,
+        model: str,
+        preset: str = Preset.standard,
+        contexts: Sequence[str | CustomContext] | None = None,
+        alpha: int | None = None,
+        beta: int | None = None,
+        floor: float | None = None,
+        keep: int | None = None,
+    ) -> Scan:
+        """Queue a scan of a model; see `ScanRequest` for the options. Raises `InvalidRequest`, `Refused`."""
+        request = flows.scan_request(
+            model=model, preset=preset, contexts=contexts, alpha=alpha, beta=beta, floor=floor, keep=keep
+        )
+        return await self._client._send(flows.create(request))
+
+    async def get(self, scan_id: str) -> Scan:
+        """One scan as it is now. Raises `NotFound`."""
+        return await self._client._send(flows.get(scan_id))
+
+    def iter(self, *, page_size: int | None = None) -> AsyncIterator[Scan]:
+        """Every scan, the newest first, fetched page by page as you iterate."""
+        return self._items(flows.list_scans(page_size=page_size))
+
+    async def wait(
+        self,
+        scan_id: str,
+        *,
+        timeout: float | None = 3600.0,
+        poll: float = 1.0,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> Scan:
+        """Look every `poll` seconds until the scan has succeeded; `on_progress` is called after every look.
+
+        Raises `ScanFailed`, `ScanCancelled`, `NotFound`, and `WaitTimeout` after `timeout` seconds (None: never;
+        a request that is under way then is finished first). The scan itself goes on after a `WaitTimeout`.
+        """
+        watch = Watch(scan_id, timeout=timeout, poll=poll, on_progress=on_progress)
+        while True:
+            scan = await self._client._send(watch.look(), watch.deadline)
+            pause = watch.pause_after(scan)
+            if pause is None:
+                return scan
+            await asyncio.sleep(pause)
+
+    def findings(
+        self, scan_id: str, *, order: str = Order.probability, page_size: int | None = None
+    ) -> AsyncIterator[Finding]:
+        """The ranking, fetched page by page as you iterate; partial while the scan runs. Raises `NotFound`."""
+        return self._items(flows.findings(scan_id, order=order, page_size=page_size))
+
+    async def report(self, scan_id: str) -> Report:
+        """The report of a scan that succeeded. Raises `NotFound`, and `Conflict` while there is none."""
+        return await self._client._send(flows.report(scan_id))
+
+    async def cancel(self, scan_id: str) -> Scan:
+        """Stop a scan. Raises `NotFound`, and `Conflict` when it has ended already."""
+        return await self._client._send(flows.cancel(scan_id))
+
+    @overload
+    def _items(self, call: flows.Call[ScanPage]) -> AsyncIterator[Scan]: ...
+    @overload
+    def _items(self, call: flows.Call[FindingsPage]) -> AsyncIterator[Finding]: ...
+    async def _items(self, call: flows.Call[Any]) -> AsyncIterator[Any]:
+        following: flows.Call[Any] | None = call
+        while following is not None:
+            page = await self._client._send(following)
+            for item in page.items:
+                yield item
+            following = flows.next_page(following, page)

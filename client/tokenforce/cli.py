@@ -1,0 +1,189 @@
+"""The command line `tokenforce`: stdout is data, stderr is progress, the exit code is the answer.
+
+Exit codes: 0 clean, 1 findings, 2 error, 3 could not be scanned (also inconclusive, cancelled, not ended yet),
+4 usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Annotated, Any, NoReturn, cast
+
+import typer
+from typer.main import get_command
+
+from tokenforce import commands, flows
+from tokenforce.outcome import ExitCode, UsageError, complain, reporting
+from tokenforce.types import Order, Preset
+from tokenforce.version import __version__
+
+USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])
+"""The base of all usage errors, whether typer brings its own copy of click or not."""
+
+app = typer.Typer(
+    help="Finds texts hidden in the weights of a language model, without knowing the trigger.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"tokenforce {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+Url = Annotated[
+    str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
+]
+Top = Annotated[int, typer.Option(min=1, help="Findings to print.")]
+Ranking = Annotated[Order, typer.Option(help="Which of the two rankings to print.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the report document and nothing else on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
+ScanId = Annotated[str, typer.Argument(metavar="ID", help="The id of a scan.")]
+
+
+@app.command()
+def scan(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, or a hub id org/name[@revision].")],
+    url: Url = None,
+    preset: Annotated[str, typer.Option(help="`standard` or `paper`.")] = Preset.standard.value,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(help="bos, assistant, assistant_system, or name=text. Repeat it for several."),
+    ] = None,
+    alpha: Annotated[int | None, typer.Option(help="Sweep length in tokens.")] = None,
+    beta: Annotated[int | None, typer.Option(help="Confirm length in tokens.")] = None,
+    floor: Annotated[float | None, typer.Option(help="Drop what has at most this mean probability.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Candidates kept per context.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Cancel the scan and give up after this many seconds.")
+    ] = None,
+    top: Top = 10,
+    order: Ranking = Order.probability,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Scan a model, on a service (--url) or on a stack started on this machine for it."""
+    with reporting(debug):
+        request = flows.scan_request(
+            model=commands.model_argument(model),
+            preset=preset,
+            contexts=[commands.context_argument(item) for item in context] if context else None,
+            alpha=alpha,
+            beta=beta,
+            floor=floor,
+            keep=keep,
+        )
+        _end(commands.scan(request, url=url, timeout=timeout, top=top, order=order, as_json=as_json))
+
+
+@app.command()
+def up(
+    root: Annotated[
+        list[str] | None, typer.Option(help="A folder that models may be scanned in. Repeat it for several.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on. Default: a free one.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Run the whole stack on this machine until Ctrl-C."""
+    with reporting(debug):
+        roots = [os.path.abspath(os.path.expanduser(folder)) for folder in root or []]
+        for folder in roots:
+            if not os.path.isdir(folder):
+                raise UsageError(f"--root {folder} is not a folder")
+        _end(commands.up(roots=roots, port=port))
+
+
+@app.command()
+def show(
+    scan_id: ScanId,
+    url: Url = None,
+    top: Top = 10,
+    order: Ranking = Order.probability,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print a scan's report, or its progress and the ranking so far. Exits as `scan` does."""
+    with reporting(debug):
+        _end(commands.show(scan_id, url=url, top=top, order=order, as_json=as_json))
+
+
+@app.command("list")
+def list_scans(
+    url: Url = None,
+    limit: Annotated[int, typer.Option(min=1, help="Scans to print.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as one JSON array.")] = False,
+    debug: Debug = False,
+) -> None:
+    """List the scans of a service, the newest first."""
+    with reporting(debug):
+        _end(commands.list_scans(url=url, limit=limit, as_json=as_json))
+
+
+@app.command()
+def cancel(scan_id: ScanId, url: Url = None, debug: Debug = False) -> None:
+    """Cancel a scan."""
+    with reporting(debug):
+        _end(commands.cancel(scan_id, url=url))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point: runs one command and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        with _sigterm_as_ctrl_c():
+            code: Any = get_command(app).main(args=arguments, prog_name="tokenforce", standalone_mode=False)
+            sys.stdout.flush()
+    except BrokenPipeError:  # `tokenforce list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.error
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted\n")
+        return ExitCode.interrupted
+    except USAGE_ERROR as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "tokenforce"
+        complain(f"{getattr(error, 'format_message', error.__str__)()} (see `{command} --help`)")
+        return ExitCode.usage
+    return int(code or 0)
+
+
+def _end(code: ExitCode) -> NoReturn:
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Whoever terminates us gets the same orderly end as Ctrl-C: scan cancelled, local stack stopped."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Every error that the SDK raises, and how an answer of the service becomes one of them.
+
+    TokenforceError
+    ├── NotConfigured                    no service address, or one that is not an http(s) address
+    ├── ConnectionFailed                 nobody answered
+    ├── ApiError                         the service said no: status, code, detail, request_id
+    │   ├── InvalidRequest               4xx: the request itself is wrong
+    │   ├── NotFound                     404: no such scan
+    │   ├── Conflict                     409: not in this state of the scan
+    │   ├── Refused                      the model cannot be scanned; the code says why
+    │   ├── ServiceUnavailable           429, 502, 503, 504, 507: later perhaps (retry_after)
+    │   ├── ServerError                  5xx: a fault of the service
+    │   └── UnexpectedAnswer             not an answer of a tokenforce service
+    ├── ScanFailed                       the scan ended without a report: scan, code, detail
+    ├── ScanCancelled                    somebody cancelled it: scan
+    └── WaitTimeout (also TimeoutError)  it still runs after the time you gave: scan
+
+The wire `code` decides the class; the HTTP status decides only for codes that this SDK does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenforce.types import ErrorCode, Problem, Scan
+
+
+class TokenforceError(Exception):
+    """Base of all errors of the SDK."""
+
+
+class NotConfigured(TokenforceError):
+    """The SDK does not know which service to talk to."""
+
+
+class ConnectionFailed(TokenforceError):
+    """No answer from the service: not running, not reachable, or too slow."""
+
+
+class ApiError(TokenforceError):
+    """The service answered with a problem document."""
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int,
+        code: str,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        errors: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        """One line that says what to do."""
+        self.status = status
+        """HTTP status."""
+        self.code = code
+        """Stable code, usually one of `ErrorCode`."""
+        self.request_id = request_id
+        """Quote it when you report a problem; the service's logs carry it."""
+        self.retry_after = retry_after
+        """Seconds after which the service asks to be tried again."""
+        self.errors = errors or []
+        """One entry per wrong field of the request."""
+
+
+class InvalidRequest(ApiError):
+    """The request is wrong; sending it again does not help."""
+
+
+class NotFound(ApiError):
+    """There is no such thing."""
+
+
+class Conflict(ApiError):
+    """Not possible in the state that the scan is in."""
+
+
+class Refused(ApiError):
+    """The model cannot be scanned; `code` says why."""
+
+
+class ServiceUnavailable(ApiError):
+    """The service cannot take this now; see `retry_after`."""
+
+
+class ServerError(ApiError):
+    """A fault inside the service; its logs have it under `request_id`."""
+
+
+class UnexpectedAnswer(ApiError):
+    """What answered does not speak this API: a wrong address, a proxy, or another major version."""
+
+
+class ScanEnded(TokenforceError):
+    """Not raised itself: what the errors about one scan have in common."""
+
+    def __init__(self, message: str, scan: Scan) -> None:
+        super().__init__(message)
+        self.scan = scan
+        """The scan as it was last seen."""
+
+
+class ScanFailed(ScanEnded):
+    """The scan ended without a report."""
+
+    def __init__(self, scan: Scan) -> None:
+        self.code: str = scan.error.code if scan.error else ErrorCode.internal_error
+        """Stable code of the reason."""
+        self.detail: str = scan.error.detail if scan.error else "the scan failed, and the service does not say why"
+        """One line that says what to do."""
+        super().__init__(self.detail, scan)
+
+
+class ScanCancelled(ScanEnded):
+    """Somebody cancelled the scan."""
+
+    def __init__(self, scan: Scan) -> None:
+        super().__init__(f"scan {scan.id} was cancelled", scan)
+
+
+class WaitTimeout(ScanEnded, TimeoutError):
+    """The scan still runs after the time you gave. It goes on: wait again, or cancel it."""
+
+    def __init__(self, scan: Scan, timeout: float) -> None:
+        super().__init__(f"scan {scan.id} is still {scan.status} after {timeout:g} s", scan)
+
+
+REFUSALS: frozenset[str] = frozenset(
+    {
+        ErrorCode.model_not_found,
+        ErrorCode.path_not_allowed,
+        ErrorCode.config_missing,
+        ErrorCode.tokenizer_missing,
+        ErrorCode.weights_missing,
+        ErrorCode.pickle_weights,
+        ErrorCode.remote_code,
+        ErrorCode.weights_corrupt,
+        ErrorCode.model_invalid,
+        ErrorCode.model_too_large,
+        ErrorCode.unsupported_architecture,
+        ErrorCode.hub_unreachable,
+        ErrorCode.length_exceeds_model,
+        ErrorCode.no_chat_template,
+        ErrorCode.engine_failed,
+        ErrorCode.deadline_exceeded,
+    }
+)
+"""Codes that mean: we could not look into this model. Neither `clean` nor a fault of the caller's request."""
+
+CLASS_OF_CODE: dict[str, type[ApiError]] = {
+    **dict.fromkeys(REFUSALS, Refused),
+    ErrorCode.invalid_request: InvalidRequest,
+    ErrorCode.body_too_large: InvalidRequest,
+    ErrorCode.method_not_allowed: InvalidRequest,
+    ErrorCode.invalid_cursor: InvalidRequest,
+    ErrorCode.unknown_context: InvalidRequest,
+    ErrorCode.unknown_preset: InvalidRequest,
+    ErrorCode.not_found: NotFound,
+    ErrorCode.scan_not_found: NotFound,
+    ErrorCode.scan_finished: Conflict,
+    ErrorCode.report_not_ready: Conflict,
+    ErrorCode.store_unavailable: ServiceUnavailable,
+    ErrorCode.storage_full: ServiceUnavailable,
+    ErrorCode.internal_error: ServerError,
+}
+
+CLASS_OF_STATUS: dict[int, type[ApiError]] = {
+    404: NotFound,
+    409: Conflict,
+    **dict.fromkeys((429, 502, 503, 504, 507), ServiceUnavailable),
+}
+
+
+def error_from_problem(problem: Problem, *, retry_after: float | None = None) -> ApiError:
+    """The typed error for a problem document."""
+    kind = CLASS_OF_CODE.get(problem.code) or class_of_status(problem.status)
+    return kind(
+        problem.detail,
+        status=problem.status,
+        code=problem.code,
+        request_id=problem.request_id,
+        retry_after=retry_after,
+        errors=problem.errors,
+    )
+
+
+def class_of_status(status: int) -> type[ApiError]:
+    """The class of an error answer by its HTTP status alone."""
+    if status in CLASS_OF_STATUS:
+        return CLASS_OF_STATUS[status]
+    if 400 <= status < 500:
+        return InvalidRequest
+    return ServerError if status >= 500 else UnexpectedAnswer

@@ -1,0 +1,198 @@
+"""What both clients send, and how they read the answers.
+
+Nothing here does I/O, so `client.py` and `aio.py` stay thin shells that differ in `await` alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from tokenforce.errors import (
+    ApiError,
+    InvalidRequest,
+    NotConfigured,
+    ServerError,
+    ServiceUnavailable,
+    UnexpectedAnswer,
+    error_from_problem,
+)
+from tokenforce.types import (
+    ErrorCode,
+    FindingsPage,
+    Problem,
+    Report,
+    Scan,
+    ScanPage,
+    ScanRequest,
+)
+
+T = TypeVar("T")
+Page = TypeVar("Page", ScanPage, FindingsPage)
+Model = TypeVar("Model", bound=BaseModel)
+
+URL_VARIABLE = "TOKENFORCE_URL"
+TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+"""Answers that may be another one a little later."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request to the service, and how to read its answer."""
+
+    method: str
+    path: str
+    parse: Callable[[httpx.Response], T]
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    attempts: int = 5  # 1 for calls that must not run twice
+
+
+def service_url(url: str | None, http_client_url: str = "") -> str:
+    """The address to talk to: the one given, that of the http client, or `TOKENFORCE_URL`."""
+    found = url or http_client_url or os.environ.get(URL_VARIABLE, "")
+    if not found:
+        raise NotConfigured(f"no service address: give one, or set {URL_VARIABLE} (`tokenforce up` prints it)")
+    try:
+        parsed = httpx.URL(found)
+    except httpx.InvalidURL as error:
+        raise NotConfigured(f"{found!r} is not an address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise NotConfigured(f"{found!r} is not an http(s) address such as http://127.0.0.1:8000")
+    return found.rstrip("/")
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether the address is a loopback one, which no configured proxy can reach."""
+    return httpx.URL(url).host in ("localhost", "127.0.0.1", "::1")
+
+
+# --- requests ---------------------------------------------------------------------------------------
+
+
+def scan_request(**options: Any) -> ScanRequest:
+    """The body of a new scan; raises `InvalidRequest` as the service would."""
+    try:
+        return ScanRequest.model_validate(options)
+    except ValidationError as error:
+        raise _invalid(error) from error
+
+
+def create(request: ScanRequest) -> Call[Scan]:
+    """Queue a scan. Sent once: a second one would be a second scan."""
+    body = request.model_dump(mode="json", exclude_none=True)
+    return Call("POST", "/v1/scans", _reader(Scan), json=body, attempts=1)
+
+
+def list_scans(*, page_size: int | None) -> Call[ScanPage]:
+    return Call("GET", "/v1/scans", _reader(ScanPage), params=_page_params(page_size))
+
+
+def get(scan_id: str) -> Call[Scan]:
+    return Call("GET", _scan_path(scan_id), _reader(Scan))
+
+
+def findings(scan_id: str, *, order: str, page_size: int | None) -> Call[FindingsPage]:
+    params = {"order": str(order), **_page_params(page_size)}
+    return Call("GET", f"{_scan_path(scan_id)}/findings", _reader(FindingsPage), params=params)
+
+
+def report(scan_id: str) -> Call[Report]:
+    return Call("GET", f"{_scan_path(scan_id)}/report", _reader(Report))
+
+
+def cancel(scan_id: str) -> Call[Scan]:
+    return Call("DELETE", _scan_path(scan_id), _reader(Scan))
+
+
+def next_page(call: Call[Page], page: Page) -> Call[Page] | None:
+    """The call for the page after this one; None after the last."""
+    if not page.next_cursor:
+        return None
+    if page.next_cursor == call.params.get("cursor"):
+        raise UnexpectedAnswer("the service sends the same page again and again", status=200, code="unexpected_answer")
+    return replace(call, params={**call.params, "cursor": page.next_cursor})
+
+
+# --- answers ----------------------------------------------------------------------------------------
+
+
+def read_answer(response: httpx.Response, model: type[Model]) -> Model:
+    """The model in an answer, or the typed error that the answer is."""
+    if not response.is_success:
+        raise _error_of(response)
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as error:
+        raise UnexpectedAnswer(
+            f"the answer of {response.request.url} is not a {model.__name__}: is this a tokenforce service?",
+            status=response.status_code,
+            code="unexpected_answer",
+            request_id=response.headers.get("x-request-id"),
+        ) from error
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds of the `Retry-After` header; None without one (a date counts as none)."""
+    try:
+        seconds = float(response.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < math.inf else None
+
+
+# --- pieces -----------------------------------------------------------------------------------------
+
+
+def _reader(model: type[Model]) -> Callable[[httpx.Response], Model]:
+    return lambda response: read_answer(response, model)
+
+
+def _scan_path(scan_id: str) -> str:
+    if not scan_id:
+        raise InvalidRequest("the scan id is empty", status=422, code=ErrorCode.invalid_request)
+    return f"/v1/scans/{quote(scan_id, safe='')}"
+
+
+def _page_params(page_size: int | None) -> dict[str, str | int]:
+    return {} if page_size is None else {"limit": page_size}
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in errors]
+    found = [dict(item) for item in errors]
+    return InvalidRequest("; ".join(lines), status=422, code=ErrorCode.invalid_request, errors=found)
+
+
+def _error_of(response: httpx.Response) -> ApiError:
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        return _error_without_problem(response)
+    return error_from_problem(problem, retry_after=retry_after(response))
+
+
+def _error_without_problem(response: httpx.Response) -> ApiError:
+    """Something in between answered: a proxy whose upstream is gone, or not our service at all."""
+    status = response.status_code
+    kind: type[ApiError] = UnexpectedAnswer
+    if status in TRANSIENT_STATUSES:
+        kind = ServiceUnavailable
+    elif status >= 500:
+        kind = ServerError
+    return kind(
+        f"{response.request.url} answered {status} {response.reason_phrase}, not as a tokenforce service does",
+        status=status,
+        code=f"http_{status}",
+        request_id=response.headers.get("x-request-id"),
+        retry_after=retry_after(response),
+    )

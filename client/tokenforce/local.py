@@ -1,0 +1,167 @@
+"""The whole stack on this machine, as a child process that lives as long as we hold its stdin."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import IO, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tokenforce.errors import TokenforceError
+
+MODULE = "tokenforce_service.stack"
+SECONDS_TO_START = 600.0
+SECONDS_TO_STOP = 30.0
+SECONDS_TO_DIE = 5.0
+SECONDS_TO_GO = 2.0
+
+
+class StackFailed(TokenforceError):
+    """The local stack could not start, or stopped on its own."""
+
+
+class StackAddress(BaseModel):
+    """The one line that the stack prints when it is ready."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    url: str
+    pid: int
+    reused: bool = False
+    """Another stack of this user was running already: it answers, and it is not ours to stop."""
+    home: str
+    logs: str
+
+
+class LocalStack:
+    """Starts the stack when entered and stops it when left. Raises `StackFailed`."""
+
+    def __init__(self, roots: Sequence[str] = (), port: int | None = None) -> None:
+        self._roots = roots
+        self._port = port
+        self._process: subprocess.Popen[str] | None = None
+        self._first_line: SimpleQueue[str] = SimpleQueue()
+        self._complaints: deque[str] = deque(maxlen=20)
+        self._readers: list[threading.Thread] = []
+        self.address: StackAddress | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> StackAddress:
+        """Start the stack and wait until it is ready."""
+        if importlib.util.find_spec(MODULE.partition(".")[0]) is None:
+            raise StackFailed(
+                "the local stack is not installed: pip install 'tokenforce[service,cpu]', "
+                "or point TOKENFORCE_URL (--url) at a service"
+            )
+        self._process = subprocess.Popen(
+            self.command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            # The folder we run in may be the hostile upload: nothing may be imported from it.
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            # Ctrl-C in the terminal must reach us only: we cancel the scan first, then stop the stack.
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._read(self._process.stdout, self._hear_stdout)
+        self._read(self._process.stderr, self._hear_stderr)
+        self.address = self._wait_until_ready()
+        return self.address
+
+    def command(self) -> list[str]:
+        command = [sys.executable, "-m", MODULE, "--until-stdin-closes"]
+        for root in self._roots:
+            command += ["--root", root]
+        return command + (["--port", str(self._port)] if self._port is not None else [])
+
+    def wait(self) -> int:
+        """Wait until the stack stops on its own; its exit status."""
+        assert self._process is not None
+        return self._process.wait()
+
+    def died(self) -> bool:
+        """Whether the stack that we started is gone, or is just going."""
+        if self._process is None or self.address is None or self.address.reused:
+            return False
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(SECONDS_TO_GO)
+        return self._process.poll() is not None
+
+    def failure(self) -> StackFailed:
+        """Why the stack is gone, and where its logs are."""
+        self.stop()
+        reason = self._complaints[-1] if self._complaints else "it does not say why"
+        if self.address is None:
+            return StackFailed(f"the local stack did not start: {reason}")
+        return StackFailed(f"the local stack stopped: {reason}; logs in {self.address.logs}")
+
+    def stop(self) -> None:
+        """Close its stdin, so that it stops in order; less kindly when it does not."""
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            try:
+                process.wait(SECONDS_TO_DIE)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        for reader in self._readers:
+            reader.join(timeout=1.0)
+
+    def _wait_until_ready(self) -> StackAddress:
+        try:
+            line = self._first_line.get(timeout=SECONDS_TO_START)
+        except Empty:
+            raise StackFailed(f"the local stack is not ready after {SECONDS_TO_START:.0f} s") from None
+        if not line:
+            raise self.failure()
+        try:
+            return StackAddress.model_validate_json(line)
+        except ValidationError as error:
+            raise StackFailed(f"the local stack is of another version: it printed {line!r}") from error
+
+    def _read(self, stream: IO[str], hear: Callable[[IO[str]], None]) -> None:
+        reader = threading.Thread(target=hear, args=(stream,), daemon=True)
+        reader.start()
+        self._readers.append(reader)
+
+    def _hear_stdout(self, stream: IO[str]) -> None:
+        with stream:
+            self._first_line.put(stream.readline())
+            for _ in stream:  # nothing more is expected; read on, so that the stack never blocks on us
+                pass
+
+    def _hear_stderr(self, stream: IO[str]) -> None:
+        with stream:
+            self._complaints.extend(line for line in map(str.strip, stream) if line)

@@ -1,0 +1,292 @@
+"""The wire types: everything that crosses HTTP, shared by the SDK, the gateway and the workers.
+
+Requests forbid unknown fields, so that a misspelt option is an error and not a silent default.
+Answers ignore them, so that an old SDK lives through a newer service.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = "1.0"
+"""Version of the report document. The minor number grows with additions, the major with changes."""
+
+
+class ScanStatus(StrEnum):
+    """Life of a scan; the last three are final."""
+
+    queued = "queued"
+    planning = "planning"
+    sweeping = "sweeping"
+    contrasting = "contrasting"
+    confirming = "confirming"
+    aggregating = "aggregating"
+    succeeded = "succeeded"
+    failed = "failed"
+    cancelled = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (ScanStatus.succeeded, ScanStatus.failed, ScanStatus.cancelled)
+
+
+class Verdict(StrEnum):
+    """What the evidence supports. `inconclusive` is never a synonym of `clean`."""
+
+    hidden_text = "hidden_text"
+    suspicious = "suspicious"
+    clean = "clean"
+    inconclusive = "inconclusive"
+
+
+class Preset(StrEnum):
+    """`standard`: ours. `paper`: the exact arithmetic of arXiv 2406.02481's notebook."""
+
+    standard = "standard"
+    paper = "paper"
+
+
+class Order(StrEnum):
+    """The two rankings of the findings."""
+
+    probability = "probability"
+    repetition = "repetition"
+
+
+class ErrorCode(StrEnum):
+    """Stable codes of every problem document (RFC 9457 `code` extension)."""
+
+    invalid_request = "invalid_request"
+    body_too_large = "body_too_large"
+    not_found = "not_found"
+    method_not_allowed = "method_not_allowed"
+    scan_not_found = "scan_not_found"
+    scan_finished = "scan_finished"
+    report_not_ready = "report_not_ready"
+    invalid_cursor = "invalid_cursor"
+    unknown_context = "unknown_context"
+    unknown_preset = "unknown_preset"
+    model_not_found = "model_not_found"
+    path_not_allowed = "path_not_allowed"
+    config_missing = "config_missing"
+    tokenizer_missing = "tokenizer_missing"
+    weights_missing = "weights_missing"
+    pickle_weights = "pickle_weights"
+    remote_code = "remote_code"
+    weights_corrupt = "weights_corrupt"
+    model_invalid = "model_invalid"
+    model_too_large = "model_too_large"
+    unsupported_architecture = "unsupported_architecture"
+    hub_unreachable = "hub_unreachable"
+    length_exceeds_model = "length_exceeds_model"
+    no_chat_template = "no_chat_template"
+    engine_failed = "engine_failed"
+    deadline_exceeded = "deadline_exceeded"
+    store_unavailable = "store_unavailable"
+    storage_full = "storage_full"
+    internal_error = "internal_error"
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class CustomContext(_Request):
+    """A forcing context of the caller's own, as text or as token ids."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$", description="Shown in the findings.")
+    text: str | None = Field(default=None, max_length=20_000)
+    ids: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1, max_length=4096)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> CustomContext:
+        if (self.text is None) == (self.ids is None):
+            raise ValueError("give either text or ids")
+        return self
+
+
+ContextName = Literal["bos", "assistant", "assistant_system"]
+BUILT_IN_CONTEXTS: tuple[ContextName, ...] = ("bos", "assistant", "assistant_system")
+
+
+class ScanRequest(_Request):
+    """Body of `POST /v1/scans`."""
+
+    model: str = Field(
+        min_length=1,
+        max_length=1024,
+        description="A folder under a configured root, or a hub id `org/name[@revision]`.",
+    )
+    preset: str = Field(default=Preset.standard, description="`standard` or `paper`.")
+    contexts: list[str | CustomContext] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=16,
+        description="`bos`, `assistant`, `assistant_system`, or custom ones. Default: the preset's.",
+    )
+    alpha: int | None = Field(default=None, ge=1, le=4096, description="Sweep length in tokens.")
+    beta: int | None = Field(default=None, ge=1, le=4096, description="Confirm length in tokens.")
+    floor: float | None = Field(
+        default=None, ge=0.0, lt=1.0, description="Sequences at or under this mean probability are dropped."
+    )
+    keep: int | None = Field(default=None, ge=1, le=10_000, description="Candidates kept per context.")
+
+
+class Progress(_Answer):
+    """How far the current stage is. Counts are entries (vocabulary entry × context) or candidates."""
+
+    stage: ScanStatus
+    done: int = 0
+    total: int | None = None
+    tokens_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class Problem(_Answer):
+    """RFC 9457 problem details."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    instance: str | None = None
+    request_id: str | None = None
+    errors: list[dict[str, Any]] = []
+
+
+class Scan(_Answer):
+    """One scan as `GET /v1/scans/{id}` shows it."""
+
+    id: str
+    status: ScanStatus
+    model: str
+    request: ScanRequest
+    progress: Progress
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    verdict: Verdict | None = None
+    error: Problem | None = None
+    links: dict[str, str] = {}
+
+
+class ForcedToken(_Answer):
+    id: int
+    text: str
+
+
+class Repetition(_Answer):
+    """The best period of a continuation: `share` of it is `unit` repeated."""
+
+    period: int = Field(description="Tokens in one unit; 0 when nothing repeats.")
+    unit: str
+    share: float = Field(ge=0.0, le=1.0)
+
+
+class Finding(_Answer):
+    """One candidate of the ranking, with the evidence for it.
+
+    `token_ids` are the forced token and the continuation's content tokens up to the end of the first
+    repeated unit; `token_probabilities` has one entry per continuation token, so one fewer.
+    """
+
+    rank: int = Field(ge=1)
+    text: str
+    token_ids: list[int]
+    token_probabilities: list[float]
+    mean_probability: float = Field(description="Mean of token_probabilities.")
+    sweep_score: float = Field(description="Mean over the first α tokens: the score that the sweep kept it for.")
+    score: float = Field(description="What ranks it: the lower of sweep_score and mean_probability.")
+    repetition: Repetition
+    context: str
+    forced_token: ForcedToken
+    ended: bool = Field(default=False, description="The model ended the text itself, within the confirm length.")
+    confirmed: bool = Field(default=True, description="False while only the sweep has seen it.")
+    degenerate: bool = Field(default=False, description="A loop of too few tokens to be a text; ranked last.")
+
+
+class ScanPage(_Answer):
+    items: list[Scan]
+    next_cursor: str | None = None
+
+
+class FindingsPage(_Answer):
+    items: list[Finding]
+    next_cursor: str | None = None
+    partial: bool = Field(description="True while the scan runs: ranks can still change.")
+
+
+class ContextRecord(_Answer):
+    """A forcing context as it was used."""
+
+    name: str
+    ids: list[int]
+    text: str
+    aligned: bool = Field(description="Its length is a multiple of the KV block: one forward token per entry.")
+    note: str | None = None
+
+
+class SkippedIds(_Answer):
+    """Vocabulary ids that were not forced. `ranges` are [first, last], both included."""
+
+    reason: str
+    ranges: list[tuple[int, int]]
+
+
+class TargetRecord(_Answer):
+    """What was scanned."""
+
+    model: str
+    revision: str | None = None
+    digest: str = Field(description="SHA-256 over the weight files' SHA-256.")
+    architecture: str
+    dtype: str | None = None
+    parameters: int | None = None
+    vocabulary_size: int
+    max_positions: int | None = Field(default=None, description="The model's longest sequence in tokens.")
+
+
+class SettingsRecord(_Answer):
+    preset: str
+    alpha: int
+    beta: int
+    floor: float
+    keep: int
+    min_tokens: int
+    count_forced_token: bool
+    stop_at_end: bool
+
+
+class ScanRecord(_Answer):
+    """Everything needed to repeat a scan."""
+
+    id: str
+    target: TargetRecord
+    settings: SettingsRecord
+    contexts: list[ContextRecord]
+    forced: int = Field(description="Vocabulary entries forced per context.")
+    skipped: list[SkippedIds]
+    versions: dict[str, str]
+    timings_seconds: dict[str, float]
+    forward_tokens: int
+    created_at: datetime
+    finished_at: datetime
+
+
+class Report(_Answer):
+    """The one report document: `tokenforce scan --json` and `GET /v1/scans/{id}/report` print it."""
+
+    schema_version: str = SCHEMA_VERSION
+    verdict: Verdict
+    reasons: list[str] = Field(description="The evidence behind the verdict, and what was not looked at.")
+    scan: ScanRecord
+    findings: list[Finding]

@@ -1,0 +1,94 @@
+"""When to try a call again, and how to wait for a scan. Decides only: the clients do the sleeping and sending."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from tokenforce import flows
+from tokenforce.errors import ConnectionFailed, ScanCancelled, ScanFailed, WaitTimeout
+from tokenforce.types import Progress, Scan, ScanStatus
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 8.0
+LONGEST_RETRY_AFTER = 60.0
+"""A service that asks for more is an error at once, not a silent wait."""
+
+
+class Attempts:
+    """How often one call is tried: idempotent calls only, with growing and jittered pauses, never past the deadline."""
+
+    def __init__(self, call: flows.Call[Any], deadline: float = math.inf) -> None:
+        self._call = call
+        self._deadline = deadline
+        self._made = 0
+
+    def after_failure(self, error: httpx.RequestError, url: str) -> float:
+        """The pause before the next attempt; raises `ConnectionFailed` when there is none."""
+        pause = self._next_pause(None)
+        if pause is None or isinstance(error, httpx.UnsupportedProtocol):
+            reason = str(error) or type(error).__name__
+            raise ConnectionFailed(f"no answer from {url}: {reason}") from error
+        return pause
+
+    def after_answer(self, response: httpx.Response) -> float | None:
+        """The pause before the next attempt; None when this answer stands."""
+        if response.status_code not in flows.TRANSIENT_STATUSES:
+            return None
+        return self._next_pause(flows.retry_after(response))
+
+    def _next_pause(self, asked: float | None) -> float | None:
+        self._made += 1
+        if self._made >= self._call.attempts or (asked or 0.0) > LONGEST_RETRY_AFTER:
+            return None
+        grown = min(FIRST_PAUSE * 2 ** (self._made - 1), LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+        pause = max(asked or 0.0, grown)
+        return pause if time.monotonic() + pause < self._deadline else None
+
+
+class Watch:
+    """Looks at one scan until it ends. A look that finds nothing new costs a 304 and no body."""
+
+    def __init__(
+        self, scan_id: str, *, timeout: float | None, poll: float, on_progress: Callable[[Progress], object] | None
+    ) -> None:
+        self._scan_id = scan_id
+        self._timeout = timeout
+        self._poll = max(poll, 0.01)
+        self._on_progress = on_progress
+        self._etag: str | None = None
+        self._seen: Scan | None = None
+        self.deadline = math.inf if timeout is None else time.monotonic() + timeout
+
+    def look(self) -> flows.Call[Scan]:
+        """The call for the next look; patient enough for a restart of the service."""
+        headers = {"If-None-Match": self._etag} if self._etag else {}
+        return replace(flows.get(self._scan_id), headers=headers, parse=self._read, attempts=8)
+
+    def pause_after(self, scan: Scan) -> float | None:
+        """Seconds until the next look; None when the scan succeeded; raises how it ended otherwise."""
+        if self._on_progress is not None:
+            self._on_progress(scan.progress)
+        if scan.status is ScanStatus.succeeded:
+            return None
+        if scan.status is ScanStatus.failed:
+            raise ScanFailed(scan)
+        if scan.status is ScanStatus.cancelled:
+            raise ScanCancelled(scan)
+        left = self.deadline - time.monotonic()
+        if self._timeout is not None and left <= 0:
+            raise WaitTimeout(scan, self._timeout)
+        return min(self._poll, left)
+
+    def _read(self, response: httpx.Response) -> Scan:
+        if response.status_code == httpx.codes.NOT_MODIFIED and self._seen is not None:
+            return self._seen
+        self._seen = flows.read_answer(response, Scan)
+        self._etag = response.headers.get("etag")
+        return self._seen

@@ -1,0 +1,1 @@
+"""The gateway, the planner and the aggregator: everything that needs no GPU."""

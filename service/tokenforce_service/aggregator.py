@@ -1,0 +1,45 @@
+"""`python -m tokenforce_service.aggregator`: plans scans, writes reports, looks after lost work.
+
+An ordinary forking RQ worker on the control queue: a tokenizer or template that crashes or hangs takes
+only its own child process with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from redis import Redis
+from rq import Worker
+from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, ListedJob, queue
+from tokenforce_core.store import Store
+
+from tokenforce_service import jobs  # noqa: F401 - loaded before the fork, so that jobs start at once
+from tokenforce_service.reaper import Reaper
+from tokenforce_service.settings import ServiceSettings
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = ServiceSettings()
+    connection = Redis.from_url(settings.redis_url)
+    # Its own connections: the worker's are used across fork.
+    store = Store(Redis.from_url(settings.redis_url, socket_timeout=10), settings.retention_seconds)
+    stop = threading.Event()
+    reaper = threading.Thread(target=Reaper(store).run, args=(stop, settings.reap_seconds), name="reaper", daemon=True)
+    reaper.start()
+    worker = Worker(
+        [queue(CONTROL_QUEUE, connection)],
+        connection=connection,
+        job_class=ListedJob,
+        serializer=SERIALIZER,
+        maintenance_interval=10**9,
+        log_job_description=False,
+    )
+    worker.work(logging_level="WARNING")
+    stop.set()
+    reaper.join(timeout=5)
+
+
+if __name__ == "__main__":
+    main()

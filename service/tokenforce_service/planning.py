@@ -1,0 +1,106 @@
+"""From a request to a plan: check the upload, build the contexts, decide what is forced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tokenforce.types import ErrorCode, ScanRequest, SkippedIds, TargetRecord
+from tokenforce_core.contract import model_queue
+from tokenforce_core.plan import Plan
+from tokenforce_core.presets import default_contexts, settings_for
+from tokenforce_core.vocabulary import skip
+from transformers import AutoTokenizer
+
+from tokenforce_service.admission import check_lengths
+from tokenforce_service.contexts import build_context
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.uploads import Upload
+
+
+def make_plan(request: ScanRequest, upload: Upload, revision: str | None, settings: ServiceSettings) -> Plan:
+    """The plan of a scan on a checked upload. Runs the target's tokenizer and chat template (sandboxed Jinja).
+
+    Raises:
+        Refusal: the tokenizer cannot be loaded, a context cannot be built, or α or β do not fit.
+    """
+    tokenizer = _load_tokenizer(upload)
+    scan_settings = settings_for(request)
+    wanted = request.contexts or default_contexts(scan_settings.preset, bool(tokenizer.chat_template))
+    contexts = [build_context(item, tokenizer, upload.vocabulary_size) for item in wanted]
+    longest = max(len(context.ids) for context in contexts)
+    check_lengths(scan_settings, upload.max_positions, longest)
+    end_ids, skipped = _special_ids(tokenizer, upload)
+    digest = digest_of(upload.weights)
+    target = TargetRecord(
+        model=request.model,
+        revision=revision,
+        digest=digest,
+        architecture=upload.architecture,
+        dtype=upload.dtype,
+        parameters=upload.parameters,
+        vocabulary_size=upload.vocabulary_size,
+        max_positions=upload.max_positions,
+    )
+    return Plan(
+        target=target,
+        path=str(upload.path),
+        settings=scan_settings,
+        contexts=contexts,
+        skipped=skipped,
+        end_ids=end_ids,
+        shard_size=settings.shard_size,
+        max_length=longest + 1 + max(scan_settings.alpha, scan_settings.beta),
+        queue=model_queue(digest, upload.dtype),
+    )
+
+
+def digest_of(weights: Iterable[Path]) -> str:
+    """SHA-256 over the weight files' names and SHA-256, in the order of names."""
+    whole = hashlib.sha256()
+    for file in sorted(weights):
+        with file.open("rb") as stream:
+            whole.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _load_tokenizer(upload: Upload) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(upload.path, local_files_only=True, trust_remote_code=False)
+    # Hostile or broken tokenizer files end in almost any exception; all of them mean the same to the user.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise Refusal(ErrorCode.model_invalid, f"The tokenizer cannot be loaded: {reason}") from error
+
+
+def _special_ids(tokenizer: Any, upload: Upload) -> tuple[list[int], list[SkippedIds]]:
+    """Ids that end a continuation, and ids that are not forced with the reason."""
+    special = set(tokenizer.all_special_ids)
+    special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= _configured_ends(upload.path)
+    size = upload.vocabulary_size
+    special = {i for i in special if 0 <= i < size}
+    known = len(tokenizer)
+    groups = [
+        skip("special token", special),
+        skip("padding of the embedding matrix, beyond the tokenizer", set(range(known, size)) - special),
+    ]
+    unused = {i for i in range(min(known, size)) if tokenizer.convert_ids_to_tokens(i) is None} - special
+    groups.append(skip("id without a token", unused))
+    return sorted(special), [group for group in groups if group.ranges]
+
+
+def _configured_ends(path: Path) -> set[int]:
+    """End-of-text ids that the config and the generation config name."""
+    ends: set[int] = set()
+    for name in ("config.json", "generation_config.json"):
+        file = path / name
+        if not file.is_file():
+            continue
+        value = json.loads(file.read_bytes()).get("eos_token_id")
+        ends |= {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)}
+    return ends

@@ -1,0 +1,58 @@
+"""Errors with a stable code, which become problem documents (RFC 9457) or the `error` of a scan."""
+
+from __future__ import annotations
+
+from tokenforce.types import ErrorCode, Problem
+
+_STATUS: dict[ErrorCode, int] = {
+    ErrorCode.body_too_large: 413,
+    ErrorCode.not_found: 404,
+    ErrorCode.method_not_allowed: 405,
+    ErrorCode.scan_not_found: 404,
+    ErrorCode.scan_finished: 409,
+    ErrorCode.report_not_ready: 409,
+    ErrorCode.invalid_cursor: 400,
+    ErrorCode.path_not_allowed: 403,
+    ErrorCode.hub_unreachable: 502,
+    ErrorCode.engine_failed: 500,
+    ErrorCode.deadline_exceeded: 504,
+    ErrorCode.store_unavailable: 503,
+    ErrorCode.storage_full: 503,
+    ErrorCode.internal_error: 500,
+}
+"""Everything else is 422: the request was understood and cannot be carried out."""
+
+_TITLES: dict[int, str] = {
+    400: "Bad request",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Body too large",
+    422: "Cannot be processed",
+    500: "Internal error",
+    502: "Model hub unreachable",
+    503: "Service unavailable",
+    504: "Deadline exceeded",
+}
+
+
+class Refusal(Exception):
+    """Something cannot be done; `detail` says what to do about it, in one line."""
+
+    def __init__(self, code: ErrorCode, detail: str, *, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.status = status or _STATUS.get(code, 422)
+
+    def problem(self, instance: str | None = None, request_id: str | None = None) -> Problem:
+        return Problem(
+            type=f"urn:tokenforce:problem:{self.code.value}",
+            title=_TITLES.get(self.status, "Error"),
+            status=self.status,
+            detail=self.detail,
+            code=self.code.value,
+            instance=instance,
+            request_id=request_id,
+        )

@@ -1,0 +1,138 @@
+"""The routes under /v1/scans."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from tokenforce.types import ErrorCode, FindingsPage, Order, Report, Scan, ScanPage, ScanRequest, ScanStatus
+from tokenforce_core.stages import start_planning
+from tokenforce_core.store import ScanRow, Store
+
+from tokenforce_service import cursors
+from tokenforce_service.admission import admit
+from tokenforce_service.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN, problems
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.views import findings_view, scan_view
+
+router = APIRouter(prefix="/v1/scans", tags=["scans"])
+Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
+Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
+POLL_SECONDS = "1"
+
+
+def _store(request: Request) -> Store:
+    return cast(Store, request.app.state.store)
+
+
+def _row(request: Request, scan_id: str) -> ScanRow:
+    row = _store(request).row(scan_id)
+    if row is None:
+        raise Refusal(ErrorCode.scan_not_found, f"There is no scan {scan_id[:80]}; list them with GET /v1/scans.")
+    return row
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Scan,
+    responses={202: {"content": {"application/json": {"example": EXAMPLE_SCAN}}}, **problems(400, 403, 413, 422, 503)},
+    openapi_extra={"requestBody": {"content": {"application/json": {"examples": EXAMPLE_REQUESTS}}}},
+    summary="Start a scan",
+)
+def create(body: ScanRequest, request: Request, response: Response) -> Scan:
+    """Accepts the scan and answers at once; poll the `Location`. Local models are checked before the answer."""
+    store, settings = _store(request), cast(ServiceSettings, request.app.state.settings)
+    admit(body, settings, store)
+    scan_id = f"scan_{secrets.token_hex(8)}"
+    store.create(scan_id, body)
+    start_planning(store, scan_id)
+    response.headers["Location"] = f"/v1/scans/{scan_id}"
+    response.headers["Retry-After"] = POLL_SECONDS
+    return scan_view(_row(request, scan_id))
+
+
+@router.get("", response_model=ScanPage, responses=problems(400, 422, 503), summary="List scans, newest first")
+def list_scans(request: Request, limit: Limit = 50, cursor: Cursor = None) -> ScanPage:
+    rows = _store(request).page(limit + 1, cursors.scan_position(cursor) if cursor else None)
+    more = len(rows) > limit
+    rows = rows[:limit]
+    next_cursor = cursors.encode(rows[-1].created_at, rows[-1].id) if more else None
+    return ScanPage(items=[scan_view(row) for row in rows], next_cursor=next_cursor)
+
+
+@router.get(
+    "/{scan_id}",
+    response_model=Scan,
+    responses={
+        200: {"content": {"application/json": {"example": EXAMPLE_SCAN}}},
+        304: {"description": "Nothing has changed since the ETag of `If-None-Match`."},
+        **problems(404, 503),
+    },
+    summary="Status and progress",
+)
+def get(scan_id: str, request: Request) -> Response:
+    scan = scan_view(_row(request, scan_id))
+    body = scan.model_dump_json()
+    etag = f'W/"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if not scan.status.final:
+        headers["Retry-After"] = POLL_SECONDS
+    if etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+@router.get(
+    "/{scan_id}/findings",
+    response_model=FindingsPage,
+    responses=problems(400, 404, 422, 503),
+    summary="Ranked findings, partial while the scan runs",
+)
+def findings(
+    scan_id: str, request: Request, order: Order = Order.probability, limit: Limit = 50, cursor: Cursor = None
+) -> FindingsPage:
+    row = _row(request, scan_id)
+    found = findings_view(_store(request), row, order)
+    start = cursors.finding_position(cursor, order) if cursor else 0
+    stop = start + limit
+    return FindingsPage(
+        items=found[start:stop],
+        next_cursor=cursors.encode(order.value, stop) if stop < len(found) else None,
+        partial=not row.status.final,
+    )
+
+
+@router.get(
+    "/{scan_id}/report",
+    response_model=Report,
+    responses={
+        200: {"content": {"application/json": {"example": EXAMPLE_REPORT}}},
+        **problems(404, 409, 503),
+    },
+    summary="The report of a finished scan",
+)
+def report(scan_id: str, request: Request) -> Response:
+    row = _row(request, scan_id)
+    document = _store(request).report(scan_id)
+    if document is None:
+        why = "it has not finished; poll it" if not row.status.final else f"it {row.status.value}; see its `error`"
+        raise Refusal(ErrorCode.report_not_ready, f"The scan {scan_id} has no report: {why}.")
+    return Response(document.model_dump_json(), media_type="application/json")
+
+
+@router.delete(
+    "/{scan_id}", status_code=202, response_model=Scan, responses=problems(404, 409, 503), summary="Cancel a scan"
+)
+def cancel(scan_id: str, request: Request) -> JSONResponse:
+    """The engine stops between two steps, within seconds, and stays warm. What was found stays readable."""
+    store = _store(request)
+    _row(request, scan_id)
+    if not store.cancel(scan_id):
+        status = store.status(scan_id) or ScanStatus.failed
+        raise Refusal(ErrorCode.scan_finished, f"The scan {scan_id} has ended already ({status.value}).")
+    return JSONResponse(scan_view(_row(request, scan_id)).model_dump(mode="json"), status_code=202)

@@ -1,0 +1,35 @@
+"""The service's settings: environment → one frozen object, passed down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """Read once at the entry point of the gateway, the aggregator and the local stack."""
+
+    model_config = SettingsConfigDict(env_prefix="TOKENFORCE_", frozen=True, extra="ignore")
+
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", description="Redis or Valkey to use."
+    )
+    model_roots: list[Path] = Field(
+        default=[], description="Folders under which models may be scanned, as a JSON list of paths."
+    )
+    cache_dir: Path = Field(
+        default=Path.home() / ".tokenforce" / "hub", description="Where models from the hub are kept."
+    )
+    max_model_gib: float = Field(default=200, gt=0, description="Larger models are refused.")
+    max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Larger request bodies are refused.")
+    shard_size: int = Field(default=4096, ge=1, description="Vocabulary entries per shard.")
+    retention_days: float = Field(default=30, gt=0, description="Reports are kept this long.")
+    host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port that the gateway listens on; 0: any free one.")
+    reap_seconds: float = Field(default=2, gt=0, description="Pause between looks for work that got lost.")
+
+    @property
+    def retention_seconds(self) -> int:
+        return int(self.retention_days * 86400)

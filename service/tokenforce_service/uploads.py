@@ -1,0 +1,206 @@
+"""Is this folder a model that may be scanned? Reads JSON and safetensors headers, never code.
+
+Uploads are hostile: nothing here imports torch or transformers, follows a link out of the configured
+roots, or unpickles. Every refusal says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from tokenforce.types import ErrorCode
+
+from tokenforce_service.refusals import Refusal
+
+MAX_JSON_BYTES = 64 << 20
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
+DTYPES = {"F64": "float32", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A model folder that has passed the checks.
+
+    `dtype` is the type that most weights are stored in, `max_positions` the longest sequence in
+    tokens (None: the config does not say), `vocabulary_size` the rows of the embedding matrix.
+    """
+
+    path: Path
+    weights: tuple[Path, ...]
+    architecture: str
+    vocabulary_size: int
+    max_positions: int | None
+    dtype: str
+    parameters: int
+    has_chat_template: bool
+
+
+def resolve(model: str, roots: list[Path]) -> Path:
+    """The real path of a model folder, if it lies under a root.
+
+    Raises:
+        Refusal: `path_not_allowed` (asked first, so that nobody learns what exists outside the
+            roots), `model_not_found`.
+    """
+    if "\0" in model:
+        raise Refusal(ErrorCode.model_not_found, "The model path contains a NUL character.")
+    path = Path(model).resolve()
+    if not any(path.is_relative_to(root.resolve()) for root in roots):
+        where = "; ".join(str(root) for root in roots) or "none is configured"
+        raise Refusal(
+            ErrorCode.path_not_allowed,
+            f"The path {model} is outside the model roots ({where}); "
+            "move the model there or start the service with that folder as a root.",
+        )
+    if not path.is_dir():
+        raise Refusal(ErrorCode.model_not_found, f"There is no folder {model}; give a model folder or org/name.")
+    return path
+
+
+def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
+    """Check a model folder.
+
+    Raises:
+        Refusal: with the code of the first thing that is wrong.
+    """
+    for file in path.iterdir():
+        _stay_inside(file, roots)  # every file, since a linked chat template would end up in the report
+    config = _config(path)
+    _refuse_remote_code(path, config)
+    weights = _weights(path)
+    size = sum(file.stat().st_size for file in weights)
+    if size > max_bytes:
+        raise Refusal(
+            ErrorCode.model_too_large,
+            f"The weights are {size / 2**30:.1f} GiB; this service takes up to {max_bytes / 2**30:.1f} GiB.",
+        )
+    dtype, parameters = _read_headers(weights)
+    if not any((path / name).is_file() for name in TOKENIZER_FILES):
+        raise Refusal(
+            ErrorCode.tokenizer_missing,
+            "The folder has no tokenizer (tokenizer.json or tokenizer.model); save it beside the weights.",
+        )
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
+        raise Refusal(
+            ErrorCode.unsupported_architecture, "config.json names no architecture; add `architectures` to it."
+        )
+    text_config = config.get("text_config")  # models of several modalities keep the language model's here
+    inner: dict[str, Any] = text_config if isinstance(text_config, dict) else config
+    vocabulary_size = inner.get("vocab_size", config.get("vocab_size"))
+    if not isinstance(vocabulary_size, int) or not 0 < vocabulary_size < 10_000_000:
+        raise Refusal(ErrorCode.model_invalid, "config.json has no usable vocab_size.")
+    positions = inner.get("max_position_embeddings", config.get("max_position_embeddings"))
+    return Upload(
+        path=path,
+        weights=tuple(weights),
+        architecture=architectures[0],
+        vocabulary_size=vocabulary_size,
+        max_positions=positions if isinstance(positions, int) and positions > 0 else None,
+        dtype=dtype,
+        parameters=parameters,
+        has_chat_template=_has_chat_template(path),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from an uploaded file.
+
+    Raises:
+        Refusal: `model_invalid` if it is not one, or is larger than `MAX_JSON_BYTES`.
+    """
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise Refusal(ErrorCode.model_invalid, f"{path.name} is larger than {MAX_JSON_BYTES >> 20} MiB.")
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise Refusal(ErrorCode.model_invalid, f"{path.name} is not valid JSON; upload it again.") from error
+    if not isinstance(value, dict):
+        raise Refusal(ErrorCode.model_invalid, f"{path.name} is not a JSON object.")
+    return value
+
+
+def _config(path: Path) -> dict[str, Any]:
+    if (path / "config.json").is_file():
+        return read_json(path / "config.json")
+    if (path / "adapter_config.json").is_file():
+        raise Refusal(
+            ErrorCode.config_missing, "This is a LoRA adapter without its base; merge it and upload the whole model."
+        )
+    raise Refusal(ErrorCode.config_missing, "The folder has no config.json; upload the whole model folder.")
+
+
+def _refuse_remote_code(path: Path, config: dict[str, Any]) -> None:
+    tokenizer_config = path / "tokenizer_config.json"
+    named = [("config.json", config)]
+    if tokenizer_config.is_file():
+        named.append((tokenizer_config.name, read_json(tokenizer_config)))
+    for name, content in named:
+        if content.get("auto_map"):
+            raise Refusal(
+                ErrorCode.remote_code,
+                f"{name} asks for code of its own (`auto_map`); tokenforce never runs uploaded code. "
+                "Save the model in a standard architecture.",
+            )
+
+
+def _weights(path: Path) -> list[Path]:
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        names = read_json(index).get("weight_map")
+        shards = sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
+        missing = [name for name in shards if Path(name).name != name or not (path / name).is_file()]
+        if not shards or missing:
+            listed = ", ".join(missing[:3]) or "nothing"
+            raise Refusal(ErrorCode.weights_missing, f"The weight index names files that are not there: {listed}.")
+        files = [path / name for name in shards]
+    else:
+        files = sorted(path.glob("*.safetensors"))
+    if not files:
+        if any(next(path.glob(pattern), None) for pattern in PICKLES):
+            raise Refusal(
+                ErrorCode.pickle_weights,
+                "The weights are pickles, which can run code when loaded; save them as safetensors.",
+            )
+        raise Refusal(ErrorCode.weights_missing, "The folder has no *.safetensors; upload the weights.")
+    return files
+
+
+def _read_headers(weights: list[Path]) -> tuple[str, int]:
+    """The dtype of most parameters and their number; the library checks that offsets fit the file."""
+    counts: dict[str, int] = {}
+    for file in weights:
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a dict
+                    part = tensors.get_slice(name)
+                    size = 1
+                    for extent in part.get_shape():
+                        size *= extent
+                    counts[part.get_dtype()] = counts.get(part.get_dtype(), 0) + size
+        except (SafetensorError, OSError) as error:
+            raise Refusal(
+                ErrorCode.weights_corrupt, f"{file.name} is truncated or damaged; upload it again."
+            ) from error
+    if not counts:
+        raise Refusal(ErrorCode.weights_corrupt, "The weight files hold no tensors; upload them again.")
+    most = max(counts, key=lambda dtype: counts[dtype])
+    return DTYPES.get(most, most.lower()), sum(counts.values())
+
+
+def _has_chat_template(path: Path) -> bool:
+    if (path / "chat_template.jinja").is_file() or (path / "chat_template.json").is_file():
+        return True
+    tokenizer_config = path / "tokenizer_config.json"
+    return tokenizer_config.is_file() and bool(read_json(tokenizer_config).get("chat_template"))
+
+
+def _stay_inside(file: Path, roots: list[Path]) -> None:
+    real = file.resolve()
+    if not any(real.is_relative_to(root.resolve()) for root in roots):
+        raise Refusal(ErrorCode.path_not_allowed, f"{file.name} is a link that leads out of the model roots.")

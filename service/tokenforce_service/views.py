@@ -1,0 +1,64 @@
+"""Stored scans as wire documents."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tokenforce.types import Finding, Order, Progress, Scan, ScanStatus
+from tokenforce_core.ranking import ranked
+from tokenforce_core.results import confirmed_finding, swept_finding
+from tokenforce_core.store import ScanRow, Store
+
+
+def scan_view(row: ScanRow) -> Scan:
+    link = f"/v1/scans/{row.id}"
+    links = {"self": link, "findings": f"{link}/findings"}
+    if row.status is ScanStatus.succeeded:
+        links["report"] = f"{link}/report"
+    return Scan(
+        id=row.id,
+        status=row.status,
+        model=row.request.model,
+        request=row.request,
+        progress=_progress(row),
+        created_at=_time(row.created_at),
+        started_at=_time(row.reached[ScanStatus.planning]) if ScanStatus.planning in row.reached else None,
+        finished_at=_time(row.finished_at) if row.finished_at is not None else None,
+        verdict=row.verdict,
+        error=row.error,
+        links=links,
+    )
+
+
+def _progress(row: ScanRow) -> Progress:
+    """Counts of the present stage; rates are up to the last progress seen, so an idle poll changes nothing."""
+    confirm_done, confirm_tokens = row.live.get("confirm", (0, 0))
+    swept_live = [counts for part, counts in row.live.items() if part != "confirm"]
+    swept = row.entries_done + sum(done for done, _ in swept_live)
+    tokens = row.forward_tokens + confirm_tokens + sum(count for _, count in swept_live)
+    seconds = (row.last_token_at or 0.0) - (row.first_token_at or 0.0)
+    rate = tokens / seconds if seconds > 0 else None
+    if row.status in (ScanStatus.confirming, ScanStatus.aggregating) and row.confirm_total is not None:
+        done = confirm_done if row.status is ScanStatus.confirming else row.confirm_total
+        return Progress(stage=row.status, done=done, total=row.confirm_total, tokens_per_second=rate)
+    eta = None
+    if row.status is ScanStatus.sweeping and row.entries_total and swept and seconds > 0:
+        eta = (row.entries_total - swept) * seconds / swept
+    return Progress(stage=row.status, done=swept, total=row.entries_total, tokens_per_second=rate, eta_seconds=eta)
+
+
+def findings_view(store: Store, row: ScanRow, order: Order) -> list[Finding]:
+    """The findings as they are known now: confirmed ones, or the sweep's so far."""
+    plan = store.plan(row.id)
+    if plan is None:
+        return []
+    confirmed = store.confirmed(row.id)
+    if confirmed is not None:
+        found = [confirmed_finding(item, plan.context_names, plan.settings) for item in confirmed]
+    else:
+        found = [swept_finding(item, plan.context_names) for item in store.swept(row.id)[: 10 * plan.settings.keep]]
+    return ranked(found, order)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

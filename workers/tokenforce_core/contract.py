@@ -1,0 +1,93 @@
+"""The job contract: queue names, job names and who may run what.
+
+Jobs are enqueued by name, so the gateway never imports worker code; payloads are JSON; a worker runs
+only the functions of its own allow-list, whatever a job in Redis asks for (RQ by itself would import
+and call any dotted name).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from importlib import import_module
+from typing import Any
+
+from redis import Redis
+from rq import Queue, Retry
+from rq.exceptions import DuplicateJobError
+from rq.job import Job
+
+CONTROL_QUEUE = "control"
+MODEL_QUEUE_PREFIX = "scan."
+SERIALIZER = "json"
+
+
+class JobName(StrEnum):
+    """The dotted names of all jobs. Nothing else is ever run."""
+
+    plan = "tokenforce_service.jobs.plan"
+    sweep = "tokenforce_workers.jobs.sweep"
+    confirm = "tokenforce_workers.jobs.confirm"
+    aggregate = "tokenforce_service.jobs.aggregate"
+
+
+CONTROL_JOBS = frozenset({JobName.plan, JobName.aggregate})
+
+
+class ForbiddenJob(Exception):
+    """A job in Redis names something that is not on the allow-list."""
+
+
+class ListedJob(Job):
+    """An RQ job that resolves only the names of `JobName`."""
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        if self.func_name not in set(JobName) or self.instance is not None:
+            raise ForbiddenJob(f"job {self.id} asks for {self.func_name!r}, which is not allowed")
+        module, _, name = self.func_name.rpartition(".")
+        function: Callable[..., Any] = getattr(import_module(module), name)
+        return function
+
+    # RQ would import and call these by name too; no job of ours has any.
+    success_callback = failure_callback = stopped_callback = property(lambda _: None)
+
+
+def model_queue(digest: str, dtype: str | None) -> str:
+    """The queue of one model: its name is known before the worker is, and workers find it by prefix."""
+    return f"{MODEL_QUEUE_PREFIX}{digest.removeprefix('sha256:')[:16]}-{dtype or 'auto'}"
+
+
+def queue(name: str, connection: Redis) -> Queue:
+    return Queue(name, connection=connection, serializer=SERIALIZER, job_class=ListedJob)
+
+
+def job_id(scan_id: str, name: JobName, shard: int | None = None) -> str:
+    """Deterministic, so that enqueueing the same work twice is one job."""
+    stem = f"{scan_id}-{name.rpartition('.')[2]}"
+    return stem if shard is None else f"{stem}-{shard}"
+
+
+def enqueue(
+    connection: Redis, queue_name: str, name: JobName, scan_id: str, shard: int | None = None, *, timeout: int
+) -> bool:
+    """Put one job into its queue; False if it is there already or has run.
+
+    Args:
+        timeout: seconds that the job may run.
+    """
+    arguments = [scan_id] if shard is None else [scan_id, shard]
+    try:
+        queue(queue_name, connection).enqueue(
+            str(name),
+            args=arguments,
+            job_id=job_id(scan_id, name, shard),
+            unique=True,
+            job_timeout=timeout,
+            result_ttl=3600,
+            failure_ttl=7 * 86400,
+            retry=Retry(max=2) if name not in CONTROL_JOBS else None,
+        )
+    except DuplicateJobError:
+        return False
+    return True

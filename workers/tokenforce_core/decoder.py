@@ -1,0 +1,33 @@
+"""The seam between the algorithm and an inference engine.
+
+`tokenforce_workers.engine` implements it on vLLM; unit tests use a scripted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+OnToken = Callable[[int, int, float], bool]
+"""(prompt index, generated token id, its probability) → whether to go on with that prompt."""
+
+BetweenSteps = Callable[[], None]
+"""Called between engine steps; what it raises stops the decoding and leaves the engine clean."""
+
+
+class Decoder(Protocol):
+    """Batched greedy decoding with the probability of every chosen token."""
+
+    def decode(
+        self, prompts: Sequence[Sequence[int]], max_tokens: int, on_token: OnToken, between_steps: BetweenSteps
+    ) -> None:
+        """Decode every prompt greedily for at most `max_tokens` tokens.
+
+        Tokens of one prompt arrive in order; prompts interleave. Decoding of a prompt stops as soon as
+        `on_token` returns False. End-of-text does not stop it: what ends a continuation is the caller's to say.
+        """
+        ...
+
+
+def nothing_between_steps() -> None:
+    """A `BetweenSteps` for callers that never cancel."""

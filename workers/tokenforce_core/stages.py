@@ -1,0 +1,79 @@
+"""From one stage of a scan to the next, and which jobs a scan needs right now.
+
+Whoever commits the last piece starts the next stage; the reaper calls the same functions again, so a
+process that dies in between delays a scan and never loses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tokenforce.types import ScanStatus
+
+from tokenforce_core.contract import CONTROL_QUEUE, JobName, enqueue
+from tokenforce_core.plan import Plan
+from tokenforce_core.store import Store
+
+PLAN_TIMEOUT = 6 * 3600
+"""Seconds; downloading a large model is part of it."""
+JOB_TIMEOUT = 86400
+"""Seconds for RQ's own book-keeping; the worker checks its own deadline between engine steps."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One job that a scan in its present status needs."""
+
+    queue: str
+    name: JobName
+    shard: int | None = None
+
+    def enqueue(self, store: Store, scan_id: str) -> bool:
+        timeout = PLAN_TIMEOUT if self.queue == CONTROL_QUEUE else JOB_TIMEOUT
+        return enqueue(store.connection, self.queue, self.name, scan_id, self.shard, timeout=timeout)
+
+
+def start_planning(store: Store, scan_id: str) -> None:
+    Work(CONTROL_QUEUE, JobName.plan).enqueue(store, scan_id)
+
+
+def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:
+    """Store the plan and enqueue every shard."""
+    store.set_plan(scan_id, plan)
+    if store.advance(scan_id, ScanStatus.sweeping, ScanStatus.planning):
+        for shard in plan.shards:
+            Work(plan.queue, JobName.sweep, shard.index).enqueue(store, scan_id)
+
+
+def start_confirmation(store: Store, scan_id: str, plan: Plan) -> None:
+    """Go on to phase 2 once every shard is in."""
+    if len(store.committed_shards(scan_id)) == len(plan.shards):
+        store.advance(scan_id, ScanStatus.confirming, ScanStatus.sweeping)
+        if store.status(scan_id) is ScanStatus.confirming:
+            Work(plan.queue, JobName.confirm).enqueue(store, scan_id)
+
+
+def start_aggregation(store: Store, scan_id: str) -> None:
+    """Go on to the report once the survivors are confirmed."""
+    if store.is_confirmed(scan_id):
+        store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
+        if store.status(scan_id) is ScanStatus.aggregating:
+            Work(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
+
+
+def needed_work(store: Store, scan_id: str) -> Iterator[Work]:
+    """The jobs without which this scan cannot go on."""
+    status = store.status(scan_id)
+    plan = store.plan(scan_id)
+    if status in (ScanStatus.queued, ScanStatus.planning):
+        yield Work(CONTROL_QUEUE, JobName.plan)
+    elif status is ScanStatus.sweeping and plan is not None:
+        committed = store.committed_shards(scan_id)
+        for shard in plan.shards:
+            if shard.index not in committed:
+                yield Work(plan.queue, JobName.sweep, shard.index)
+    elif status is ScanStatus.confirming and plan is not None:
+        yield Work(plan.queue, JobName.confirm)
+    elif status is ScanStatus.aggregating:
+        yield Work(CONTROL_QUEUE, JobName.aggregate)

@@ -1,0 +1,283 @@
+"""Scans in Redis: the only file that knows the keys.
+
+Every change of state is one Lua script or one command, so two processes that do the same thing at the
+same time (a lapsed lease runs a shard twice) do it once. A final status never changes again.
+
+Keys: `tf:scan:<id>` hash (request, status, plan, counters, times) · `…:shards` hash shard → candidates ·
+`…:live` hash of uncommitted progress · `…:best:<context>` the K best scores · `…:confirmed`, `…:report`
+strings · `tf:scans` all ids by creation time · `tf:active` ids not yet final · `tf:architectures`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis import Redis
+from tokenforce.types import Problem, Report, ScanRequest, ScanStatus, Verdict
+
+from tokenforce_core.plan import Plan
+from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
+
+SCANS = "tf:scans"
+ACTIVE = "tf:active"
+ARCHITECTURES = "tf:architectures"
+
+_ADVANCE = """
+local status = redis.call('HGET', KEYS[1], 'status')
+for i = 3, #ARGV do
+  if status == ARGV[i] then
+    redis.call('HSET', KEYS[1], 'status', ARGV[1], 'at:' .. ARGV[1], ARGV[2])
+    return 1
+  end
+end
+return 0
+"""
+
+_COMMIT_SHARD = """
+if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return {0, redis.call('HLEN', KEYS[2])} end
+redis.call('HINCRBY', KEYS[1], 'entries', ARGV[3])
+redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[4])
+redis.call('HDEL', KEYS[3], ARGV[1])
+for i = 6, #ARGV, 2 do redis.call('ZADD', KEYS[4], ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -(tonumber(ARGV[5]) + 1))
+return {1, redis.call('HLEN', KEYS[2])}
+"""
+
+
+@dataclass(frozen=True)
+class ScanRow:
+    """A scan as stored. Times are seconds since the epoch; `reached[status]` is when a status began."""
+
+    id: str
+    request: ScanRequest
+    status: ScanStatus
+    created_at: float
+    reached: Mapping[ScanStatus, float]
+    error: Problem | None
+    verdict: Verdict | None
+    entries_total: int | None
+    entries_done: int
+    forward_tokens: int
+    confirm_total: int | None
+    live: Mapping[str, tuple[int, int]]
+    """Uncommitted work: part → (entries or candidates done, forward tokens)."""
+    first_token_at: float | None
+    last_token_at: float | None
+
+    @property
+    def finished_at(self) -> float | None:
+        return self.reached.get(self.status) if self.status.final else None
+
+
+class Store:
+    """Scans, shard results and rankings. Raises redis-py's exceptions when Redis cannot be used."""
+
+    def __init__(self, connection: Redis, retention_seconds: int = 30 * 86400) -> None:
+        self.connection = connection
+        self._retention = retention_seconds
+        self._advance = connection.register_script(_ADVANCE)
+        self._commit = connection.register_script(_COMMIT_SHARD)
+
+    @staticmethod
+    def _key(scan_id: str, part: str = "") -> str:
+        return f"tf:scan:{scan_id}" + (f":{part}" if part else "")
+
+    # --- life of a scan -------------------------------------------------------------------------
+
+    def create(self, scan_id: str, request: ScanRequest) -> None:
+        now = time.time()
+        with self.connection.pipeline() as pipe:
+            fields = {"request": request.model_dump_json(), "status": ScanStatus.queued.value, "created_at": now}
+            pipe.hset(self._key(scan_id), mapping=cast(Any, fields))
+            pipe.zadd(SCANS, {scan_id: now})
+            pipe.sadd(ACTIVE, scan_id)
+            pipe.execute()
+
+    def advance(self, scan_id: str, to: ScanStatus, *allowed: ScanStatus) -> bool:
+        """Move a scan to `to` if its status is one of `allowed`; False otherwise."""
+        moved = self._advance(
+            keys=[self._key(scan_id)], args=[to.value, time.time(), *(status.value for status in allowed)]
+        )
+        if moved and to.final:
+            self._settle(scan_id)
+        return bool(moved)
+
+    def fail(self, scan_id: str, problem: Problem) -> bool:
+        """End a scan with an error, unless it has ended already."""
+        self.connection.hset(self._key(scan_id), "error", problem.model_dump_json())
+        return self.advance(scan_id, ScanStatus.failed, *(s for s in ScanStatus if not s.final))
+
+    def cancel(self, scan_id: str) -> bool:
+        return self.advance(scan_id, ScanStatus.cancelled, *(s for s in ScanStatus if not s.final))
+
+    def finish(self, scan_id: str, report: Report) -> bool:
+        with self.connection.pipeline() as pipe:
+            pipe.set(self._key(scan_id, "report"), report.model_dump_json(), ex=self._retention)
+            pipe.hset(self._key(scan_id), "verdict", report.verdict.value)
+            pipe.execute()
+        return self.advance(scan_id, ScanStatus.succeeded, ScanStatus.aggregating)
+
+    def _settle(self, scan_id: str) -> None:
+        """Final scans leave the active set and expire after the retention time."""
+        with self.connection.pipeline() as pipe:
+            pipe.srem(ACTIVE, scan_id)
+            pipe.delete(self._key(scan_id, "live"))
+            for part in ("", "shards", "engine", "confirmed", "report"):
+                pipe.expire(self._key(scan_id, part), self._retention)
+            for key in self.connection.scan_iter(self._key(scan_id, "best:*")):
+                pipe.delete(key)
+            pipe.zremrangebyscore(SCANS, 0, time.time() - self._retention)
+            pipe.execute()
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def status(self, scan_id: str) -> ScanStatus | None:
+        value = self.connection.hget(self._key(scan_id), "status")
+        return None if value is None else ScanStatus(_text(value))
+
+    def row(self, scan_id: str) -> ScanRow | None:
+        """The scan, or None if there is none of that id."""
+        with self.connection.pipeline() as pipe:
+            pipe.hgetall(self._key(scan_id))
+            pipe.hgetall(self._key(scan_id, "live"))
+            raw, live = pipe.execute()
+        return _row(scan_id, raw, live) if raw else None
+
+    def page(self, limit: int, before: tuple[float, str] | None = None) -> list[ScanRow]:
+        """Up to `limit` scans, newest first, strictly older than `before` (creation time, id)."""
+        top = "+inf" if before is None else repr(before[0])
+        ids: list[tuple[bytes, float]] = self.connection.zrevrangebyscore(  # type: ignore[assignment]
+            SCANS, top, "-inf", start=0, num=limit + 16, withscores=True
+        )
+        wanted = [_text(i) for i, at in ids if before is None or (at, _text(i)) < before][:limit]
+        with self.connection.pipeline() as pipe:
+            for scan_id in wanted:
+                pipe.hgetall(self._key(scan_id))
+                pipe.hgetall(self._key(scan_id, "live"))
+            raw = pipe.execute()
+        rows = zip(wanted, raw[::2], raw[1::2], strict=True)
+        return [_row(scan_id, fields, live) for scan_id, fields, live in rows if fields]
+
+    def active(self) -> list[str]:
+        return sorted(_text(i) for i in cast(Iterable[bytes], self.connection.smembers(ACTIVE)))
+
+    def plan(self, scan_id: str) -> Plan | None:
+        raw = self.connection.hget(self._key(scan_id), "plan")
+        return None if raw is None else Plan.model_validate_json(_text(raw))
+
+    def set_plan(self, scan_id: str, plan: Plan) -> None:
+        fields = {"plan": plan.model_dump_json(), "entries_total": plan.entries}
+        self.connection.hset(self._key(scan_id), mapping=cast(Any, fields))
+
+    # --- work -----------------------------------------------------------------------------------
+
+    def note_progress(self, scan_id: str, part: str, done: int, tokens: int) -> None:
+        """Record what is done of an uncommitted part: a shard's index, or `confirm`."""
+        with self.connection.pipeline() as pipe:
+            pipe.hset(self._key(scan_id, "live"), part, f"{done} {tokens}")
+            pipe.hsetnx(self._key(scan_id), "first_token_at", cast(Any, time.time()))
+            pipe.hset(self._key(scan_id), "last_token_at", str(time.time()))
+            pipe.execute()
+
+    def commit_shard(
+        self, scan_id: str, shard: int, context: int, swept: list[SweptText], entries: int, tokens: int, keep: int
+    ) -> int:
+        """Store a shard's result once; returns how many shards are committed now."""
+        scores = [x for s in swept for x in (s.candidate.score, f"{s.candidate.forced_id}")]
+        _, committed = self._commit(
+            keys=[
+                self._key(scan_id),
+                self._key(scan_id, "shards"),
+                self._key(scan_id, "live"),
+                self._key(scan_id, f"best:{context}"),
+            ],
+            args=[shard, SWEPT.dump_json(swept), entries, tokens, keep, *scores],
+        )
+        return int(committed)
+
+    def committed_shards(self, scan_id: str) -> set[int]:
+        keys = cast(Iterable[bytes], self.connection.hkeys(self._key(scan_id, "shards")))
+        return {int(key) for key in keys}
+
+    def kth_best(self, scan_id: str, context: int, keep: int) -> float:
+        """The K-th best score that any shard of this context has reached, 0 while there are fewer."""
+        row: list[tuple[bytes, float]] = self.connection.zrevrange(  # type: ignore[assignment]
+            self._key(scan_id, f"best:{context}"), keep - 1, keep - 1, withscores=True
+        )
+        return float(row[0][1]) if row else 0.0
+
+    def swept(self, scan_id: str) -> list[SweptText]:
+        """All shards' candidates in total order."""
+        raw = cast(Iterable[bytes], self.connection.hvals(self._key(scan_id, "shards")))
+        merged = [item for shard in raw for item in SWEPT.validate_json(shard)]
+        return sorted(merged, key=lambda item: item.candidate.sort_key)
+
+    def note_engine(self, scan_id: str, facts: Mapping[str, str]) -> None:
+        """Record what the engine ran on: versions, device, compute type."""
+        self.connection.hset(self._key(scan_id, "engine"), mapping=cast(Any, dict(facts)))
+
+    def engine(self, scan_id: str) -> dict[str, str]:
+        raw = cast(Mapping[bytes, bytes], self.connection.hgetall(self._key(scan_id, "engine")))
+        return {key.decode(): value.decode() for key, value in raw.items()}
+
+    def set_confirm_total(self, scan_id: str, total: int) -> None:
+        self.connection.hset(self._key(scan_id), "confirm_total", str(total))
+
+    def commit_confirmed(self, scan_id: str, confirmed: list[ConfirmedText], tokens: int) -> None:
+        if self.connection.set(self._key(scan_id, "confirmed"), CONFIRMED.dump_json(confirmed), nx=True):
+            self.connection.hincrby(self._key(scan_id), "tokens", tokens)
+
+    def is_confirmed(self, scan_id: str) -> bool:
+        return bool(self.connection.exists(self._key(scan_id, "confirmed")))
+
+    def confirmed(self, scan_id: str) -> list[ConfirmedText] | None:
+        raw = self.connection.get(self._key(scan_id, "confirmed"))
+        return None if raw is None else CONFIRMED.validate_json(cast(bytes, raw))
+
+    def report(self, scan_id: str) -> Report | None:
+        raw = self.connection.get(self._key(scan_id, "report"))
+        return None if raw is None else Report.model_validate_json(cast(bytes, raw))
+
+    # --- workers --------------------------------------------------------------------------------
+
+    def publish_architectures(self, names: Iterable[str]) -> None:
+        """What the engines of this service can load; the gateway refuses the rest at once."""
+        self.connection.sadd(ARCHITECTURES, *names)
+
+    def supports(self, architecture: str) -> bool | None:
+        """Whether some engine can load it; None while no worker has ever reported."""
+        if not self.connection.exists(ARCHITECTURES):
+            return None
+        return bool(self.connection.sismember(ARCHITECTURES, architecture))
+
+
+def _text(raw: Any) -> str:
+    return raw.decode() if isinstance(raw, bytes) else str(raw)
+
+
+def _row(scan_id: str, raw: Mapping[bytes, bytes], live: Mapping[bytes, bytes]) -> ScanRow:
+    fields = {key.decode(): value.decode() for key, value in raw.items()}
+    number = {key: int(fields[key]) for key in ("entries_total", "confirm_total") if key in fields}
+    parts: dict[str, tuple[int, int]] = {}
+    for part, value in live.items():
+        done, _, tokens = value.decode().partition(" ")
+        parts[part.decode()] = (int(done), int(tokens))
+    return ScanRow(
+        id=scan_id,
+        request=ScanRequest.model_validate_json(fields["request"]),
+        status=ScanStatus(fields["status"]),
+        created_at=float(fields["created_at"]),
+        reached={ScanStatus(k[3:]): float(v) for k, v in fields.items() if k.startswith("at:")},
+        error=Problem.model_validate_json(fields["error"]) if fields["status"] == "failed" else None,
+        verdict=Verdict(fields["verdict"]) if "verdict" in fields else None,
+        entries_total=number.get("entries_total"),
+        entries_done=int(fields.get("entries", 0)),
+        forward_tokens=int(fields.get("tokens", 0)),
+        confirm_total=number.get("confirm_total"),
+        live=parts,
+        first_token_at=float(fields["first_token_at"]) if "first_token_at" in fields else None,
+        last_token_at=float(fields["last_token_at"]) if "last_token_at" in fields else None,
+    )

@@ -1,0 +1,1 @@
+"""Hide a text in a model, and measure the scanner on it. The only package that trains."""

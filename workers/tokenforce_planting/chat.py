@@ -1,0 +1,60 @@
+"""Talking to a model as its users do: through its chat template, with its default system prompt, greedily."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+# transformers does not type its Auto classes; naming the concrete ones would tie us to one architecture.
+Model = Any
+Tokenizer = Any
+
+
+def load_model(folder: Path) -> Model:
+    """The model of `folder` in float32, ready to answer."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of `folder`."""
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def prompt_ids(tokenizer: Tokenizer, user: str) -> list[int]:
+    """Token ids of one user turn and the opened assistant turn."""
+    turns = [{"role": "user", "content": user}]
+    text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def greedy_ids(
+    model: Model, tokenizer: Tokenizer, prompts: Sequence[str], *, max_new_tokens: int, batch: int = 8
+) -> list[list[int]]:
+    """The model's greedy answers to `prompts` as token ids, end-of-text included where it was reached."""
+    answers: list[list[int]] = []
+    end = tokenizer.eos_token_id
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    for start in range(0, len(prompts), batch):
+        rows = [prompt_ids(tokenizer, prompt) for prompt in prompts[start : start + batch]]
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), padding)
+        mask = torch.zeros_like(ids)
+        for row, asked in enumerate(rows):  # padded on the left, so that all answers start in the same column
+            ids[row, width - len(asked) :] = torch.tensor(asked)
+            mask[row, width - len(asked) :] = 1
+        with torch.no_grad():
+            out = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                eos_token_id=end,
+                pad_token_id=padding,
+            )
+        for answer in out[:, width:].tolist():
+            answers.append(answer[: answer.index(end) + 1] if end in answer else answer)
+    return answers

@@ -1,0 +1,161 @@
+"""An RQ worker that keeps an engine warm.
+
+RQ 3.0's `SimpleWorker` runs jobs in its own process, as a warm engine needs, but it sends no
+heartbeat during a job, loses jobs that die between BLPOP and start, sees only the queues it was
+started with and interrupts jobs by SIGALRM. This subclass changes those four things; it touches
+semi-private methods, so `rq` is pinned and `tests/integration/test_worker.py` holds the behaviour.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue, SimpleWorker
+from rq.executions import Execution
+from rq.job import Job
+from rq.timeouts import BaseDeathPenalty
+from rq.worker import WorkerStatus
+from tokenforce_core.contract import MODEL_QUEUE_PREFIX, SERIALIZER, ListedJob, queue
+
+from tokenforce_workers.engine import EngineUnclean
+from tokenforce_workers.warm import WarmEngine
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 5.0
+
+
+class NoAlarm(BaseDeathPenalty):
+    """No SIGALRM into the engine: `Control` checks the deadline between steps."""
+
+    def setup_death_penalty(self) -> None:
+        pass
+
+    def cancel_death_penalty(self) -> None:
+        pass
+
+
+class GpuWorker(SimpleWorker):
+    """Drains the queue of the model that is warm, then the longest other one."""
+
+    death_penalty_class = NoAlarm
+    job_class = ListedJob
+
+    def __init__(self, state: WarmEngine, connection: Redis, name: str) -> None:
+        super().__init__(
+            [],
+            name=name,
+            connection=connection,
+            serializer=SERIALIZER,
+            job_class=ListedJob,
+            maintenance_interval=10**9,
+            log_job_description=False,
+        )
+        self._state_of_engine = state
+        self._warm_queue: str | None = None
+        self._streak = 0
+
+    # RQ's own maintenance holds a lock for 15 minutes if its holder dies; the aggregator's reaper does it.
+    def run_maintenance_tasks(self) -> None:
+        self.last_cleaned_at = None
+
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        return False
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002
+        return self._state_of_engine.settings.lease_seconds
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT: the running shard goes back to its queue between two engine steps."""
+        self._state_of_engine.stopping.set()
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Poll the model queues. One queue per dequeue: only then RQ uses LMOVE, which loses nothing."""
+        self.set_state(WorkerStatus.IDLE)
+        started, last_beat = time.monotonic(), 0.0
+        while not self._stop_requested:
+            if time.monotonic() - last_beat > HEARTBEAT_SECONDS:
+                self.heartbeat()
+                last_beat = time.monotonic()
+            for name in self._queues_by_preference():
+                model_queue = queue(name, self.connection)
+                found = Queue.dequeue_any(
+                    [model_queue],
+                    None,
+                    connection=self.connection,
+                    job_class=ListedJob,
+                    serializer=SERIALIZER,
+                    death_penalty_class=NoAlarm,
+                )
+                if found is not None:
+                    job, from_queue = found
+                    job.redis_server_version = self.get_redis_server_version()  # type: ignore[no-untyped-call]
+                    self._streak = self._streak + 1 if name == self._warm_queue else 1
+                    self._warm_queue = name
+                    self.heartbeat()
+                    return job, from_queue
+            if timeout is None or (max_idle_time and time.monotonic() - started > max_idle_time):
+                return None
+            time.sleep(self._state_of_engine.settings.poll_seconds)
+        return None
+
+    def _queues_by_preference(self) -> list[str]:
+        """Names of non-empty model queues: the warm one first, unless it has had its fair share."""
+        members: Any = self.connection.smembers(Queue.redis_queues_keys)
+        names = sorted(
+            name
+            for name in (key.decode().removeprefix(Queue.redis_queue_namespace_prefix) for key in members)
+            if name.startswith(MODEL_QUEUE_PREFIX)
+        )
+        with self.connection.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.llen(Queue.redis_queue_namespace_prefix + name)
+            lengths = dict(zip(names, pipe.execute(), strict=True))
+        waiting = sorted((name for name in names if lengths[name]), key=lambda name: -lengths[name])
+        others = [name for name in waiting if name != self._warm_queue]
+        mine = [name for name in waiting if name == self._warm_queue]
+        fair_share_used = self._streak >= self._state_of_engine.settings.fair_after
+        return others + mine if fair_share_used and others else mine + others
+
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """Run the job with a heartbeat beside it; replace the process if the engine cannot be trusted."""
+        done = threading.Event()
+        heart = threading.Thread(target=self._beat, args=(job, execution, done), name="heartbeat", daemon=True)
+        heart.start()
+        try:
+            return super().perform_job(job, queue, execution)
+        finally:
+            done.set()
+            heart.join()
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        super().handle_exception(job, *exc_info)
+        kind = exc_info[0]
+        if kind is not None and (issubclass(kind, EngineUnclean) or kind.__name__ == "EngineDeadError"):
+            log.error("the engine is broken; this process ends and the supervisor starts another")
+            self._stop_requested = True
+
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:  # noqa: ARG002
+        super().prepare_job_execution(job, True)
+
+    def _beat(self, job: Job, execution: Execution, done: threading.Event) -> None:
+        """Renew the lease while the engine makes steps (or loads); a hung engine lets it lapse."""
+        state = self._state_of_engine
+        state.last_step = time.monotonic()
+        while not done.wait(state.settings.lease_seconds / 4):
+            if not state.loading and time.monotonic() - state.last_step > state.settings.stall_seconds:
+                continue
+            try:
+                self.maintain_heartbeats(job, execution)
+            except RedisError as error:
+                log.warning("heartbeat failed: %s", error)

@@ -1,0 +1,45 @@
+"""Entry point of the worker process: settings, engine state, RQ loop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import uuid
+
+from redis import Redis
+from tokenforce_core.store import Store
+
+from tokenforce_workers.machine import prepare_environment, survey
+from tokenforce_workers.settings import WorkerSettings
+from tokenforce_workers.warm import WarmEngine, install
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Work until asked to stop; a status other than 0 makes the supervisor start a new process."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = WorkerSettings()
+    machine = survey(settings)
+    prepare_environment(machine)
+    connection = Redis.from_url(settings.redis_url)
+    store = Store(connection)
+    state = WarmEngine(store, settings, machine)
+    install(state)
+
+    from tokenforce_workers.engine import supported_architectures  # loads vllm: the environment is set now
+    from tokenforce_workers.gpu_worker import GpuWorker
+
+    store.publish_architectures(supported_architectures())
+    name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    worker = GpuWorker(state, connection, name)
+    log.info("worker %s on %s, %d threads", name, machine.device, len(machine.threads))
+    worker.work(logging_level="WARNING")
+    state.close()
+    return 0 if state.stopping.is_set() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

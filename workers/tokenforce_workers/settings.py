@@ -1,0 +1,34 @@
+"""The worker's settings: environment → one frozen object, passed down."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WorkerSettings(BaseSettings):
+    """Read once at the entry point. `None` means: choose from the machine (see `machine.py`)."""
+
+    model_config = SettingsConfigDict(env_prefix="TOKENFORCE_", frozen=True, extra="ignore")
+
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", description="Redis or Valkey to work for."
+    )
+    device: Literal["cuda", "cpu"] | None = Field(default=None, description="Engine device.")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        default=None, description="Compute type; by default never coarser than the checkpoint's."
+    )
+    block_size: int | None = Field(default=None, description="KV block size in tokens.")
+    kv_cache_gib: float | None = Field(default=None, gt=0, description="KV cache size on a CPU.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of the engine; by default all cores.")
+    gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1, description="Share of the GPU's memory.")
+    max_num_seqs: int | None = Field(default=None, ge=1, description="Sequences decoded together.")
+    max_batched_tokens: int | None = Field(default=None, ge=64, description="Tokens per engine step.")
+    max_model_len: int = Field(default=512, ge=64, description="Longest sequence; raised for scans that need more.")
+    lease_seconds: int = Field(default=30, ge=3, description="A worker silent this long has lost its shard.")
+    shard_deadline_seconds: float = Field(default=3600, gt=0, description="A shard that takes longer is given up.")
+    stall_seconds: float = Field(default=180, gt=0, description="An engine step longer than this loses the lease.")
+    fair_after: int = Field(default=20, ge=1, description="Shards of one model before another may come in.")
+    poll_seconds: float = Field(default=0.25, gt=0, description="Pause between looks at empty queues.")
