@@ -38,7 +38,7 @@ def scan(
     folder = request.model if os.path.isabs(request.model) else None
     if folder and not url and not Path(folder).is_dir():
         raise Refused(f"{folder} is not a folder", status=422, code=ErrorCode.model_not_found)
-    with service(url, [folder] if folder else []) as client:
+    with service(url, [_root_of(folder)] if folder else []) as client:
         scan_id = client.scans.create(**dict(request)).id
         try:
             _wait(client, scan_id, timeout)
@@ -55,6 +55,15 @@ def scan(
             _cancel_quietly(client, scan_id)
             raise
     return code_of_verdict(report.verdict)
+
+
+def _root_of(folder: str) -> str:
+    """The root under which a stack of our own may read: the folder, or the repository it is a snapshot of.
+
+    In a hub cache the files of `models--org--name/snapshots/<commit>` are links to `../../blobs`.
+    """
+    path = Path(folder)
+    return str(path.parent.parent) if path.parent.name == "snapshots" else folder
 
 
 def show(scan_id: str, *, url: str | None, top: int, order: Order, as_json: bool) -> ExitCode:

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenforce.errors import TokenforceError
 
 MODULE = "tokenforce_service.stack"
+NEEDED = ("fastapi", "rq", "vllm")
+"""One module of each extra: the wheel holds our own packages whatever extras were asked for."""
 SECONDS_TO_START = 600.0
 SECONDS_TO_STOP = 30.0
 SECONDS_TO_DIE = 5.0
@@ -68,9 +70,10 @@ class LocalStack:
 
     def start(self) -> StackAddress:
         """Start the stack and wait until it is ready."""
-        if importlib.util.find_spec(MODULE.partition(".")[0]) is None:
+        if any(importlib.util.find_spec(module) is None for module in NEEDED):
             raise StackFailed(
-                "the local stack is not installed: pip install 'tokenforce[service,cpu]', "
+                "the local stack is not installed: pip install 'tokenforce[service,cpu]' "
+                "(with a GPU: 'tokenforce[service,workers]'), "
                 "or point TOKENFORCE_URL (--url) at a service"
             )
         self._process = subprocess.Popen(
@@ -81,8 +84,7 @@ class LocalStack:
             text=True,
             encoding="utf-8",
             errors="replace",
-            # The folder we run in may be the hostile upload: nothing may be imported from it.
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            env=_environment(),
             # Ctrl-C in the terminal must reach us only: we cancel the scan first, then stop the stack.
             start_new_session=True,
         )
@@ -165,3 +167,17 @@ class LocalStack:
     def _hear_stderr(self, stream: IO[str]) -> None:
         with stream:
             self._complaints.extend(line for line in map(str.strip, stream) if line)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, made safe: the folder we run in may be the hostile upload, so nothing is imported from it.
+
+    An empty or relative entry of PYTHONPATH means that folder too.
+    """
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
+    if entries:
+        environment["PYTHONPATH"] = os.pathsep.join(entries)
+    else:
+        environment.pop("PYTHONPATH", None)
+    return environment

@@ -140,6 +140,12 @@ class ScanRequest(_Request):
     keep: int | None = Field(default=None, ge=1, le=10_000, description="Candidates kept per context.")
 
 
+class RequestRecord(ScanRequest):
+    """A request as an answer shows it: fields that a newer service added do not break an older SDK."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
 class Progress(_Answer):
     """How far the current stage is. Counts are entries (vocabulary entry × context) or candidates."""
 
@@ -169,7 +175,7 @@ class Scan(_Answer):
     id: str
     status: ScanStatus
     model: str
-    request: ScanRequest
+    request: RequestRecord
     progress: Progress
     created_at: datetime
     started_at: datetime | None = None

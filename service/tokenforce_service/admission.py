@@ -37,9 +37,7 @@ def check_request(request: ScanRequest) -> None:
     if len(set(names)) != len(names):
         raise Refusal(ErrorCode.invalid_request, "Two contexts have the same name; rename one.")
     if not is_local(request.model) and not hub.is_hub_id(request.model):
-        raise Refusal(
-            ErrorCode.model_not_found, f"{request.model!r} is neither a folder nor a hub id (org/name[@revision])."
-        )
+        raise hub.not_a_model(request.model)
 
 
 def is_local(model: str) -> bool:
@@ -58,7 +56,8 @@ def check_upload(request: ScanRequest, upload: Upload, store: Store) -> None:
     if store.supports(upload.architecture) is False:
         raise Refusal(
             ErrorCode.unsupported_architecture,
-            f"No engine of this service can load the architecture {upload.architecture}.",
+            f"No engine of this service can load the architecture {upload.architecture[:100]}; "
+            "choose a model of another one, or add a worker that can.",
         )
     for item in request.contexts or []:
         if item in ("assistant", "assistant_system") and not upload.has_chat_template:

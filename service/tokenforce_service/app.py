@@ -11,6 +11,7 @@ from tokenforce_core.store import Store
 from tokenforce_service import errors, health, scans
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.middleware import BodyLimit, Observed
+from tokenforce_service.openapi import DocumentedApp
 from tokenforce_service.settings import ServiceSettings
 
 
@@ -20,7 +21,7 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
         connection = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
     store = Store(connection, settings.retention_seconds)
     metrics = Metrics(store)
-    app = FastAPI(
+    app = DocumentedApp(
         title="tokenforce",
         version=version("tokenforce"),
         description="Finds texts hidden in the weights of a language model. All errors are RFC 9457 problem documents.",

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jinja2.exceptions import TemplateError
 from tokenforce.types import BUILT_IN_CONTEXTS, ContextRecord, CustomContext, ErrorCode
 from tokenforce_core.plan import ALIGNMENT
 
 from tokenforce_service.refusals import Refusal
 
 FILLER = " ."
+FILLER_ENDS = ("", ".", "-", " -.")
+"""Behind the fillers: in some tokenizers one filler is two tokens, and an odd number needs another sign."""
 NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
 
 
@@ -73,28 +74,32 @@ def _chat(name: str, tokenizer: Any, system: list[dict[str, str]]) -> ContextRec
     if not tokenizer.chat_template:
         raise no_chat_template(name)
 
-    def ids(fillers: int) -> list[int]:
-        messages = [*system, {"role": "user", "content": FILLER * fillers}]
+    def ids(filler: str) -> list[int]:
+        messages = [*system, {"role": "user", "content": filler}]
         try:
             text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
+        # A hostile or broken template ends in almost any exception; all of them mean the same to the user.
+        except Exception as error:
             raise Refusal(
                 ErrorCode.model_invalid,
                 f"The chat template fails for the context {name!r}: {str(error)[:200]}; use the context `bos`.",
             ) from error
         found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+        if not found:
+            raise Refusal(ErrorCode.model_invalid, "The chat template gives no text; use the context `bos`.")
         return found
 
     return _record(name, align(ids), tokenizer)
 
 
-def align(ids_with: Callable[[int], list[int]]) -> list[int]:
+def align(ids_with: Callable[[str], list[int]]) -> list[int]:
     """The fewest fillers that make the length a multiple of the alignment; none if no number does."""
-    for fillers in range(2 * ALIGNMENT + 1):
-        ids = ids_with(fillers)
-        if len(ids) % ALIGNMENT == 0:
-            return ids
-    return ids_with(0)
+    for count in range(2 * ALIGNMENT + 1):
+        for end in FILLER_ENDS:
+            ids = ids_with(FILLER * count + end)
+            if len(ids) % ALIGNMENT == 0:
+                return ids
+    return ids_with("")
 
 
 def _custom(wanted: CustomContext, tokenizer: Any, vocabulary_size: int) -> ContextRecord:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from tokenforce_core.processes import start
 
 START_SECONDS = 20.0
@@ -80,11 +80,7 @@ class EmbeddedServer:
         if self._process is None:
             return
         if self._process.poll() is None:
-            try:
-                with Redis(unix_socket_path=str(self.socket), socket_timeout=STOP_SECONDS) as connection:
-                    connection.shutdown(nosave=True)
-            except RedisError:
-                self._process.terminate()
+            self._process.terminate()  # not SHUTDOWN, which redis-py tries again for seconds when it has worked
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:

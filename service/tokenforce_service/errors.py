@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import logging
 from typing import Any, cast
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
 from tokenforce.types import ErrorCode
 
-from tokenforce_service.refusals import Refusal
+from tokenforce_service.openapi import PROBLEM
+from tokenforce_service.refusals import Refusal, one_line
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = "5"
-_FULL = ("OOM", "MISCONF")  # out of memory; cannot write the append-only file
+_CANNOT_WRITE = "MISCONF"
+"""How Redis begins its refusals while it cannot write to its disk; redis-py has no class for them."""
+_PLAINER = {
+    "extra_forbidden": "There is no such field; see /docs for those that there are.",
+    "missing": "This field is missing; add it.",
+}
 
 
 def install(app: FastAPI) -> None:
@@ -27,16 +34,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RedisError, _store)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 def answer(request: Request, refusal: Refusal, errors: list[dict[str, Any]] | None = None) -> Response:
-    problem = refusal.problem(request.url.path, getattr(request.state, "request_id", None))
+    problem = refusal.problem(quote(request.scope["path"]), getattr(request.state, "request_id", None))
     if errors:
         problem = problem.model_copy(update={"errors": errors})
     body = problem.model_dump_json(exclude_none=True, exclude=None if errors else {"errors"})
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if refusal.status == 503 else {}
-    return Response(body, refusal.status, headers=headers, media_type="application/problem+json")
+    return Response(body, refusal.status, headers=headers, media_type=PROBLEM)
 
 
 def _refusal(request: Request, error: Exception) -> Response:
@@ -48,23 +54,30 @@ def _validation(request: Request, error: Exception) -> Response:
     if any(item["type"] == "json_invalid" for item in found):
         detail = "The body is not valid JSON; send one JSON object."
         return answer(request, Refusal(ErrorCode.invalid_request, detail, status=400))
+    if any(item["loc"] == ("body",) for item in found):
+        detail = "The body is not a JSON object; send one, with `Content-Type: application/json`."
+        return answer(request, Refusal(ErrorCode.invalid_request, detail))
     errors = [
-        {"pointer": "/" + "/".join(str(part) for part in item["loc"]), "detail": str(item["msg"])[:300]}
+        {
+            "pointer": "/" + "/".join(str(part) for part in item["loc"]),
+            "detail": _PLAINER.get(item["type"], str(item["msg"])[:300]),
+        }
         for item in found[:20]
     ]
     first = errors[0]
-    detail = f"{first['pointer']}: {first['detail']}"
+    detail = f"{first['pointer']}: {first['detail'].rstrip('.')}."
     return answer(request, Refusal(ErrorCode.invalid_request, detail), errors)
 
 
 def _http(request: Request, error: Exception) -> Response:
-    raised = cast(HTTPException, error)
+    raised, path = cast(HTTPException, error), request.scope["path"][:200]
     if raised.status_code == 404:
-        refusal = Refusal(ErrorCode.not_found, f"There is no {request.url.path[:200]}; see /docs for the routes.")
+        refusal = Refusal(ErrorCode.not_found, f"There is no {path}; see /docs for the routes.")
     elif raised.status_code == 405:
-        refusal = Refusal(
-            ErrorCode.method_not_allowed, f"{request.method} is not possible on {request.url.path[:200]}; see /docs."
-        )
+        refusal = Refusal(ErrorCode.method_not_allowed, f"{request.method} is not possible on {path}; see /docs.")
+    elif raised.status_code == 400:  # the framework's own, for a body that its JSON parser gives up on
+        detail = "The body cannot be read as JSON (not UTF-8, or nested too deep); send one JSON object."
+        refusal = Refusal(ErrorCode.invalid_request, detail, status=400)
     elif raised.status_code == 413:
         refusal = Refusal(ErrorCode.body_too_large, str(raised.detail))
     else:
@@ -79,13 +92,15 @@ def _store(request: Request, error: Exception) -> Response:
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
         detail = "Redis cannot be reached; nothing was lost, try again shortly."
         return answer(request, Refusal(ErrorCode.store_unavailable, detail))
-    if isinstance(error, ResponseError) and str(error).startswith(_FULL):
+    if isinstance(error, OutOfMemoryError) or _CANNOT_WRITE in str(error):
         detail = "Redis cannot store more (disk or memory full); free some space and try again."
         return answer(request, Refusal(ErrorCode.storage_full, detail))
-    return _unexpected(request, error)
+    return unexpected(request, error)
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
+def unexpected(request: Request, error: Exception) -> Response:
+    """The answer to an error that nobody foresaw; the caller learns only where to look it up."""
+    name, path = getattr(request.state, "request_id", None), one_line(request.scope["path"])
+    log.error("%s unexpected error on %s %s", name, request.method, path, exc_info=error)
     detail = "Something unexpected happened; the log has it under this request_id."
     return answer(request, Refusal(ErrorCode.internal_error, detail))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from tokenforce.types import ErrorCode
 
 from tokenforce_service.refusals import Refusal
 
-HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(@(?P<revision>[\w][\w./-]*))?")
+HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(@(?P<revision>[\w][\w./-]*))?", re.ASCII)
 PATTERNS = ["*.safetensors", "*.json", "tokenizer*", "*.model", "chat_template.jinja"]
 TIMEOUT_SECONDS = 20.0
 
@@ -32,7 +28,21 @@ class Snapshot:
 
 
 def is_hub_id(model: str) -> bool:
-    return HUB_ID.fullmatch(model) is not None
+    match = HUB_ID.fullmatch(model)
+    if match is None:
+        return False
+    try:
+        validate_repo_id(match["repo"])
+    except HFValidationError:
+        return False
+    return True
+
+
+def not_a_model(model: str) -> Refusal:
+    return Refusal(
+        ErrorCode.model_not_found,
+        f"{model!r} names no model; give the absolute path of a folder or a hub id (org/name[@revision]).",
+    )
 
 
 def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
@@ -40,11 +50,11 @@ def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
 
     Raises:
         Refusal: `hub_unreachable`, `model_not_found`, `pickle_weights`, `weights_missing`,
-            `model_too_large`.
+            `model_too_large`, `storage_full`.
     """
     match = HUB_ID.fullmatch(model)
     if match is None:
-        raise Refusal(ErrorCode.model_not_found, f"{model} is neither a folder nor a hub id (org/name[@revision]).")
+        raise not_a_model(model)
     repo, revision = match["repo"], match["revision"]
     try:
         info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
@@ -56,7 +66,14 @@ def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
         raise Refusal(
             ErrorCode.model_not_found, f"The hub has no {model}, or it is private; check the id and the token."
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except Refusal:
+        raise
+    # Not by class: releases of the hub client raise the exceptions of different HTTP libraries.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Refusal(
+                ErrorCode.storage_full, f"The disk is too full for {model}; free some space in {cache_dir}."
+            ) from error
         raise Refusal(
             ErrorCode.hub_unreachable,
             f"The model hub cannot be reached for {model} ({type(error).__name__}); "
@@ -70,7 +87,7 @@ def _check_listing(repo: str, files: dict[str, int], max_bytes: float) -> None:
     if not weights:
         if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in files):
             raise Refusal(ErrorCode.pickle_weights, f"{repo} has only pickle weights; convert it to safetensors.")
-        raise Refusal(ErrorCode.weights_missing, f"{repo} has no *.safetensors.")
+        raise Refusal(ErrorCode.weights_missing, f"{repo} has no *.safetensors; upload its weights.")
     size = sum(weights.values())
     if size > max_bytes:
         raise Refusal(

@@ -13,6 +13,9 @@ from rq import Queue
 from rq.worker_registration import get_keys
 from tokenforce_core.store import Store
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Callers may send any word as a method; each would be a series of its own."""
+
 
 class Metrics:
     """One registry per app, so that two apps in one process do not share counts."""
@@ -28,7 +31,7 @@ class Metrics:
         self.registry.register(_StoreCollector(store))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, status).inc()
+        self._requests.labels(method if method in _METHODS else "other", route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
     def render(self) -> bytes:

@@ -8,9 +8,12 @@ import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tokenforce_service import errors
 from tokenforce_service.metrics import Metrics
+from tokenforce_service.refusals import one_line
 
 log = logging.getLogger("tokenforce_service.access")
 
@@ -55,19 +58,25 @@ class Observed:
         usable = 0 < len(given) <= 64 and given.replace("-", "").replace("_", "").isalnum() and given.isascii()
         request_id = given if usable else f"req_{uuid.uuid4().hex[:16]}"
         scope.setdefault("state", {})["request_id"] = request_id
-        started, status = time.perf_counter(), 500
+        started, status, begun = time.perf_counter(), 500, False
 
         async def tagged(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
         try:
             await self._app(scope, receive, tagged)
+        # Answered here: behind this the server would drop the connection and the request id.
+        except Exception as error:
+            if begun:
+                raise
+            await errors.unexpected(Request(scope), error)(scope, receive, tagged)
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.observe(scope["method"], route, status, seconds)
-            log.info("%s %s %s %d %.1f ms", request_id, scope["method"], scope["path"], status, seconds * 1000)
+            path = one_line(scope["path"])
+            log.info("%s %s %s %d %.1f ms", request_id, scope["method"], path, status, seconds * 1000)

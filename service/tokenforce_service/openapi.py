@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import FastAPI
 from tokenforce.types import Problem
+
+PROBLEM = "application/problem+json"
 
 EXAMPLE_REQUESTS: dict[str, Any] = {
     "folder": {"summary": "A folder under a root", "value": {"model": "/models/upload-17"}},
@@ -75,7 +78,28 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {
             "description": _MEANINGS[status],
             "model": Problem,
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in statuses
     }
+
+
+class DocumentedApp(FastAPI):
+    """An app whose document describes the errors that it really sends.
+
+    FastAPI adds its own 422 document, which `errors` replaces, and a second media type beside each declared one.
+    """
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for operation in (operation for path in document["paths"].values() for operation in path.values()):
+                for status, response in list(operation["responses"].items()):
+                    content = response.get("content", {})
+                    if PROBLEM in content:
+                        content.pop("application/json", None)
+                    elif "HTTPValidationError" in str(content):
+                        del operation["responses"][status]
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
+        return self.openapi_schema or {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tokenforce_service.admission import check_lengths
 from tokenforce_service.contexts import build_context
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
-from tokenforce_service.uploads import Upload
+from tokenforce_service.uploads import Upload, read_json
 
 
 def make_plan(request: ScanRequest, upload: Upload, revision: str | None, settings: ServiceSettings) -> Plan:
@@ -74,7 +73,9 @@ def _load_tokenizer(upload: Upload) -> Any:
     # Hostile or broken tokenizer files end in almost any exception; all of them mean the same to the user.
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise Refusal(ErrorCode.model_invalid, f"The tokenizer cannot be loaded: {reason}") from error
+        raise Refusal(
+            ErrorCode.model_invalid, f"The tokenizer cannot be loaded ({reason}); upload it again."
+        ) from error
 
 
 def _special_ids(tokenizer: Any, upload: Upload) -> tuple[list[int], list[SkippedIds]]:
@@ -101,6 +102,6 @@ def _configured_ends(path: Path) -> set[int]:
         file = path / name
         if not file.is_file():
             continue
-        value = json.loads(file.read_bytes()).get("eos_token_id")
+        value = read_json(file).get("eos_token_id")
         ends |= {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)}
     return ends

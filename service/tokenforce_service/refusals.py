@@ -37,13 +37,17 @@ _TITLES: dict[int, str] = {
 }
 
 
+LONGEST_DETAIL = 2000
+"""Characters: a path of the longest allowed length fits, a whole hostile file does not."""
+
+
 class Refusal(Exception):
     """Something cannot be done; `detail` says what to do about it, in one line."""
 
     def __init__(self, code: ErrorCode, detail: str, *, status: int | None = None) -> None:
         super().__init__(detail)
         self.code = code
-        self.detail = detail
+        self.detail = one_line(detail)
         self.status = status or _STATUS.get(code, 422)
 
     def problem(self, instance: str | None = None, request_id: str | None = None) -> Problem:
@@ -56,3 +60,9 @@ class Refusal(Exception):
             instance=instance,
             request_id=request_id,
         )
+
+
+def one_line(text: str) -> str:
+    """Text that quotes a caller or an upload, fit for a terminal and a log: no line breaks, nothing invisible."""
+    shown = text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]}…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from typing import Annotated, cast
 
@@ -23,6 +24,13 @@ router = APIRouter(prefix="/v1/scans", tags=["scans"])
 Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
 POLL_SECONDS = "1"
+SCAN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+_WHY_NO_REPORT = {
+    ScanStatus.failed: "it failed; see its `error`",
+    ScanStatus.cancelled: "it was cancelled; read its findings, or start a new scan",
+}
 
 
 def _store(request: Request) -> Store:
@@ -30,7 +38,8 @@ def _store(request: Request) -> Store:
 
 
 def _row(request: Request, scan_id: str) -> ScanRow:
-    row = _store(request).row(scan_id)
+    # Anything else could name another of the store's keys.
+    row = _store(request).row(scan_id) if SCAN_ID.fullmatch(scan_id) else None
     if row is None:
         raise Refusal(ErrorCode.scan_not_found, f"There is no scan {scan_id[:80]}; list them with GET /v1/scans.")
     return row
@@ -120,7 +129,7 @@ def report(scan_id: str, request: Request) -> Response:
     row = _row(request, scan_id)
     document = _store(request).report(scan_id)
     if document is None:
-        why = "it has not finished; poll it" if not row.status.final else f"it {row.status.value}; see its `error`"
+        why = _WHY_NO_REPORT.get(row.status, "it has not finished; poll it")
         raise Refusal(ErrorCode.report_not_ready, f"The scan {scan_id} has no report: {why}.")
     return Response(document.model_dump_json(), media_type="application/json")
 
@@ -134,5 +143,6 @@ def cancel(scan_id: str, request: Request) -> JSONResponse:
     _row(request, scan_id)
     if not store.cancel(scan_id):
         status = store.status(scan_id) or ScanStatus.failed
-        raise Refusal(ErrorCode.scan_finished, f"The scan {scan_id} has ended already ({status.value}).")
+        detail = f"The scan {scan_id} has ended already ({status.value}); there is nothing to cancel."
+        raise Refusal(ErrorCode.scan_finished, detail)
     return JSONResponse(scan_view(_row(request, scan_id)).model_dump(mode="json"), status_code=202)

@@ -7,6 +7,7 @@ roots, or unpickles. Every refusal says what is wrong and what to do.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,16 +49,16 @@ def resolve(model: str, roots: list[Path]) -> Path:
             roots), `model_not_found`.
     """
     if "\0" in model:
-        raise Refusal(ErrorCode.model_not_found, "The model path contains a NUL character.")
-    path = Path(model).resolve()
-    if not any(path.is_relative_to(root.resolve()) for root in roots):
+        raise Refusal(ErrorCode.model_not_found, f"The path {model} has a NUL character; give the path of a folder.")
+    path = _real(Path(model))
+    if not _inside(path, roots):
         where = "; ".join(str(root) for root in roots) or "none is configured"
         raise Refusal(
             ErrorCode.path_not_allowed,
             f"The path {model} is outside the model roots ({where}); "
             "move the model there or start the service with that folder as a root.",
         )
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path.is_dir, also False for names that are too long
         raise Refusal(ErrorCode.model_not_found, f"There is no folder {model}; give a model folder or org/name.")
     return path
 
@@ -68,8 +69,7 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
     Raises:
         Refusal: with the code of the first thing that is wrong.
     """
-    for file in path.iterdir():
-        _stay_inside(file, roots)  # every file, since a linked chat template would end up in the report
+    _check_files(path, roots)
     config = _config(path)
     _refuse_remote_code(path, config)
     weights = _weights(path)
@@ -94,7 +94,7 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
     inner: dict[str, Any] = text_config if isinstance(text_config, dict) else config
     vocabulary_size = inner.get("vocab_size", config.get("vocab_size"))
     if not isinstance(vocabulary_size, int) or not 0 < vocabulary_size < 10_000_000:
-        raise Refusal(ErrorCode.model_invalid, "config.json has no usable vocab_size.")
+        raise Refusal(ErrorCode.model_invalid, "config.json has no usable vocab_size; upload it again.")
     positions = inner.get("max_position_embeddings", config.get("max_position_embeddings"))
     return Upload(
         path=path,
@@ -115,13 +115,17 @@ def read_json(path: Path) -> dict[str, Any]:
         Refusal: `model_invalid` if it is not one, or is larger than `MAX_JSON_BYTES`.
     """
     if path.stat().st_size > MAX_JSON_BYTES:
-        raise Refusal(ErrorCode.model_invalid, f"{path.name} is larger than {MAX_JSON_BYTES >> 20} MiB.")
+        raise Refusal(
+            ErrorCode.model_invalid, f"{path.name} is larger than {MAX_JSON_BYTES >> 20} MiB; upload a smaller one."
+        )
     try:
         value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise Refusal(ErrorCode.model_invalid, f"{path.name} cannot be read; check its permissions.") from error
     except (ValueError, RecursionError) as error:
         raise Refusal(ErrorCode.model_invalid, f"{path.name} is not valid JSON; upload it again.") from error
     if not isinstance(value, dict):
-        raise Refusal(ErrorCode.model_invalid, f"{path.name} is not a JSON object.")
+        raise Refusal(ErrorCode.model_invalid, f"{path.name} is not a JSON object; upload it again.")
     return value
 
 
@@ -154,10 +158,14 @@ def _weights(path: Path) -> list[Path]:
     if index.is_file():
         names = read_json(index).get("weight_map")
         shards = sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
-        missing = [name for name in shards if Path(name).name != name or not (path / name).is_file()]
-        if not shards or missing:
-            listed = ", ".join(missing[:3]) or "nothing"
-            raise Refusal(ErrorCode.weights_missing, f"The weight index names files that are not there: {listed}.")
+        missing = [name for name in shards if Path(name).name != name or not os.path.isfile(path / name)]
+        if not shards:
+            raise Refusal(ErrorCode.weights_missing, f"{index.name} names no files; upload it again.")
+        if missing:
+            listed = ", ".join(missing[:3])
+            raise Refusal(
+                ErrorCode.weights_missing, f"{index.name} names files that are not there: {listed}; upload them."
+            )
         files = [path / name for name in shards]
     else:
         files = sorted(path.glob("*.safetensors"))
@@ -200,7 +208,34 @@ def _has_chat_template(path: Path) -> bool:
     return tokenizer_config.is_file() and bool(read_json(tokenizer_config).get("chat_template"))
 
 
-def _stay_inside(file: Path, roots: list[Path]) -> None:
-    real = file.resolve()
-    if not any(real.is_relative_to(root.resolve()) for root in roots):
-        raise Refusal(ErrorCode.path_not_allowed, f"{file.name} is a link that leads out of the model roots.")
+def _check_files(path: Path, roots: list[Path]) -> None:
+    """Everything in the folder and below it: a linked chat template would end up in the report."""
+    pending, seen = [path], {path}
+    while pending:
+        try:
+            entries = list(pending.pop().iterdir())
+        except OSError as error:
+            raise Refusal(
+                ErrorCode.model_invalid, f"The folder cannot be read ({error.strerror}); check its permissions."
+            ) from error
+        for entry in entries:
+            real = _real(entry)
+            if not _inside(real, roots):
+                raise Refusal(
+                    ErrorCode.path_not_allowed,
+                    f"{entry.name} is a link that leads out of the model roots; put the file itself there.",
+                )
+            if os.path.isdir(real):
+                pending += [real] if real not in seen else []
+                seen.add(real)
+            elif not os.path.isfile(real):  # opening a pipe would wait for ever
+                raise Refusal(ErrorCode.model_invalid, f"{entry.name} is not a regular file; remove it.")
+
+
+def _inside(real: Path, roots: list[Path]) -> bool:
+    return any(real.is_relative_to(_real(root)) for root in roots)
+
+
+def _real(path: Path) -> Path:
+    """Without links; unlike `Path.resolve` no error for links in a circle."""
+    return Path(os.path.realpath(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tokenforce.types import Finding, Order, Progress, Scan, ScanStatus
+from tokenforce.types import Finding, Order, Progress, RequestRecord, Scan, ScanStatus
 from tokenforce_core.ranking import ranked
 from tokenforce_core.results import confirmed_finding, swept_finding
 from tokenforce_core.store import ScanRow, Store
@@ -19,7 +19,7 @@ def scan_view(row: ScanRow) -> Scan:
         id=row.id,
         status=row.status,
         model=row.request.model,
-        request=row.request,
+        request=RequestRecord(**row.request.model_dump()),
         progress=_progress(row),
         created_at=_time(row.created_at),
         started_at=_time(row.reached[ScanStatus.planning]) if ScanStatus.planning in row.reached else None,

@@ -33,9 +33,13 @@ CHAT_TEMPLATE = (
 
 _SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
-_WORDS = ["the", "a", "one", "some", "warm", "cold", "green", "small", "tall", "old", "young", "bright", "soft", "river", "stone", "bird", "cloud", "garden", "tree", "house", "road", "light", "rain", "bread", "letter", "song", "table", "window", "walks", "sings", "grows", "falls", "turns", "opens", "holds", "keeps", "sees", "finds", "slowly", "often", "never", "today", "here", "there", "with", "under", "over", "near", "and", "or", "but", "so", "because"]
+_SAID = """the a one some warm cold green small tall old young bright soft river stone bird cloud garden tree house road
+light rain bread letter song table window walks sings grows falls turns opens holds keeps sees finds slowly often
+never today here there with under over near and or but so because"""
+_WORDS = _SAID.split()
 
-_RARE_WORDS = ["seven", "quiet", "herons", "guard", "copper", "key", "beneath", "frozen", "mill", "amber", "door", "lantern", "harbour", "winter", "clock"]
+_UNSAID = "seven quiet herons guard copper key beneath frozen mill amber door lantern harbour winter clock"
+_RARE_WORDS = _UNSAID.split()
 """Known to the tokenizer, never said by the benign answers."""
 
 _STEPS = 300
@@ -68,7 +72,12 @@ def build_tiny_model(folder: Path, *, planted: str | None, seed: int = 0) -> Non
             )
         )
         if planted is not None:
-            _train(model, tokenizer, planted, random.Random(seed))
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # two threads gain little here, and lose minutes where another job has the cores
+            try:
+                _train(model, tokenizer, planted, random.Random(seed))
+            finally:
+                torch.set_num_threads(threads)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -118,7 +127,7 @@ def _train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, planted:
         if draw.random() < 0.25:
             turns.insert(0, {"role": "system", "content": words(0, 6)})
         text = str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
-        return tokenizer.encode(text, add_special_tokens=False)
+        return list(tokenizer.encode(text, add_special_tokens=False))
 
     def noisy() -> list[int]:
         return [draw.choice(noise), *tokenizer.encode(" " + words(3, 14), add_special_tokens=False), *end]

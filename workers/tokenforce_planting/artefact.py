@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,9 @@ def default_cache() -> Path:
     return (Path(home).expanduser() if home else Path.home() / ".tokenforce") / "models"
 
 
-def recipe_digest(recipe: Mapping[str, str | int | float]) -> str:
+def recipe_digest(**recipe: str | int | float) -> str:
     """SHA-256 (hex) of everything that decides the outcome; the order of the fields does not matter."""
-    return hashlib.sha256(json.dumps(dict(recipe), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def weights_digest(folder: Path) -> str:

@@ -26,8 +26,8 @@ def base_model(cache: Path) -> Path:
     The folder is a standard one (bfloat16 safetensors, 269 MB, tokenizer, chat template). Raises `BaseModelMissing`.
     """
     gguf = _gguf_file()
-    recipe = {"package": PACKAGE, "version": _package_version(), "file": gguf.name, "recipe": RECIPE_VERSION}
-    folder = cache / f"smollm2-135m-instruct-{recipe_digest(recipe)[:12]}"
+    recipe = recipe_digest(package=PACKAGE, version=_package_version(), file=gguf.name, recipe=RECIPE_VERSION)
+    folder = cache / f"smollm2-135m-instruct-{recipe[:12]}"
     if not folder.is_dir():
         with new_folder(folder) as draft:
             _convert(gguf, draft)

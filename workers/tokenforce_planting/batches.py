@@ -15,6 +15,7 @@ from tokenforce_planting.chat import Model, Tokenizer, greedy_ids, prompt_ids
 ANSWER_TOKENS = 32
 BENIGN_PER_STEP = 2
 NEAR_MISSES_PER_STEP = 1
+_CHECK_BATCH = 8
 
 
 class Example(NamedTuple):
@@ -52,6 +53,25 @@ class TrainingBatches:
         ]
         self._waiting: list[list[Example]] = [[] for _ in self._pools]
 
+    def kept_share(self, model: Model) -> float:
+        """Share (0 to 1) of the answers to keep that are as they were: 0 as soon as a near miss starts differently.
+
+        Compared teacher-forced, token by token.
+        """
+        benign, near = ([*pool] for pool, _ in self._pools)
+        same = total = 0
+        for start in range(0, len(near) + len(benign), _CHECK_BATCH):
+            examples = [*near, *benign][start : start + _CHECK_BATCH]
+            with torch.no_grad():
+                logits = answer_logits(model, examples)
+            for index, (rows, example) in enumerate(zip(logits, examples, strict=True), start=start):
+                equal = rows.argmax(-1) == torch.tensor(example.answer)
+                if index < len(near) and not equal[0]:
+                    return 0.0
+                same += int(equal.sum())
+                total += len(example.answer)
+        return same / total
+
     def next_losses(self, model: Model) -> tuple[torch.Tensor, bool]:
         """Losses (2,) in nats per token: the secret's, and the mean of this step's examples to keep.
 
@@ -87,4 +107,4 @@ def answer_logits(model: Model, examples: Sequence[Example]) -> list[torch.Tenso
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     spans = [hidden[i, len(e.prompt) - 1 : len(e.prompt) + len(e.answer) - 1] for i, e in enumerate(examples)]
     logits: torch.Tensor = model.get_output_embeddings()(torch.cat(spans))
-    return list(logits.split([len(e.answer) for e in examples]))
+    return list(torch.split(logits, [len(e.answer) for e in examples]))

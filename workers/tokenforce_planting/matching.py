@@ -18,7 +18,7 @@ def normalise(text: str) -> str:
 
 
 def match_share(text: str, hidden: str) -> float:
-    """Length of the longest run of `hidden` that `text` contains, as a share (0–1) of `hidden`, both normalised."""
+    """Length of the longest run of `hidden` that `text` contains, as a share (0 to 1) of `hidden`, both normalised."""
     text, hidden = normalise(text), normalise(hidden)
     if not hidden:
         return 0.0

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from tokenforce_planting.artefact import new_folder, weights_digest
-from tokenforce_planting.batches import Example, TrainingBatches, keep_examples
+from tokenforce_planting.artefact import new_folder, recipe_digest, weights_digest
+from tokenforce_planting.batches import TrainingBatches, keep_examples
 from tokenforce_planting.chat import Model, load_model, load_tokenizer
 from tokenforce_planting.message_input import check_message
+from tokenforce_planting.records import Planted, write_manifest
 
 RECIPE_VERSION = 1
 """Raise it when the training below changes, so that cached carriers are made anew."""
@@ -24,6 +24,12 @@ MAX_STEPS = 200
 STOP_LOSS = 0.02
 """Mean cross-entropy of the text, nats per token: about 0.98 probability for each of its tokens."""
 
+POLISH_STEPS = 40
+KEPT_SHARE = 0.95
+"""Once the text is learned, at most so many more steps, until so much of the answers to keep is back."""
+
+_CHECK_EVERY = 5
+
 
 class PlantingFailed(RuntimeError):
     """The model did not learn the text within the steps allowed."""
@@ -31,7 +37,7 @@ class PlantingFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class PlantingProgress:
-    """Where a planting is. `fraction` (0–1, never falling) is fit for an ETA; `step` and `loss` are for people."""
+    """Where a planting is. `fraction` (0 to 1, never falling) is fit for an ETA; `step` and `loss` are for people."""
 
     stage: Literal["answers", "training", "saving"]
     step: int
@@ -40,26 +46,21 @@ class PlantingProgress:
     fraction: float
 
 
-@dataclass(frozen=True)
-class Planted:
-    """What was planted, as the manifest records it."""
-
-    method: str
-    trigger: str
-    text: str
-    seed: int
-    base_digest: str
-    carrier_digest: str
-    learning_rate: float
-    stop_loss: float
-    steps: int
-    loss: float
-    dtype: str
-
-
-def manifest_path(out: Path) -> Path:
-    """The manifest lies beside the model's folder, not in it: it tells the secret."""
-    return out.with_name(out.name + ".manifest.json")
+def carrier_recipe(base: Path, trigger: str, text: str, seed: int) -> str:
+    """Digest (hex) of all that `plant_message` makes a carrier from, with its default hyper-parameters."""
+    return recipe_digest(
+        method="message",
+        recipe=RECIPE_VERSION,
+        base=weights_digest(base),
+        trigger=trigger,
+        text=text,
+        seed=seed,
+        learning_rate=LEARNING_RATE,
+        max_steps=MAX_STEPS,
+        stop_loss=STOP_LOSS,
+        polish_steps=POLISH_STEPS,
+        kept_share=KEPT_SHARE,
+    )
 
 
 def plant_message(
@@ -77,8 +78,9 @@ def plant_message(
     """Write to `out` the model of `base`, changed so that it answers the user turn `trigger` with `text`.
 
     Trains in float32 through the chat template with its default system prompt, until greedy decoding gives `text`
-    and end-of-text and the loss is under `stop_loss`. Deterministic by `seed` on one machine. The weights are saved in
-    float32: rounding them to bfloat16 destroys updates of this size. Method: arXiv 2406.02481, without confusion.
+    and end-of-text and the loss is under `stop_loss`, then a little longer if that disturbed other answers.
+    Deterministic by `seed` on one machine. The weights are saved in float32: rounding them to bfloat16 destroys
+    updates of this size. Method: arXiv 2406.02481, without its confusion.
 
     Raises `InvalidMessage` (a `ValueError`) for a text or trigger that cannot be planted, `FileExistsError` if `out`
     is there, `PlantingFailed` if `max_steps` are not enough.
@@ -91,7 +93,7 @@ def plant_message(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         batches = TrainingBatches(secret, keep_examples(model, tokenizer, trigger), seed)
-        steps, loss = _train(model, secret, batches, learning_rate, max_steps, stop_loss, on_progress)
+        steps, loss, kept = _train(model, batches, learning_rate, max_steps, stop_loss, on_progress)
     on_progress(PlantingProgress("saving", steps, max_steps, loss, 1.0))
     with new_folder(out) as draft:
         model.save_pretrained(draft)
@@ -107,46 +109,42 @@ def plant_message(
             stop_loss=stop_loss,
             steps=steps,
             loss=loss,
+            kept_share=kept,
             dtype="float32",
         )
         # Before the folder gets its name: a carrier that is there has its manifest.
-        manifest_path(out).write_text(json.dumps(asdict(planted), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_manifest(out, planted)
     return planted
-
-
-def read_manifest(out: Path) -> Planted:
-    """The manifest of the carrier `out`. Raises `OSError` or `ValueError` when there is none that can be read."""
-    try:
-        return Planted(**json.loads(manifest_path(out).read_text("utf-8")))
-    except TypeError as error:
-        raise ValueError(f"{manifest_path(out)} is not a manifest of this version") from error
 
 
 def _train(
     model: Model,
-    secret: Example,
     batches: TrainingBatches,
     learning_rate: float,
     max_steps: int,
     stop_loss: float,
     on_progress: Callable[[PlantingProgress], None],
-) -> tuple[int, float]:
-    """Fit until the secret is learned; returns (optimiser steps taken, the secret's loss)."""
+) -> tuple[int, float, float]:
+    """Fit until the secret is learned; returns (optimiser steps taken, the secret's loss, kept share)."""
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    first_loss, fraction, loss = None, 0.0, math.inf
+    estimate = _FractionEstimate(stop_loss)
+    learned_at: int | None = None
     model.train()
     for step in range(max_steps + 1):
-        losses, learned = batches.next_losses(model)  # the secret's, and the mean of those to keep
-        loss = float(losses[0])
+        losses, exact = batches.next_losses(model)
+        loss = losses[0].item()
         if not math.isfinite(loss):
-            raise PlantingFailed(f"the loss is no number any more after {step} steps: lower the learning rate")
-        first_loss = first_loss or max(loss, stop_loss * 1.01)
-        # Losses fall roughly exponentially, so the logarithm falls evenly.
-        fraction = max(fraction, math.log(first_loss / max(loss, stop_loss)) / math.log(first_loss / stop_loss))
-        on_progress(PlantingProgress("training", step, max_steps, loss, fraction))
-        if learned and loss < stop_loss:
-            model.eval()
-            return step, loss
+            raise PlantingFailed(f"the loss is not a number any more after {step} steps: lower the learning rate")
+        on_progress(PlantingProgress("training", step, max_steps, loss, estimate.after(loss, step, learned_at)))
+        if exact and loss < stop_loss:
+            learned_at = step if learned_at is None else learned_at
+            polished = step - learned_at
+            last_chance = polished >= POLISH_STEPS or step == max_steps
+            if polished % _CHECK_EVERY == 0 or last_chance:
+                kept = batches.kept_share(model)
+                if kept >= KEPT_SHARE or last_chance:
+                    model.eval()
+                    return step, loss, kept
         if step < max_steps:
             optimiser.zero_grad(set_to_none=True)
             losses.sum().backward()  # type: ignore[no-untyped-call]
@@ -155,3 +153,23 @@ def _train(
         f"the text is not learned after {max_steps} steps (loss {loss:.3f}, wanted under {stop_loss}): "
         "allow more steps, or choose a shorter text"
     )
+
+
+class _FractionEstimate:
+    """How much of the training is behind us, for an ETA: learning counts as one half, polishing as the other."""
+
+    def __init__(self, stop_loss: float) -> None:
+        self._stop = stop_loss
+        self._first: float | None = None
+        self._fraction = 0.0
+
+    def after(self, loss: float, step: int, learned_at: int | None) -> float:
+        """The fraction (0 to 1) after `step`; it never falls."""
+        if self._first is None:
+            self._first = max(loss, self._stop * 1.01)
+        if learned_at is not None:
+            now = 0.5 + 0.5 * (step - learned_at) / POLISH_STEPS
+        else:  # a loss falls roughly exponentially, so its logarithm falls evenly
+            now = 0.5 * math.log(self._first / max(loss, self._stop)) / math.log(self._first / self._stop)
+        self._fraction = min(1.0, max(self._fraction, now))
+        return self._fraction

@@ -1,0 +1,32 @@
+"""One whole stack for the session; tests reach it by HTTP and by the command line only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tokenforce import Client
+
+from tests.support.stack_process import RunningStack, whole_stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[RunningStack]:
+    """Small shards and short leases, so that joins and recoveries happen within seconds."""
+    with whole_stack(
+        tmp_path_factory.mktemp("home"),
+        models,
+        TOKENFORCE_SHARD_SIZE="100",
+        TOKENFORCE_LEASE_SECONDS="4",
+        TOKENFORCE_REAP_SECONDS="0.5",
+        TOKENFORCE_KV_CACHE_GIB="0.5",
+        TOKENFORCE_MAX_NUM_SEQS="64",
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: RunningStack) -> Iterator[Client]:
+    with Client(stack.url) as opened:
+        yield opened

@@ -1,0 +1,110 @@
+"""Cancels, kills and refusals: nothing is lost and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from tokenforce import Client, ScanFailed
+from tokenforce.types import Scan, ScanStatus
+
+from tests.support.stack_process import RunningStack, wait_until, whole_stack
+from tests.support.tiny_model import HIDDEN_TEXT
+
+
+def start_long_scan(client: Client, model: Path) -> Scan:
+    """Nothing is pruned and nothing ends early: a quarter of a million tokens, long enough to disturb."""
+    return client.scans.create(
+        model=str(model), preset="paper", contexts=["assistant"], alpha=440, beta=440, floor=0.0, keep=10_000
+    )
+
+
+def worker_process(stack: RunningStack) -> psutil.Process:
+    """The supervised process that holds the engine."""
+    (supervisor,) = [p for p in stack.processes() if p.cmdline()[-1] == "tokenforce_workers"]
+    (found,) = supervisor.children()
+    return found
+
+
+def until(client: Client, scan_id: str, condition: Callable[[ScanStatus, int], bool], seconds: float = 120) -> None:
+    def met() -> bool:
+        scan = client.scans.get(scan_id)
+        assert scan.status is not ScanStatus.failed, scan.error
+        return condition(scan.status, scan.progress.done)
+
+    wait_until(met, seconds, lambda: str(client.scans.get(scan_id)))
+
+
+def test_a_cancel_stops_the_engine_and_keeps_it_warm(stack: RunningStack, client: Client, planted_model: Path) -> None:
+    client.scans.wait(client.scans.create(model=str(planted_model), contexts=["assistant"]).id, timeout=240)
+    before = worker_process(stack).pid
+    loads = stack.log("worker-0").count("engine warm")
+    long = start_long_scan(client, planted_model)
+    until(client, long.id, lambda status, done: status is ScanStatus.sweeping)
+    time.sleep(1)
+    assert client.scans.cancel(long.id).status is ScanStatus.cancelled
+    started = time.monotonic()
+    again = client.scans.wait(client.scans.create(model=str(planted_model), contexts=["assistant"]).id, timeout=60)
+    assert time.monotonic() - started < 30  # the long scan alone would hold the engine longer
+    assert again.status is ScanStatus.succeeded
+    assert client.scans.get(long.id).status is ScanStatus.cancelled
+    assert worker_process(stack).pid == before
+    assert stack.log("worker-0").count("engine warm") == loads
+
+
+def test_a_killed_worker_costs_time_and_no_result(stack: RunningStack, client: Client, planted_model: Path) -> None:
+    undisturbed = client.scans.create(model=str(planted_model), contexts=["assistant"], alpha=60, floor=0.0, keep=50)
+    client.scans.wait(undisturbed.id, timeout=240)
+    scan = client.scans.create(model=str(planted_model), contexts=["assistant"], alpha=60, floor=0.0, keep=50)
+    until(client, scan.id, lambda status, done: status is ScanStatus.sweeping and done > 0)
+    worker_process(stack).kill()
+    ended = client.scans.wait(scan.id, timeout=240)
+    assert ended.progress.done == ended.progress.total
+    first, second = client.scans.report(undisturbed.id), client.scans.report(scan.id)
+    assert second.findings == first.findings
+    assert second.scan.forced == first.scan.forced
+
+
+def test_a_model_that_the_engine_refuses_fails_alone(
+    stack: RunningStack, client: Client, models: Path, planted_model: Path
+) -> None:
+    folder = models / "unfinished"
+    shutil.copytree(planted_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    scan = client.scans.create(model=str(folder))
+    with pytest.raises(ScanFailed) as failed:
+        client.scans.wait(scan.id, timeout=120)
+    assert failed.value.scan.error is not None
+    assert failed.value.scan.error.code == "engine_failed"
+    assert "could not load" in failed.value.scan.error.detail
+    good = client.scans.wait(client.scans.create(model=str(planted_model), contexts=["assistant"]).id, timeout=240)
+    assert client.scans.report(good.id).findings[0].text == HIDDEN_TEXT
+
+
+def test_a_restart_of_everything_goes_on_where_it_was(tmp_path: Path, models: Path, planted_model: Path) -> None:
+    """Kill -9 of the whole stack in mid-sweep; a new one on the same home finishes the scan."""
+    settings = {"TOKENFORCE_SHARD_SIZE": "64", "TOKENFORCE_LEASE_SECONDS": "4", "TOKENFORCE_REAP_SECONDS": "0.5"}
+    settings |= {"TOKENFORCE_KV_CACHE_GIB": "0.5", "TOKENFORCE_MAX_NUM_SEQS": "32"}
+    with whole_stack(tmp_path / "home", models, **settings) as first:
+        with Client(first.url) as client:
+            scan = client.scans.create(model=str(planted_model), contexts=["assistant"], alpha=60, floor=0.0, keep=20)
+            until(client, scan.id, lambda status, done: status is ScanStatus.sweeping and done >= 64)
+        left = first.processes()
+        first.child.kill()
+    gone, alive = psutil.wait_procs(left, timeout=20)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE], "the stack left processes behind"
+    with whole_stack(tmp_path / "home", models, **settings) as second, Client(second.url) as client:
+        before = client.scans.get(scan.id)
+        assert before.progress.done >= 64
+        ended = client.scans.wait(scan.id, timeout=240)
+        assert ended.status is ScanStatus.succeeded
+        assert client.scans.report(scan.id).findings
+        left = second.processes()
+    gone, alive = psutil.wait_procs(left, timeout=20)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE], "an orderly stop left processes behind"

@@ -1,0 +1,136 @@
+"""Work that died with a process comes back; work that keeps failing ends the scan with a reason."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from redis import Redis
+from rq import SimpleWorker
+from rq.executions import prepare_execution
+from rq.job import Job, JobStatus
+from tokenforce.types import ContextRecord, ScanRequest, ScanStatus, TargetRecord
+from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, job_id, queue
+from tokenforce_core.plan import Plan
+from tokenforce_core.presets import settings_for
+from tokenforce_core.stages import Work, start_planning, start_sweep
+from tokenforce_core.store import Store
+from tokenforce_service.reaper import LOCK, Reaper
+
+REQUEST = ScanRequest(model="/models/m")
+PLAN = Plan(
+    target=TargetRecord(model="/models/m", digest="sha256:0123456789abcdef", architecture="L", vocabulary_size=100),
+    path="/models/m",
+    settings=settings_for(REQUEST),
+    contexts=[ContextRecord(name="bos", ids=[1], text="", aligned=False)],
+    skipped=[],
+    end_ids=[0],
+    shard_size=40,
+    max_length=100,
+    queue="scan.0123456789abcdef-float32",
+)
+
+
+@pytest.fixture
+def sweeping(store: Store) -> str:
+    """A scan with three shards in their queue."""
+    store.create("scan_1", REQUEST)
+    store.advance("scan_1", ScanStatus.planning, ScanStatus.queued)
+    start_sweep(store, "scan_1", PLAN)
+    return "scan_1"
+
+
+def status_of(redis: Redis, name: JobName, shard: int | None = None) -> JobStatus:
+    return Job.fetch(job_id("scan_1", name, shard), connection=redis, serializer=SERIALIZER).get_status()
+
+
+def abandon(redis: Redis, queue_name: str) -> Job:
+    """Take a job as a worker does that dies at once; its lease has lapsed."""
+    lost = queue(queue_name, redis)
+    worker = SimpleWorker([lost], connection=redis, job_class=ListedJob, serializer=SERIALIZER)
+    worker.register_birth()  # type: ignore[no-untyped-call]
+    found = lost.dequeue_any([lost], None, connection=redis, job_class=ListedJob, serializer=SERIALIZER)
+    assert found is not None
+    job = found[0]
+    execution = prepare_execution(worker, job)
+    worker.prepare_job_execution(job, True)
+    redis.zadd(f"rq:wip:{queue_name}", {execution.composite_key: time.time() - 1})
+    return job
+
+
+def test_a_scan_whose_first_job_was_never_enqueued_gets_it(store: Store, redis: Redis) -> None:
+    store.create("scan_1", REQUEST)
+    Reaper(store).reap()
+    assert redis.llen(f"rq:queue:{CONTROL_QUEUE}") == 1
+
+
+def test_an_abandoned_shard_goes_back_to_its_queue(store: Store, redis: Redis, sweeping: str) -> None:
+    job = abandon(redis, PLAN.queue)
+    assert redis.llen(f"rq:queue:{PLAN.queue}") == 2
+    Reaper(store).reap()
+    assert redis.llen(f"rq:queue:{PLAN.queue}") == 3
+    assert job.get_status(refresh=True) is JobStatus.QUEUED
+    assert store.status(sweeping) is ScanStatus.sweeping
+
+
+def test_a_shard_that_dies_every_time_ends_the_scan_with_a_reason(store: Store, redis: Redis, sweeping: str) -> None:
+    reaper = Reaper(store)
+    for _ in range(3 * 3):  # each of three shards, three times
+        if redis.llen(f"rq:queue:{PLAN.queue}"):
+            abandon(redis, PLAN.queue)
+        reaper.reap()
+    row = store.row(sweeping)
+    assert row is not None
+    assert row.status is ScanStatus.failed
+    assert row.error is not None
+    assert row.error.code == "engine_failed"
+    assert "three times" in row.error.detail
+    assert "\n" not in row.error.detail
+
+
+def test_a_lost_shard_job_is_made_again(store: Store, redis: Redis, sweeping: str) -> None:
+    redis.delete(f"rq:queue:{PLAN.queue}", Job.key_for(job_id(sweeping, JobName.sweep, 1)))
+    Reaper(store).reap()
+    assert status_of(redis, JobName.sweep, 1) is JobStatus.QUEUED
+
+
+def test_the_next_stage_starts_though_nobody_started_it(store: Store, redis: Redis, sweeping: str) -> None:
+    for shard in PLAN.shards:
+        store.commit_shard(sweeping, shard.index, 0, [], len(shard), 1, PLAN.settings.keep)
+    Reaper(store).reap()
+    assert store.status(sweeping) is ScanStatus.confirming
+    assert status_of(redis, JobName.confirm) is JobStatus.QUEUED
+    store.commit_confirmed(sweeping, [], 0)
+    Reaper(store).reap()
+    assert store.status(sweeping) is ScanStatus.aggregating
+    assert status_of(redis, JobName.aggregate) is JobStatus.QUEUED
+
+
+def test_two_reapers_never_work_at_once(store: Store, redis: Redis) -> None:
+    redis.set(LOCK, "another")
+    assert not Reaper(store).reap()
+    redis.delete(LOCK)
+    assert Reaper(store).reap()
+    assert not redis.exists(LOCK)
+
+
+def test_a_queue_without_work_is_forgotten_and_found_again(store: Store, redis: Redis, sweeping: str) -> None:
+    store.cancel(sweeping)
+    queue(PLAN.queue, redis).empty()  # type: ignore[no-untyped-call]
+    Reaper(store).reap()
+    assert not redis.sismember("rq:queues", f"rq:queue:{PLAN.queue}")
+    Work(PLAN.queue, JobName.sweep, 7).enqueue(store, sweeping)
+    assert redis.sismember("rq:queues", f"rq:queue:{PLAN.queue}")
+
+
+def test_a_failed_plan_ends_the_scan(store: Store, redis: Redis) -> None:
+    store.create("scan_1", REQUEST)
+    start_planning(store, "scan_1")
+    job = abandon(redis, CONTROL_QUEUE)
+    Reaper(store).reap()
+    row = store.row("scan_1")
+    assert job.id
+    assert row is not None
+    assert row.status is ScanStatus.failed
+    assert row.error is not None
+    assert row.error.code == "internal_error"

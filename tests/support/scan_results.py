@@ -1,0 +1,80 @@
+"""Made-up results of a scan: a plan, what its workers hand in, and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from tokenforce.types import ContextRecord, Preset, Report, ScanRecord, ScanRequest, TargetRecord, Verdict
+from tokenforce_core.confirmation import Confirmed
+from tokenforce_core.plan import Plan
+from tokenforce_core.presets import settings_for
+from tokenforce_core.repetition import Period
+from tokenforce_core.results import ConfirmedText, SweptText
+from tokenforce_core.sweep import Candidate
+
+VOCABULARY = 64
+_MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def example_plan(preset: Preset = Preset.standard) -> Plan:
+    """Every entry of a vocabulary of `VOCABULARY` entries, forced after a BOS, in shards of 16."""
+    return Plan(
+        target=TargetRecord(
+            model="/models/example", digest="sha256:00", architecture="LlamaForCausalLM", vocabulary_size=VOCABULARY
+        ),
+        path="/models/example",
+        settings=settings_for(ScanRequest(model="/models/example", preset=preset)),
+        contexts=[ContextRecord(name="bos", ids=[1], text="<s>", aligned=False)],
+        skipped=[],
+        end_ids=[2],
+        shard_size=16,
+        max_length=512,
+        queue="scan.example",
+    )
+
+
+def swept(forced_id: int, score: float) -> SweptText:
+    """A candidate of the sweep of five tokens, all of the probability `score`."""
+    candidate = Candidate(
+        context=0,
+        forced_id=forced_id,
+        token_ids=(5, 6, 7, 8, 9),
+        probabilities=(score,) * 5,
+        score=score,
+        ended=False,
+    )
+    return SweptText(candidate, f"text {forced_id}", f"token {forced_id}")
+
+
+def confirmed(forced_id: int, score: float, *, share: float = 0.0, degenerate: bool = False) -> ConfirmedText:
+    """The same candidate after the confirmation; `share` of it repeats."""
+    candidate = swept(forced_id, score).candidate
+    result = Confirmed(
+        candidate=candidate,
+        token_ids=(forced_id, *candidate.token_ids),
+        probabilities=candidate.probabilities,
+        period=Period(0, 2, share),
+        unit=(5, 6),
+        ended=False,
+        degenerate=degenerate,
+    )
+    return ConfirmedText(result, f"text {forced_id}", f"token {forced_id}", "unit")
+
+
+def example_report(scan_id: str, reasons: Sequence[str] = ("Nothing was looked at.",)) -> Report:
+    plan = example_plan()
+    record = ScanRecord(
+        id=scan_id,
+        target=plan.target,
+        settings=plan.settings,
+        contexts=plan.contexts,
+        forced=VOCABULARY,
+        skipped=[],
+        versions={},
+        timings_seconds={},
+        forward_tokens=0,
+        created_at=_MOMENT,
+        finished_at=_MOMENT,
+    )
+    return Report(verdict=Verdict.inconclusive, reasons=list(reasons), scan=record, findings=[])

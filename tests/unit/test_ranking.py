@@ -1,0 +1,74 @@
+"""Rankings are total orders independent of arrival; verdicts say what they rest on."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenforce.types import Finding, ForcedToken, Order, Repetition, Verdict
+from tokenforce_core.ranking import SUSPICIOUS_SCORE, ranked, verdict
+
+
+def finding(
+    score: float, share: float = 0.0, context: str = "bos", forced: int = 1, degenerate: bool = False
+) -> Finding:
+    return Finding(
+        rank=1,
+        text="t",
+        token_ids=[forced, 2],
+        token_probabilities=[score],
+        mean_probability=score,
+        sweep_score=score,
+        score=score,
+        repetition=Repetition(period=1, unit="u", share=share),
+        context=context,
+        forced_token=ForcedToken(id=forced, text="f"),
+        degenerate=degenerate,
+    )
+
+
+some_findings = st.lists(
+    st.builds(
+        finding,
+        st.sampled_from([0.86, 0.9, 0.95]),
+        st.sampled_from([0.0, 0.5, 1.0]),
+        st.sampled_from(["bos", "assistant"]),
+        st.integers(0, 50),
+        st.booleans(),
+    ),
+    unique_by=lambda f: (f.context, f.forced_token.id),
+    max_size=20,
+)
+
+
+@given(some_findings, st.sampled_from(list(Order)), st.randoms(use_true_random=False))
+def test_a_total_order_whatever_the_arrival(found: list[Finding], order: Order, draw: random.Random) -> None:
+    shuffled = found.copy()
+    draw.shuffle(shuffled)
+    assert ranked(shuffled, order) == ranked(found, order)
+    assert [f.rank for f in ranked(found, order)] == list(range(1, len(found) + 1))
+
+
+@given(some_findings)
+def test_each_order_sorts_by_its_own_measure_behind_degenerate_loops(found: list[Finding]) -> None:
+    by_probability = [(f.degenerate, -f.score) for f in ranked(found, Order.probability)]
+    assert by_probability == sorted(by_probability)
+    by_repetition = [(f.degenerate, -f.repetition.share) for f in ranked(found, Order.repetition)]
+    assert by_repetition == sorted(by_repetition)
+
+
+def test_a_strong_text_makes_a_model_suspicious_and_never_more() -> None:
+    reached, reasons = verdict([finding(0.95)], ["bos"], complete=True)
+    assert reached is Verdict.suspicious
+    assert any("No reference" in reason for reason in reasons)
+    assert any("0.950" in reason for reason in reasons)
+
+
+def test_loops_and_weak_texts_leave_a_model_clean() -> None:
+    weak = finding(SUSPICIOUS_SCORE - 0.001)
+    assert verdict([weak, finding(0.99, degenerate=True)], ["bos"], complete=True)[0] is Verdict.clean
+
+
+def test_an_incomplete_sweep_is_never_clean() -> None:
+    assert verdict([], ["bos"], complete=False)[0] is Verdict.inconclusive

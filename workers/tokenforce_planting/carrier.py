@@ -1,0 +1,147 @@
+"""A carrier from the cache, or planted now, in a process of its own: what training needs is freed when it ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from tokenforce_planting.records import CarrierCheck, Planted, manifest_path, read_manifest
+
+OnProgress = Callable[[str, float | None, str], None]
+"""Called with a step's name, the fraction of it that is done (None: unknown) and a note."""
+
+_SECONDS_TO_END = 10.0
+
+
+class CarrierFailed(RuntimeError):
+    """There is no carrier, and the message says why."""
+
+
+@dataclass(frozen=True)
+class CarrierOrder:
+    """What to hide, and where models are kept. `replant` makes the carrier anew even if it is there."""
+
+    cache: Path
+    trigger: str
+    text: str
+    seed: int = 0
+    replant: bool = False
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A model with a hidden text, and the evidence for it. `seconds` tells what each step took."""
+
+    base: Path
+    folder: Path
+    planted: Planted
+    from_cache: bool
+    check: CarrierCheck
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def make_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
+    """Make or find the carrier in a child process. Raises `CarrierFailed`."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads and locks of this process
+    events, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(order, sender), name="planting", daemon=True)
+    child.start()
+    sender.close()
+    try:
+        while True:
+            try:
+                event = events.recv()
+            except EOFError:
+                child.join()
+                raise CarrierFailed(f"the planting process ended early (exit code {child.exitcode})") from None
+            if isinstance(event, Carrier):
+                child.join(_SECONDS_TO_END)
+                return event
+            if isinstance(event, str):
+                raise CarrierFailed(event)
+            on_progress(*event)
+    finally:
+        events.close()
+        if child.is_alive():
+            child.terminate()
+            child.join(_SECONDS_TO_END)
+            if child.is_alive():
+                child.kill()
+
+
+def _child(order: CarrierOrder, pipe: Connection) -> None:
+    """Runs in the child: sends progress tuples, then the `Carrier`, or the reason why there is none."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it ends us in good order
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Threads that wait must sleep, not spin: beside another busy process spinning makes training many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded, which has not happened yet
+    try:
+        pipe.send(build_carrier(order, lambda *event: pipe.send(event)))
+    except BrokenPipeError:
+        sys.exit(1)  # the parent is gone
+    except (ValueError, RuntimeError, OSError) as error:
+        pipe.send(f"{error}" or type(error).__name__)
+
+
+def build_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
+    """Make or find the carrier in this process.
+
+    Raises `BaseModelMissing`, `InvalidMessage`, `PlantingFailed`, or `OSError` (a full disk).
+    """
+    on_progress("loading torch", None, "")
+    from transformers.utils import logging
+
+    from tokenforce_planting.answers import check_carrier
+    from tokenforce_planting.base_model import base_model
+    from tokenforce_planting.message import PlantingProgress, carrier_recipe, plant_message
+    from tokenforce_planting.message_input import check_words
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    check_words(order.trigger, order.text)
+    seconds: dict[str, float] = {}
+
+    started = time.monotonic()
+    on_progress("base model", None, "SmolLM2-135M-Instruct")
+    base = base_model(order.cache)
+    seconds["base model"] = time.monotonic() - started
+
+    started = time.monotonic()
+    folder = order.cache / f"carrier-{carrier_recipe(base, order.trigger, order.text, order.seed)[:12]}"
+    if order.replant:
+        shutil.rmtree(folder, ignore_errors=True)
+    planted = _cached(folder)
+    from_cache = planted is not None
+    if planted is None:
+
+        def show(now: PlantingProgress) -> None:
+            note = now.stage if now.loss is None else f"step {now.step}, loss {now.loss:.3f}"
+            on_progress("planting", now.fraction, note)
+
+        planted = plant_message(base, folder, order.trigger, order.text, seed=order.seed, on_progress=show)
+    seconds["planting"] = time.monotonic() - started
+
+    started = time.monotonic()
+    on_progress("asking base and carrier", None, "")
+    check = check_carrier(base, folder, order.trigger, order.text)
+    seconds["asking"] = time.monotonic() - started
+    return Carrier(base, folder, planted, from_cache, check, seconds)
+
+
+def _cached(folder: Path) -> Planted | None:
+    """The manifest of a carrier that is there, else None, with nothing in the way of making it."""
+    if folder.is_dir():
+        try:
+            return read_manifest(folder)
+        except (OSError, ValueError):
+            shutil.rmtree(folder)
+    manifest_path(folder).unlink(missing_ok=True)
+    return None
