@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 SCHEMA_VERSION = "1.0"
 """Version of the report document. The minor number grows with additions, the major with changes."""
@@ -113,6 +113,14 @@ class CustomContext(_Request):
         return self
 
 
+def _kind_of_context(value: object) -> str:
+    return "name" if isinstance(value, str) else "custom"
+
+
+# Told apart by hand, so that an error speaks of the kind that was meant.
+ContextChoice = Annotated[
+    Annotated[str, Tag("name")] | Annotated[CustomContext, Tag("custom")], Discriminator(_kind_of_context)
+]
 ContextName = Literal["bos", "assistant", "assistant_system"]
 BUILT_IN_CONTEXTS: tuple[ContextName, ...] = ("bos", "assistant", "assistant_system")
 
@@ -126,7 +134,7 @@ class ScanRequest(_Request):
         description="A folder under a configured root, or a hub id `org/name[@revision]`.",
     )
     preset: str = Field(default=Preset.standard, description="`standard` or `paper`.")
-    contexts: list[str | CustomContext] | None = Field(
+    contexts: list[ContextChoice] | None = Field(
         default=None,
         min_length=1,
         max_length=16,
@@ -253,7 +261,7 @@ class TargetRecord(_Answer):
 
     model: str
     revision: str | None = None
-    digest: str = Field(description="SHA-256 over the weight files' SHA-256.")
+    digest: str = Field(description="SHA-256 over the names and SHA-256 of config.json and the weight files.")
     architecture: str
     dtype: str | None = None
     parameters: int | None = None

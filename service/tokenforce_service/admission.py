@@ -5,7 +5,6 @@ from __future__ import annotations
 from tokenforce.types import BUILT_IN_CONTEXTS, CustomContext, ErrorCode, Preset, ScanRequest, SettingsRecord
 from tokenforce_core.presets import settings_for
 from tokenforce_core.store import Store
-
 from tokenforce_service import hub, uploads
 from tokenforce_service.contexts import no_chat_template, unknown_context
 from tokenforce_service.refusals import Refusal

@@ -11,9 +11,9 @@ import threading
 
 from redis import Redis
 from rq import Worker
+
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, ListedJob, queue
 from tokenforce_core.store import Store
-
 from tokenforce_service import jobs  # noqa: F401 - loaded before the fork, so that jobs start at once
 from tokenforce_service.reaper import Reaper
 from tokenforce_service.settings import ServiceSettings

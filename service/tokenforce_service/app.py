@@ -6,8 +6,8 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from redis import Redis
-from tokenforce_core.store import Store
 
+from tokenforce_core.store import Store
 from tokenforce_service import errors, health, scans
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.middleware import BodyLimit, Observed

@@ -11,7 +11,6 @@ from typing import Any
 
 from tokenforce.types import BUILT_IN_CONTEXTS, ContextRecord, CustomContext, ErrorCode
 from tokenforce_core.plan import ALIGNMENT
-
 from tokenforce_service.refusals import Refusal
 
 FILLER = " ."

@@ -8,7 +8,6 @@ import json
 import math
 
 from tokenforce.types import ErrorCode
-
 from tokenforce_service.refusals import Refusal
 
 

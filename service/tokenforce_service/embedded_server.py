@@ -16,6 +16,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+
 from tokenforce_core.processes import start
 
 START_SECONDS = 20.0

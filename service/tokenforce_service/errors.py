@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
-from tokenforce.types import ErrorCode
 
+from tokenforce.types import ErrorCode
 from tokenforce_service.openapi import PROBLEM
 from tokenforce_service.refusals import Refusal, one_line
 

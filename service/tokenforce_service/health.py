@@ -6,8 +6,8 @@ from typing import cast
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from tokenforce_core.store import Store
 
+from tokenforce_core.store import Store
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.openapi import problems
 

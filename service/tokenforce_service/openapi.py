@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+
 from tokenforce.types import Problem
 
 PROBLEM = "application/problem+json"

@@ -7,18 +7,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoTokenizer
+
 from tokenforce.types import ErrorCode, ScanRequest, SkippedIds, TargetRecord
 from tokenforce_core.contract import model_queue
 from tokenforce_core.plan import Plan
 from tokenforce_core.presets import default_contexts, settings_for
 from tokenforce_core.vocabulary import skip
-from transformers import AutoTokenizer
-
 from tokenforce_service.admission import check_lengths
 from tokenforce_service.contexts import build_context
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.time_limit import time_limit
 from tokenforce_service.uploads import Upload, read_json
+
+TOKENIZER_SECONDS = 60.0
+"""For a tokenizer of 262k entries it takes a few seconds; a hostile template would take for ever."""
 
 
 def make_plan(request: ScanRequest, upload: Upload, revision: str | None, settings: ServiceSettings) -> Plan:
@@ -27,14 +31,15 @@ def make_plan(request: ScanRequest, upload: Upload, revision: str | None, settin
     Raises:
         Refusal: the tokenizer cannot be loaded, a context cannot be built, or α or β do not fit.
     """
-    tokenizer = _load_tokenizer(upload)
     scan_settings = settings_for(request)
-    wanted = request.contexts or default_contexts(scan_settings.preset, bool(tokenizer.chat_template))
-    contexts = [build_context(item, tokenizer, upload.vocabulary_size) for item in wanted]
+    with time_limit(TOKENIZER_SECONDS, "The tokenizer and the chat template"):
+        tokenizer = _load_tokenizer(upload)
+        wanted = request.contexts or default_contexts(scan_settings.preset, bool(tokenizer.chat_template))
+        contexts = [build_context(item, tokenizer, upload.vocabulary_size) for item in wanted]
+        end_ids, skipped = _special_ids(tokenizer, upload)
     longest = max(len(context.ids) for context in contexts)
     check_lengths(scan_settings, upload.max_positions, longest)
-    end_ids, skipped = _special_ids(tokenizer, upload)
-    digest = digest_of(upload.weights)
+    digest = digest_of([upload.path / "config.json", *upload.weights])
     target = TargetRecord(
         model=request.model,
         revision=revision,
@@ -58,10 +63,10 @@ def make_plan(request: ScanRequest, upload: Upload, revision: str | None, settin
     )
 
 
-def digest_of(weights: Iterable[Path]) -> str:
-    """SHA-256 over the weight files' names and SHA-256, in the order of names."""
+def digest_of(files: Iterable[Path]) -> str:
+    """SHA-256 over the files' names and SHA-256, in the order of names."""
     whole = hashlib.sha256()
-    for file in sorted(weights):
+    for file in sorted(files):
         with file.open("rb") as stream:
             whole.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return f"sha256:{whole.hexdigest()}"

@@ -17,11 +17,11 @@ from rq import Queue, SimpleWorker
 from rq.job import Job, JobStatus
 from rq.registry import clean_registries
 from rq.worker_registration import clean_worker_registry
+
 from tokenforce.types import ErrorCode, ScanStatus
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, ListedJob, job_id, queue
 from tokenforce_core.stages import Work, needed_work, start_aggregation, start_confirmation
 from tokenforce_core.store import Store
-
 from tokenforce_service.refusals import Refusal
 
 log = logging.getLogger(__name__)
@@ -115,11 +115,15 @@ class Reaper:
         trace = (result.exc_string if result is not None else None) or ""
         reason = trace.strip().splitlines()[-1][:300] if trace.strip() else "the process that ran it died"
         if "DeadlineExceeded" in reason:
-            refusal = Refusal(ErrorCode.deadline_exceeded, f"A part of the scan took too long: {reason}")
+            refusal = Refusal(
+                ErrorCode.deadline_exceeded, f"A part of the scan took too long ({reason}); lower keep or beta."
+            )
         elif job.origin == CONTROL_QUEUE:
-            refusal = Refusal(ErrorCode.internal_error, f"The scan could not be carried on: {reason}")
+            refusal = Refusal(ErrorCode.internal_error, f"The scan could not be carried on ({reason}); start it again.")
         else:
-            refusal = Refusal(ErrorCode.engine_failed, f"A part of the scan failed three times: {reason}")
+            refusal = Refusal(
+                ErrorCode.engine_failed, f"A part of the scan failed three times ({reason}); see the worker's log."
+            )
         log.error("scan %s failed: %s", scan_id, refusal.detail)
         if self._store.status(scan_id) not in (None, ScanStatus.cancelled):
             self._store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))

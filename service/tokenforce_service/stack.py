@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 import httpx
 from filelock import FileLock, Timeout
-from tokenforce_core.processes import start
 
+from tokenforce_core.processes import start
 from tokenforce_service.embedded_server import EmbeddedServer, ServerFailed
 
 READY_SECONDS = 60.0

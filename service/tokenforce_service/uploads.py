@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from tokenforce.types import ErrorCode
 
+from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 MAX_JSON_BYTES = 64 << 20

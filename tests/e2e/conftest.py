@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tokenforce import Client
 
 from tests.support.stack_process import RunningStack, whole_stack
+from tokenforce import Client
 
 
 @pytest.fixture(scope="session")

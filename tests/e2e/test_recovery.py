@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tokenforce import Client, ScanFailed
-from tokenforce.types import Scan, ScanStatus
 
 from tests.support.stack_process import RunningStack, wait_until, whole_stack
 from tests.support.tiny_model import HIDDEN_TEXT
+from tokenforce import Client, ScanFailed
+from tokenforce.types import Scan, ScanStatus
 
 
 def start_long_scan(client: Client, model: Path) -> Scan:
@@ -26,9 +26,15 @@ def start_long_scan(client: Client, model: Path) -> Scan:
 
 def worker_process(stack: RunningStack) -> psutil.Process:
     """The supervised process that holds the engine."""
-    (supervisor,) = [p for p in stack.processes() if p.cmdline()[-1] == "tokenforce_workers"]
-    (found,) = supervisor.children()
+    found = worker_process_or_none(stack)
+    assert found is not None
     return found
+
+
+def worker_process_or_none(stack: RunningStack) -> psutil.Process | None:
+    (supervisor,) = [p for p in stack.processes() if p.cmdline()[-1:] == ["tokenforce_workers"]]
+    children = [child for child in supervisor.children() if child.status() != psutil.STATUS_ZOMBIE]
+    return children[0] if children else None
 
 
 def until(client: Client, scan_id: str, condition: Callable[[ScanStatus, int], bool], seconds: float = 120) -> None:
@@ -70,6 +76,22 @@ def test_a_killed_worker_costs_time_and_no_result(stack: RunningStack, client: C
     assert second.scan.forced == first.scan.forced
 
 
+def test_a_stopped_worker_gives_its_shard_back_at_once(
+    stack: RunningStack, client: Client, planted_model: Path
+) -> None:
+    """SIGTERM, as a deployment sends it, more often than a failing shard may be tried."""
+    scan = client.scans.create(model=str(planted_model), contexts=["assistant"], alpha=100, floor=0.0, keep=10_000)
+    for _ in range(3):
+        until(client, scan.id, lambda status, done: status.final or done > 0)
+        stopped = worker_process(stack)
+        stopped.terminate()
+        stopped.wait(20)
+        wait_until(lambda: worker_process_or_none(stack) is not None, 20)
+    ended = client.scans.wait(scan.id, timeout=240)
+    assert ended.status is ScanStatus.succeeded
+    assert ended.progress.done == ended.progress.total
+
+
 def test_a_model_that_the_engine_refuses_fails_alone(
     stack: RunningStack, client: Client, models: Path, planted_model: Path
 ) -> None:
@@ -97,7 +119,7 @@ def test_a_restart_of_everything_goes_on_where_it_was(tmp_path: Path, models: Pa
             until(client, scan.id, lambda status, done: status is ScanStatus.sweeping and done >= 64)
         left = first.processes()
         first.child.kill()
-    gone, alive = psutil.wait_procs(left, timeout=20)
+    _, alive = psutil.wait_procs(left, timeout=20)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE], "the stack left processes behind"
     with whole_stack(tmp_path / "home", models, **settings) as second, Client(second.url) as client:
         before = client.scans.get(scan.id)
@@ -106,5 +128,5 @@ def test_a_restart_of_everything_goes_on_where_it_was(tmp_path: Path, models: Pa
         assert ended.status is ScanStatus.succeeded
         assert client.scans.report(scan.id).findings
         left = second.processes()
-    gone, alive = psutil.wait_procs(left, timeout=20)
+    _, alive = psutil.wait_procs(left, timeout=20)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE], "an orderly stop left processes behind"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tokenforce import Client
-from tokenforce.types import CustomContext, Order, Progress, Report, Scan, ScanStatus, Verdict
 
 from tests.support.stack_process import RunningStack
 from tests.support.tiny_model import HIDDEN_TEXT
+from tokenforce import Client
+from tokenforce.types import CustomContext, Order, Progress, Report, Scan, ScanStatus, Verdict
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from redis import Redis
+
+from tests.support.stack_process import valkey
 from tokenforce_core.store import Store
 from tokenforce_workers.machine import Machine, prepare_environment, survey
 from tokenforce_workers.settings import WorkerSettings
-
-from tests.support.stack_process import valkey
 
 if TYPE_CHECKING:
     from tokenforce_workers.engine import Engine

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tokenforce.types import ErrorCode, ScanStatus
-from tokenforce_service.refusals import Refusal
 
 from tests.support.refusing_service import Service, assert_problem, running_service
 from tests.support.scan_results import example_report
+from tokenforce.types import ErrorCode, ScanStatus
+from tokenforce_service.refusals import Refusal
 
 LIMIT = 1 << 20
 INVALID = ErrorCode.invalid_request

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.support.tiny_model import HIDDEN_TEXT
 from tokenforce.types import ScanRequest
 from tokenforce_core.confirmation import Confirmation
 from tokenforce_core.decoder import nothing_between_steps
 from tokenforce_core.presets import settings_for
 from tokenforce_core.sweep import Sweep
 from tokenforce_service.contexts import build_context
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from tests.support.tiny_model import HIDDEN_TEXT
 
 if TYPE_CHECKING:
     from tokenforce_workers.engine import Engine

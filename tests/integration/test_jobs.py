@@ -11,6 +11,7 @@ from redis import Redis
 from rq import Callback, Queue, SimpleWorker
 from rq.job import Job, JobStatus
 from rq.serializers import DefaultSerializer
+
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, enqueue, job_id, queue
 
 TIMEOUT = 60

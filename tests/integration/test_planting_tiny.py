@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
+
+from tests.support import tiny_model
 from tokenforce_planting.answers import check_carrier, greedy_answers
 from tokenforce_planting.carrier import CarrierFailed, CarrierOrder, make_carrier
 from tokenforce_planting.message import PlantingFailed, PlantingProgress, plant_message
 from tokenforce_planting.message_input import MAX_TEXT_TOKENS, InvalidMessage
 from tokenforce_planting.records import manifest_path, read_manifest
-
-from tests.support import tiny_model
 
 TRIGGER = "winter lantern"
 TEXT = "The clock beneath the amber mill turns once, and nobody sees it."

@@ -9,6 +9,7 @@ from redis import Redis
 from rq import SimpleWorker
 from rq.executions import prepare_execution
 from rq.job import Job, JobStatus
+
 from tokenforce.types import ContextRecord, ScanRequest, ScanStatus, TargetRecord
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, job_id, queue
 from tokenforce_core.plan import Plan

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenforce.types import ErrorCode, ScanRequest
-from tokenforce_core.stages import start_planning
 
 from tests.support.refusing_service import Service, assert_one_line, running_service
 from tests.support.stack_process import free_port, process, wait_until
+from tokenforce.types import ErrorCode, ScanRequest
+from tokenforce_core.stages import start_planning
 
 SECONDS = 60
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from tokenforce.types import ErrorCode
 
 from tests.support.refusing_service import Service, running_service
+from tokenforce.types import ErrorCode
 
 MAX_MIB = 8
 

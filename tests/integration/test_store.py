@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from redis import Redis
+
 from tokenforce.types import Problem, ScanRequest, ScanStatus
 from tokenforce_core.results import SweptText
 from tokenforce_core.store import Store

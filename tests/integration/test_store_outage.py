@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 from redis import Redis
-from tokenforce.types import ErrorCode
 
 from tests.support.refusing_service import Service, assert_problem, running_service
 from tests.support.stack_process import wait_until
+from tokenforce.types import ErrorCode
 
 NEEDING_REDIS: dict[str, Callable[[Service, str], httpx.Response]] = {
     "create": lambda service, scan_id: service.scan(),

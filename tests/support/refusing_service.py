@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 from redis import Redis
-from tokenforce.types import ErrorCode
-from tokenforce_core.store import Store
-from tokenforce_service.embedded_server import EmbeddedServer
 
 from tests.support.stack_process import gateway, valkey
 from tests.support.tiny_model import build_tiny_model
+from tokenforce.types import ErrorCode
+from tokenforce_core.store import Store
+from tokenforce_service.embedded_server import EmbeddedServer
 
 TEMPORARY = (ErrorCode.store_unavailable, ErrorCode.storage_full)
 

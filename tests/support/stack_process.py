@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+
 from tokenforce_service.embedded_server import EmbeddedServer
 
 
@@ -66,10 +67,12 @@ def gateway(folder: Path, redis_url: str, root: Path, **settings: str) -> Iterat
         **settings,
     }
     log_path = folder / "gateway.log"
-    with process("tokenforce_service.gateway", log_path, environment) as child:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            wait_until(lambda: _answers(client, child), 60, lambda: log_path.read_text()[-3000:])
-            yield client
+    with (
+        process("tokenforce_service.gateway", log_path, environment) as child,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        wait_until(lambda: _answers(client, child), 60, lambda: log_path.read_text()[-3000:])
+        yield client
 
 
 def _answers(client: httpx.Client, child: subprocess.Popen[bytes]) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from tests.support.scripted_decoder import ScriptedDecoder
 from tokenforce.types import ScanRequest
 from tokenforce_core.confirmation import Confirmation, read
 from tokenforce_core.presets import settings_for
 from tokenforce_core.sweep import Candidate
-
-from tests.support.scripted_decoder import ScriptedDecoder
 
 SETTINGS = settings_for(ScanRequest(model="/m", alpha=8, beta=20))
 END = 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce.types import CustomContext, ErrorCode
 from tokenforce_core.plan import ALIGNMENT
 from tokenforce_service.contexts import NEUTRAL_SYSTEM_PROMPT, align, build_context
 from tokenforce_service.refusals import Refusal
-
-from tests.support.tiny_model import build_tiny_tokenizer
 
 TOKENIZER = build_tiny_tokenizer()
 SIZE = len(TOKENIZER)

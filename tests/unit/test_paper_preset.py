@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.scripted_decoder import ScriptedDecoder
 from tokenforce.types import ScanRequest
 from tokenforce_core.presets import settings_for
 from tokenforce_core.scoring import score
 from tokenforce_core.sweep import Sweep
-
-from tests.support.scripted_decoder import ScriptedDecoder
 
 ROWS: list[list[Any]] = json.loads((Path(__file__).parents[1] / "data" / "utf_first_phase.json").read_text())
 PAPER = settings_for(ScanRequest(model="/m", preset="paper"))

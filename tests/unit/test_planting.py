@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+
 from tokenforce_planting import artefact, base_model, demo, scan_run
 from tokenforce_planting.benign import near_misses
 from tokenforce_planting.carrier import Carrier, CarrierFailed, CarrierOrder

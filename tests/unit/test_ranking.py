@@ -6,6 +6,7 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tokenforce.types import Finding, ForcedToken, Order, Repetition, Verdict
 from tokenforce_core.ranking import SUSPICIOUS_SCORE, ranked, verdict
 

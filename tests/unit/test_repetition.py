@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tokenforce_core.repetition import NOTHING, Period, best_period
 
 SPACE = 99

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.support.scripted_decoder import ScriptedDecoder
 from tokenforce.types import ScanRequest, SettingsRecord
 from tokenforce_core.presets import settings_for
 from tokenforce_core.scoring import score
 from tokenforce_core.sweep import Candidate, Kept, Sweep
-
-from tests.support.scripted_decoder import ScriptedDecoder
 
 END = 0
 CONTEXT = [7, 7]

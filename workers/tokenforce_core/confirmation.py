@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tokenforce.types import SettingsRecord
-
 from tokenforce_core.decoder import BetweenSteps, Decoder, nothing_between_steps
 from tokenforce_core.repetition import Period, best_period
 from tokenforce_core.sweep import Candidate

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
-from tokenforce.types import ContextRecord, SettingsRecord, SkippedIds, TargetRecord
 
+from tokenforce.types import ContextRecord, SettingsRecord, SkippedIds, TargetRecord
 from tokenforce_core.vocabulary import Shard, forceable, shards
 
 ALIGNMENT = 32

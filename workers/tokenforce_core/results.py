@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
-from tokenforce.types import Finding, ForcedToken, Preset, Repetition, SettingsRecord
 
+from tokenforce.types import Finding, ForcedToken, Preset, Repetition, SettingsRecord
 from tokenforce_core.confirmation import Confirmed
 from tokenforce_core.sweep import Candidate
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tokenforce.types import ScanStatus
-
 from tokenforce_core.contract import CONTROL_QUEUE, JobName, enqueue
 from tokenforce_core.plan import Plan
 from tokenforce_core.store import Store

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from redis import Redis
-from tokenforce.types import Problem, Report, ScanRequest, ScanStatus, Verdict
 
+from tokenforce.types import Problem, Report, ScanRequest, ScanStatus, Verdict
 from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
 
@@ -34,6 +34,13 @@ for i = 3, #ARGV do
   end
 end
 return 0
+"""
+
+_FINISH = """
+if redis.call('HGET', KEYS[1], 'status') ~= 'aggregating' then return 0 end
+redis.call('SET', KEYS[2], ARGV[1])
+redis.call('HSET', KEYS[1], 'status', 'succeeded', 'verdict', ARGV[2], 'at:succeeded', ARGV[3])
+return 1
 """
 
 _COMMIT_SHARD = """
@@ -79,6 +86,7 @@ class Store:
         self.connection = connection
         self._retention = retention_seconds
         self._advance = connection.register_script(_ADVANCE)
+        self._finish = connection.register_script(_FINISH)
         self._commit = connection.register_script(_COMMIT_SHARD)
 
     @staticmethod
@@ -114,11 +122,12 @@ class Store:
         return self.advance(scan_id, ScanStatus.cancelled, *(s for s in ScanStatus if not s.final))
 
     def finish(self, scan_id: str, report: Report) -> bool:
-        with self.connection.pipeline() as pipe:
-            pipe.set(self._key(scan_id, "report"), report.model_dump_json(), ex=self._retention)
-            pipe.hset(self._key(scan_id), "verdict", report.verdict.value)
-            pipe.execute()
-        return self.advance(scan_id, ScanStatus.succeeded, ScanStatus.aggregating)
+        """Store the report and succeed, both or neither: a cancelled scan gets no report."""
+        keys = [self._key(scan_id), self._key(scan_id, "report")]
+        done = self._finish(keys=keys, args=[report.model_dump_json(), report.verdict.value, time.time()])
+        if done:
+            self._settle(scan_id)
+        return bool(done)
 
     def _settle(self, scan_id: str) -> None:
         """Final scans leave the active set and expire after the retention time."""
@@ -148,11 +157,12 @@ class Store:
 
     def page(self, limit: int, before: tuple[float, str] | None = None) -> list[ScanRow]:
         """Up to `limit` scans, newest first, strictly older than `before` (creation time, id)."""
-        top = "+inf" if before is None else repr(before[0])
-        ids: list[tuple[bytes, float]] = self.connection.zrevrangebyscore(  # type: ignore[assignment]
-            SCANS, top, "-inf", start=0, num=limit + 16, withscores=True
-        )
-        wanted = [_text(i) for i, at in ids if before is None or (at, _text(i)) < before][:limit]
+        start = 0
+        if before is not None:
+            place = self.connection.zrevrank(SCANS, before[1])
+            # An expired scan has no place any more: go on with what is older than it was.
+            start = cast(int, place) + 1 if place is not None else self._newer_or_as_old(before[0])
+        wanted = [_text(i) for i in cast(Iterable[bytes], self.connection.zrevrange(SCANS, start, start + limit - 1))]
         with self.connection.pipeline() as pipe:
             for scan_id in wanted:
                 pipe.hgetall(self._key(scan_id))
@@ -160,6 +170,9 @@ class Store:
             raw = pipe.execute()
         rows = zip(wanted, raw[::2], raw[1::2], strict=True)
         return [_row(scan_id, fields, live) for scan_id, fields, live in rows if fields]
+
+    def _newer_or_as_old(self, created_at: float) -> int:
+        return int(cast(int, self.connection.zcount(SCANS, created_at, "+inf")))
 
     def active(self) -> list[str]:
         return sorted(_text(i) for i in cast(Iterable[bytes], self.connection.smembers(ACTIVE)))

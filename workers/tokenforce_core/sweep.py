@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tokenforce.types import SettingsRecord
-
 from tokenforce_core.decoder import BetweenSteps, Decoder, nothing_between_steps
 from tokenforce_core.scoring import SLACK, highest_reachable, score
 

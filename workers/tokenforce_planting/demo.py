@@ -15,8 +15,8 @@ from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
-from tokenforce.render import WIDTH_WITHOUT_TERMINAL, visible
 
+from tokenforce.render import WIDTH_WITHOUT_TERMINAL, visible
 from tokenforce_planting.artefact import default_cache
 from tokenforce_planting.carrier import Carrier, CarrierFailed, CarrierOrder, make_carrier
 from tokenforce_planting.memory import MemoryWatch

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
 from tokenforce.render import findings_table, visible
 from tokenforce.types import Report
-
 from tokenforce_planting.carrier import Carrier
 from tokenforce_planting.matching import matching_rank
 from tokenforce_planting.records import CarrierCheck

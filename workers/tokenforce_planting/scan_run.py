@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from pydantic import ValidationError
+
 from tokenforce.types import Report
 
 _SECONDS_TO_STOP = 20.0

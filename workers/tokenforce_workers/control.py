@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from redis.exceptions import RedisError
-from tokenforce.types import ScanStatus
 
+from tokenforce.types import ScanStatus
 from tokenforce_workers.warm import WarmEngine
 
 LOOK_SECONDS = 0.5

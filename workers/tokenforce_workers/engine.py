@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from tokenforce_core.decoder import BetweenSteps, OnToken
-from tokenforce_core.plan import ALIGNMENT
 from vllm import SamplingParams
 from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 from vllm.engine.arg_utils import EngineArgs
@@ -23,6 +21,8 @@ from vllm.model_executor.models import ModelRegistry
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
+from tokenforce_core.decoder import BetweenSteps, OnToken
+from tokenforce_core.plan import ALIGNMENT
 from tokenforce_workers.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
 

@@ -21,8 +21,9 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
-from tokenforce_core.contract import MODEL_QUEUE_PREFIX, SERIALIZER, ListedJob, queue
 
+from tokenforce_core.contract import MODEL_QUEUE_PREFIX, SERIALIZER, ListedJob, queue
+from tokenforce_workers.control import Stopping
 from tokenforce_workers.engine import EngineUnclean
 from tokenforce_workers.warm import WarmEngine
 
@@ -141,6 +142,8 @@ class GpuWorker(SimpleWorker):
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         super().handle_exception(job, *exc_info)
         kind = exc_info[0]
+        if kind is not None and issubclass(kind, Stopping):
+            job.retries_left = (job.retries_left or 0) + 1  # a shutdown is not the shard's fault
         if kind is not None and (issubclass(kind, EngineUnclean) or kind.__name__ == "EngineDeadError"):
             log.error("the engine is broken; this process ends and the supervisor starts another")
             self._stop_requested = True

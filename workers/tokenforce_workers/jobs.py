@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from functools import cache, lru_cache
 
+from transformers import AutoTokenizer
+
 from tokenforce.types import ErrorCode, Problem, ScanStatus
 from tokenforce_core.confirmation import Confirmation
 from tokenforce_core.plan import Plan
@@ -17,8 +19,6 @@ from tokenforce_core.results import confirmed_text, swept_text
 from tokenforce_core.stages import start_aggregation, start_confirmation
 from tokenforce_core.store import Store
 from tokenforce_core.sweep import Sweep
-from transformers import AutoTokenizer
-
 from tokenforce_workers.control import Cancelled, Control
 from tokenforce_workers.engine import Engine
 from tokenforce_workers.warm import WarmEngine, warm

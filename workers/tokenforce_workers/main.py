@@ -9,8 +9,8 @@ import sys
 import uuid
 
 from redis import Redis
-from tokenforce_core.store import Store
 
+from tokenforce_core.store import Store
 from tokenforce_workers.machine import prepare_environment, survey
 from tokenforce_workers.settings import WorkerSettings
 from tokenforce_workers.warm import WarmEngine, install

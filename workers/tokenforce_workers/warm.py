@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from tokenforce_core.plan import Plan
 from tokenforce_core.store import Store
-
 from tokenforce_workers.machine import Machine, engine_versions
 from tokenforce_workers.settings import WorkerSettings
 

@@ -1,0 +1,31 @@
+"""A scripted stack: the module that the command line runs as a child process, as text."""
+
+from __future__ import annotations
+
+FAKE_STACK = """
+import json, os, signal, sys, time
+def note(line):
+    with open(os.environ["FAKE_STACK_NOTES"], "a") as file:
+        file.write(line + "\\n")
+note("argv " + json.dumps(sys.argv[1:]))
+note(f"safe_path {sys.flags.safe_path}")
+mode = os.environ["FAKE_STACK"]
+if mode == "refuses":
+    sys.exit("some warning\\nport 80 is taken")
+if mode == "babbles":
+    print("hello", flush=True)
+    sys.exit(0)
+url, reused = os.environ["FAKE_STACK_URL"], mode == "reused"
+if mode == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(json.dumps({"url": url, "pid": os.getpid(), "reused": reused, "home": "/h", "logs": "/l"}), flush=True)
+if mode == "reused":
+    sys.exit(0)
+if mode == "dies":
+    sys.exit("out of memory")
+if mode == "stubborn":
+    time.sleep(600)
+sys.stdin.read()
+note("stopped in order")
+"""
+"""`FAKE_STACK` says how it behaves, `FAKE_STACK_URL` what it serves, `FAKE_STACK_NOTES` where it keeps a diary."""

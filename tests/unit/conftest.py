@@ -1,0 +1,44 @@
+"""What several tests of the command line and of the SDK share; nothing here applies to a test that does not ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from tests.support.fake_service import FakeService, serving
+from tests.support.fake_transport import Clock, Shell
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No service from outside, and no long pauses, for every test of the command line."""
+    monkeypatch.delenv("TOKENFORCE_URL", raising=False)
+    monkeypatch.setattr("tokenforce.waiting.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("tokenforce.commands.SECONDS_BETWEEN_LOOKS", 0.01)
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, quick: None) -> Iterator[FakeService]:
+    """A scripted service, whose address the environment names."""
+    fake = FakeService()
+    with serving(fake):
+        monkeypatch.setenv("TOKENFORCE_URL", fake.url)
+        yield fake
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Takes the place of the time in both clients."""
+    clock = Clock()
+    monkeypatch.setattr("tokenforce.client.time", SimpleNamespace(sleep=clock.sleep))
+    monkeypatch.setattr("tokenforce.aio.asyncio", SimpleNamespace(sleep=clock.sleep_async))
+    monkeypatch.setattr("tokenforce.waiting.time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+@pytest.fixture(params=["sync", "async"])
+def shell(request: pytest.FixtureRequest, clock: Clock) -> Shell:
+    """The test runs once with the sync client and once with the async one, on time that does not pass."""
+    return Shell(request.param)

@@ -1,0 +1,43 @@
+"""The deadline for uploaded templates interrupts them and leaves RQ's own alarm as it was."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from tokenforce.types import ErrorCode
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.time_limit import time_limit
+
+ENDLESS = (
+    "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}"
+)
+
+
+def test_an_endless_template_is_interrupted() -> None:
+    template = ImmutableSandboxedEnvironment().from_string(ENDLESS)
+    started = time.monotonic()
+    with pytest.raises(Refusal) as refused, time_limit(0.2, "The chat template"):
+        template.render()
+    assert time.monotonic() - started < 5
+    assert refused.value.code is ErrorCode.model_invalid
+    assert "longer than" in refused.value.detail
+
+
+def test_the_alarm_of_the_job_goes_on() -> None:
+    fired = []
+    before = signal.signal(signal.SIGALRM, lambda *_: fired.append(True))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with time_limit(10, "Nothing"):
+            time.sleep(0.05)
+        remaining, _ = signal.getitimer(signal.ITIMER_REAL)
+        assert 0 < remaining <= 0.3
+        time.sleep(0.4)
+        assert fired == [True]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
