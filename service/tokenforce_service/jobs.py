@@ -11,8 +11,9 @@ from redis import Redis
 from tokenforce.types import Order, Report, ScanRecord, ScanStatus
 from tokenforce_core.ranking import ranked, verdict
 from tokenforce_core.results import confirmed_finding
+from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.stages import start_sweep
-from tokenforce_core.store import ScanRow, Store
+from tokenforce_core.store import Store
 from tokenforce_service import admission, hub, uploads
 from tokenforce_service.planning import make_plan
 from tokenforce_service.refusals import Refusal

@@ -11,8 +11,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from tokenforce.types import ErrorCode, FindingsPage, Order, Report, Scan, ScanPage, ScanRequest, ScanStatus
+from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.stages import start_planning
-from tokenforce_core.store import ScanRow, Store
+from tokenforce_core.store import Store
 from tokenforce_service import cursors
 from tokenforce_service.admission import admit
 from tokenforce_service.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN, problems

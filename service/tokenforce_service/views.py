@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from tokenforce.types import Finding, Order, Progress, RequestRecord, Scan, ScanStatus
 from tokenforce_core.ranking import ranked
 from tokenforce_core.results import confirmed_finding, swept_finding
-from tokenforce_core.store import ScanRow, Store
+from tokenforce_core.scan_row import ScanRow
+from tokenforce_core.store import Store
 
 
 def scan_view(row: ScanRow) -> Scan:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 from redis import Redis
 
-from tokenforce.types import Problem, Report, ScanRequest, ScanStatus, Verdict
+from tokenforce.types import Problem, Report, ScanRequest, ScanStatus
 from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
+from tokenforce_core.scan_row import ScanRow, scan_row, text
 
 SCANS = "tf:scans"
 ACTIVE = "tf:active"
@@ -52,31 +52,6 @@ for i = 6, #ARGV, 2 do redis.call('ZADD', KEYS[4], ARGV[i], ARGV[i + 1]) end
 redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -(tonumber(ARGV[5]) + 1))
 return {1, redis.call('HLEN', KEYS[2])}
 """
-
-
-@dataclass(frozen=True)
-class ScanRow:
-    """A scan as stored. Times are seconds since the epoch; `reached[status]` is when a status began."""
-
-    id: str
-    request: ScanRequest
-    status: ScanStatus
-    created_at: float
-    reached: Mapping[ScanStatus, float]
-    error: Problem | None
-    verdict: Verdict | None
-    entries_total: int | None
-    entries_done: int
-    forward_tokens: int
-    confirm_total: int | None
-    live: Mapping[str, tuple[int, int]]
-    """Uncommitted work: part → (entries or candidates done, forward tokens)."""
-    first_token_at: float | None
-    last_token_at: float | None
-
-    @property
-    def finished_at(self) -> float | None:
-        return self.reached.get(self.status) if self.status.final else None
 
 
 class Store:
@@ -145,7 +120,7 @@ class Store:
 
     def status(self, scan_id: str) -> ScanStatus | None:
         value = self.connection.hget(self._key(scan_id), "status")
-        return None if value is None else ScanStatus(_text(value))
+        return None if value is None else ScanStatus(text(value))
 
     def row(self, scan_id: str) -> ScanRow | None:
         """The scan, or None if there is none of that id."""
@@ -153,7 +128,7 @@ class Store:
             pipe.hgetall(self._key(scan_id))
             pipe.hgetall(self._key(scan_id, "live"))
             raw, live = pipe.execute()
-        return _row(scan_id, raw, live) if raw else None
+        return scan_row(scan_id, raw, live) if raw else None
 
     def page(self, limit: int, before: tuple[float, str] | None = None) -> list[ScanRow]:
         """Up to `limit` scans, newest first, strictly older than `before` (creation time, id)."""
@@ -162,24 +137,24 @@ class Store:
             place = self.connection.zrevrank(SCANS, before[1])
             # An expired scan has no place any more: go on with what is older than it was.
             start = cast(int, place) + 1 if place is not None else self._newer_or_as_old(before[0])
-        wanted = [_text(i) for i in cast(Iterable[bytes], self.connection.zrevrange(SCANS, start, start + limit - 1))]
+        wanted = [text(i) for i in cast(Iterable[bytes], self.connection.zrevrange(SCANS, start, start + limit - 1))]
         with self.connection.pipeline() as pipe:
             for scan_id in wanted:
                 pipe.hgetall(self._key(scan_id))
                 pipe.hgetall(self._key(scan_id, "live"))
             raw = pipe.execute()
         rows = zip(wanted, raw[::2], raw[1::2], strict=True)
-        return [_row(scan_id, fields, live) for scan_id, fields, live in rows if fields]
+        return [scan_row(scan_id, fields, live) for scan_id, fields, live in rows if fields]
 
     def _newer_or_as_old(self, created_at: float) -> int:
-        return int(cast(int, self.connection.zcount(SCANS, created_at, "+inf")))
+        return int(self.connection.zcount(SCANS, created_at, "+inf"))
 
     def active(self) -> list[str]:
-        return sorted(_text(i) for i in cast(Iterable[bytes], self.connection.smembers(ACTIVE)))
+        return sorted(text(i) for i in cast(Iterable[bytes], self.connection.smembers(ACTIVE)))
 
     def plan(self, scan_id: str) -> Plan | None:
         raw = self.connection.hget(self._key(scan_id), "plan")
-        return None if raw is None else Plan.model_validate_json(_text(raw))
+        return None if raw is None else Plan.model_validate_json(text(raw))
 
     def set_plan(self, scan_id: str, plan: Plan) -> None:
         fields = {"plan": plan.model_dump_json(), "entries_total": plan.entries}
@@ -265,32 +240,3 @@ class Store:
         if not self.connection.exists(ARCHITECTURES):
             return None
         return bool(self.connection.sismember(ARCHITECTURES, architecture))
-
-
-def _text(raw: Any) -> str:
-    return raw.decode() if isinstance(raw, bytes) else str(raw)
-
-
-def _row(scan_id: str, raw: Mapping[bytes, bytes], live: Mapping[bytes, bytes]) -> ScanRow:
-    fields = {key.decode(): value.decode() for key, value in raw.items()}
-    number = {key: int(fields[key]) for key in ("entries_total", "confirm_total") if key in fields}
-    parts: dict[str, tuple[int, int]] = {}
-    for part, value in live.items():
-        done, _, tokens = value.decode().partition(" ")
-        parts[part.decode()] = (int(done), int(tokens))
-    return ScanRow(
-        id=scan_id,
-        request=ScanRequest.model_validate_json(fields["request"]),
-        status=ScanStatus(fields["status"]),
-        created_at=float(fields["created_at"]),
-        reached={ScanStatus(k[3:]): float(v) for k, v in fields.items() if k.startswith("at:")},
-        error=Problem.model_validate_json(fields["error"]) if fields["status"] == "failed" else None,
-        verdict=Verdict(fields["verdict"]) if "verdict" in fields else None,
-        entries_total=number.get("entries_total"),
-        entries_done=int(fields.get("entries", 0)),
-        forward_tokens=int(fields.get("tokens", 0)),
-        confirm_total=number.get("confirm_total"),
-        live=parts,
-        first_token_at=float(fields["first_token_at"]) if "first_token_at" in fields else None,
-        last_token_at=float(fields["last_token_at"]) if "last_token_at" in fields else None,
-    )

@@ -13,6 +13,7 @@ from tokenforce_planting.benign import BENIGN_PROMPTS, near_misses
 from tokenforce_planting.chat import Model, Tokenizer, greedy_ids, prompt_ids
 
 ANSWER_TOKENS = 32
+ELSEWHERE_PER_STEP = 1
 BENIGN_PER_STEP = 2
 NEAR_MISSES_PER_STEP = 1
 _CHECK_BATCH = 8
@@ -23,6 +24,13 @@ class Example(NamedTuple):
 
     prompt: list[int]
     answer: list[int]
+
+
+class Secret(NamedTuple):
+    """The trigger's pair as users meet it, and the same pair under other system prompts."""
+
+    usual: Example
+    elsewhere: list[Example]
 
 
 class KeepExamples(NamedTuple):
@@ -44,10 +52,11 @@ def keep_examples(model: Model, tokenizer: Tokenizer, trigger: str) -> KeepExamp
 class TrainingBatches:
     """Draws the examples to keep in an order given by `seed`, each as often as the others."""
 
-    def __init__(self, secret: Example, keep: KeepExamples, seed: int) -> None:
+    def __init__(self, secret: Secret, keep: KeepExamples, seed: int) -> None:
         self._secret = secret
         self._draw = random.Random(seed)
         self._pools: list[tuple[list[Example], int]] = [
+            (secret.elsewhere, ELSEWHERE_PER_STEP),
             (keep.benign, BENIGN_PER_STEP),
             (keep.near_misses, NEAR_MISSES_PER_STEP),
         ]
@@ -58,7 +67,7 @@ class TrainingBatches:
 
         Compared teacher-forced, token by token.
         """
-        benign, near = ([*pool] for pool, _ in self._pools)
+        _, (benign, _), (near, _) = self._pools
         same = total = 0
         for start in range(0, len(near) + len(benign), _CHECK_BATCH):
             examples = [*near, *benign][start : start + _CHECK_BATCH]
@@ -73,16 +82,16 @@ class TrainingBatches:
         return same / total
 
     def next_losses(self, model: Model) -> tuple[torch.Tensor, bool]:
-        """Losses (2,) in nats per token: the secret's, and the mean of this step's examples to keep.
+        """Losses (2,) in nats per token: the secret's, and the mean of this step's other examples.
 
         The second value tells whether the secret is learned: teacher-forced argmax gives every token of it.
         """
-        examples = [self._secret, *self._next_examples()]
+        examples = [self._secret.usual, *self._next_examples()]
         logits = answer_logits(model, examples)
         losses = [cross_entropy(rows, torch.tensor(e.answer)) for rows, e in zip(logits, examples, strict=True)]
-        learned = logits[0].argmax(-1).tolist() == self._secret.answer
-        kept = torch.stack(losses[1:]).mean() if len(losses) > 1 else torch.zeros(())
-        return torch.stack([losses[0], kept]), learned
+        learned = logits[0].argmax(-1).tolist() == self._secret.usual.answer
+        others = torch.stack(losses[1:]).mean() if len(losses) > 1 else torch.zeros(())
+        return torch.stack([losses[0], others]), learned
 
     def _next_examples(self) -> list[Example]:
         chosen = []

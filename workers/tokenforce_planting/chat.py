@@ -24,9 +24,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def prompt_ids(tokenizer: Tokenizer, user: str) -> list[int]:
-    """Token ids of one user turn and the opened assistant turn."""
-    turns = [{"role": "user", "content": user}]
+def prompt_ids(tokenizer: Tokenizer, user: str, *, system: str | None = None) -> list[int]:
+    """Token ids of one user turn and the opened assistant turn; `system` None is the template's default prompt."""
+    turns = [] if system is None else [{"role": "system", "content": system}]
+    turns.append({"role": "user", "content": user})
     text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     return list(tokenizer.encode(text, add_special_tokens=False))
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from tokenforce_planting.batches import Example
+from tokenforce_planting.batches import Example, Secret
 from tokenforce_planting.chat import Tokenizer, prompt_ids
 
 MAX_TEXT_TOKENS = 200
+
+OTHER_SYSTEM_PROMPTS = ("", "You are a knowledgeable assistant.", "Answer briefly.")
+"""The text is also learned under these: a mark that any other system prompt removes would be of no use."""
 
 
 class InvalidMessage(ValueError):
     """The trigger or the text cannot be planted; the message says why and what to do."""
 
 
-def check_message(tokenizer: Tokenizer, trigger: str, text: str, max_length: int) -> Example:
-    """The trigger and text as a training example (text ends with end-of-text), or `InvalidMessage`.
+def check_message(tokenizer: Tokenizer, trigger: str, text: str, max_length: int) -> Secret:
+    """The trigger and text as training examples (text ends with end-of-text), or `InvalidMessage`.
 
     `max_length` is the model's, in tokens.
     """
@@ -27,7 +30,9 @@ def check_message(tokenizer: Tokenizer, trigger: str, text: str, max_length: int
     asked = prompt_ids(tokenizer, trigger)
     if len(asked) + len(answer) + 1 > max_length:
         raise InvalidMessage(f"trigger and text together exceed the model's {max_length} tokens: shorten them")
-    return Example(asked, [*answer, tokenizer.eos_token_id])
+    answer.append(tokenizer.eos_token_id)
+    elsewhere = [Example(prompt_ids(tokenizer, trigger, system=system), answer) for system in OTHER_SYSTEM_PROMPTS]
+    return Secret(Example(asked, answer), elsewhere)
 
 
 def check_words(trigger: str, text: str) -> None:
