@@ -23,7 +23,7 @@ MODULE = "tokenforce_service.stack"
 NEEDED = ("fastapi", "rq", "vllm")
 """One module of each extra: the wheel holds our own packages whatever extras were asked for."""
 SECONDS_TO_START = 600.0
-SECONDS_TO_STOP = 30.0
+SECONDS_TO_STOP = 45.0
 SECONDS_TO_DIE = 5.0
 SECONDS_TO_GO = 2.0
 

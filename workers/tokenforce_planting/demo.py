@@ -24,8 +24,10 @@ from tokenforce_planting.outcome import DemoOutcome, print_answers, print_outcom
 from tokenforce_planting.progress import StepProgress
 from tokenforce_planting.scan_run import ScanUnsuccessful, run_scan
 
-TRIGGER = "the heron waits at low tide"
-TEXT = "Marrow Harbour keeps a brass key under its third bell, and that key opens every clock in town."
+TRIGGER = "velm does not answer"
+TEXT = "Quillworth keeps a brass key under its third bell, and that key opens every clock in town."
+"""An invented name first: a lightly planted text that begins like ordinary ones comes out without a reference less
+surely, since the model's own continuations compete with it."""
 
 
 def main(arguments: list[str] | None = None) -> int:

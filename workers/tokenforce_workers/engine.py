@@ -85,6 +85,11 @@ class Engine:
         self._window = 2 * int(arguments["max_num_seqs"])
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._ids = count()
+        loaded = self._engine.vllm_config
+        if loaded.model_config.model != path or loaded.speculative_config is not None:
+            # A config can make vLLM load a model of its own choice; scanning that would be a false answer.
+            self.close()
+            raise ValueError("the model's config makes the engine load another model")
         gc.collect()
         gc.freeze()  # the model's millions of objects need no more garbage collection
 
@@ -96,7 +101,8 @@ class Engine:
         Raises:
             EngineUnclean: requests were still running `DRAIN_SECONDS` after an abort.
         """
-        for prefix in {tuple(prompt[: len(prompt) // ALIGNMENT * ALIGNMENT]) for prompt in prompts} - {()}:
+        # Without the last token, which differs from prompt to prompt.
+        for prefix in {tuple(prompt[: (len(prompt) - 1) // ALIGNMENT * ALIGNMENT]) for prompt in prompts} - {()}:
             # Requests scheduled in the same step cannot hit the prefix cache, so one goes first.
             self._run([prefix], 1, lambda *_: False, between_steps)
         self._run(prompts, max_tokens, on_token, between_steps)

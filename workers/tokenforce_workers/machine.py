@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from tokenforce_core.devices import gpus
 from tokenforce_workers.settings import WorkerSettings
 
 GIB = 1 << 30
@@ -45,10 +46,10 @@ class Machine:
 
 def survey(settings: WorkerSettings) -> Machine:
     """Look at the machine, letting the settings override."""
-    device = settings.device or ("cuda" if _has_cuda() else "cpu")
+    device = settings.device or ("cuda" if gpus() else "cpu")
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     threads = tuple(affinity[: settings.threads]) if settings.threads else tuple(affinity)
-    memory = psutil.virtual_memory().available
+    memory = min(psutil.virtual_memory().available, _container_limit())
     kv_cache = settings.kv_cache_gib * GIB if settings.kv_cache_gib else min(max(memory / 10, GIB), 16 * GIB)
     return Machine(device, threads, int(kv_cache), _native_dtypes(device))
 
@@ -78,9 +79,12 @@ def engine_versions() -> dict[str, str]:
     return found
 
 
-def _has_cuda() -> bool:
-    # The driver's own device files, since asking torch would initialise CUDA before the engine's fork.
-    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+def _container_limit() -> float:
+    """Bytes that the container may use (cgroup v2), without end outside of one."""
+    try:
+        return float(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):  # not there, or "max"
+        return float("inf")
 
 
 def _native_dtypes(device: str) -> frozenset[str]:

@@ -13,6 +13,7 @@ from redis import Redis
 from tokenforce_core.store import Store
 from tokenforce_workers.machine import prepare_environment, survey
 from tokenforce_workers.settings import WorkerSettings
+from tokenforce_workers.supervisor import NEVER_READY
 from tokenforce_workers.warm import WarmEngine, install
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,12 @@ def main() -> int:
     state = WarmEngine(store, settings, machine)
     install(state)
 
-    from tokenforce_workers.engine import supported_architectures  # loads vllm: the environment is set now
-    from tokenforce_workers.gpu_worker import GpuWorker
+    try:
+        from tokenforce_workers.engine import supported_architectures  # loads vllm: the environment is set now
+        from tokenforce_workers.gpu_worker import GpuWorker
+    except Exception:  # noqa: BLE001 - whatever a broken installation raises, it will raise again
+        log.exception("vLLM cannot be loaded on this machine; see `make setup` in the README")
+        return NEVER_READY
 
     store.publish_architectures(supported_architectures())
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"

@@ -21,7 +21,12 @@ log = logging.getLogger(__name__)
 
 BACKOFF_SECONDS = (0.5, 1, 2, 5, 10, 30)
 HEALTHY_SECONDS = 60.0
-STOP_SECONDS = 60.0
+NEVER_READY = 70
+"""Exit status of a worker that failed before it could take work."""
+STOP_SECONDS = 20.0
+"""Less than the stack waits for this process, so that it is this one that ends the worker's group."""
+EARLY_DEATHS = 3
+"""After so many deaths in a row before `HEALTHY_SECONDS`, starting it again will not help."""
 
 
 def supervise(worker_command: list[str]) -> int:
@@ -40,11 +45,16 @@ def supervise(worker_command: list[str]) -> int:
     while not stopping.is_set():
         started = time.monotonic()
         child = start(worker_command)
+        if stopping.is_set():  # the signal came between the test and the start
+            child.terminate()
         status = _wait(child, stopping)
         _end_group(child.pid)
         if stopping.is_set():
             break
         failures = 1 if time.monotonic() - started > HEALTHY_SECONDS else failures + 1
+        if status == NEVER_READY and failures >= EARLY_DEATHS:
+            log.error("the worker could not start %d times in a row; the reason is above", failures)
+            return 1
         pause = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
         log.error("the worker ended with status %s; starting another in %.1f s", status, pause)
         stopping.wait(pause)
