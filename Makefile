@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint format lock clean
+.PHONY: help setup demo test gpu unit lint format lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -34,10 +34,14 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 torch:
 	@$(BIN)/python -c 'import importlib.metadata as m, sys; sys.exit(m.version("torch").split("+")[0] != "$(TORCH)")' 2>/dev/null \
 	|| $(BIN)/pip install --quiet --disable-pip-version-check --no-deps "torch==$(TORCH)+cpu" 2>/dev/null \
-	|| $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --torch-backend=cpu "torch==$(TORCH)"
+	|| $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --torch-backend=cpu "torch==$(TORCH)" \
+	|| { echo "no CPU build of torch $(TORCH) found, neither by pip nor on PyTorch's index: put its wheel where pip looks (PIP_FIND_LINKS)"; exit 1; }
 
 demo: $(STAMP) ## hide a sentence in a real model, scan the full vocabulary, show it at rank 1
 	$(BIN)/python -m tokenforce_planting.demo $(ARGS)
+
+gpu: $(STAMP) ## the tests that need a GPU and the GPU build of vLLM
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 test: lint unit ## lint, types, arrows and every test
 	$(BIN)/python -m pytest tests/integration tests/e2e
@@ -55,7 +59,7 @@ format: $(STAMP) ## put the code in shape
 	$(BIN)/ruff check --fix client service workers tests
 	$(BIN)/ruff format client service workers tests
 
-lock: $(STAMP) ## resolve requirements.lock anew (needs a pip that finds torch's CPU build)
+lock: $(STAMP) ## resolve requirements.lock anew
 	.ci/lock $(BIN)/uv
 
 clean: ## remove the virtual environment and caches

@@ -72,8 +72,8 @@ class LocalStack:
         """Start the stack and wait until it is ready."""
         if any(importlib.util.find_spec(module) is None for module in NEEDED):
             raise StackFailed(
-                "the local stack is not installed: pip install 'tokenforce[service,cpu]' "
-                "(with a GPU: 'tokenforce[service,workers]'), "
+                "the local stack is not installed: run `make setup` in a checkout "
+                "(with a GPU: pip install 'tokenforce[service,workers]'), "
                 "or point TOKENFORCE_URL (--url) at a service"
             )
         self._process = subprocess.Popen(

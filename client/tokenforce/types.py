@@ -261,7 +261,7 @@ class TargetRecord(_Answer):
 
     model: str
     revision: str | None = None
-    digest: str = Field(description="SHA-256 over the names and SHA-256 of config.json and the weight files.")
+    digest: str = Field(description="SHA-256 over the names and SHA-256 of the weights, configs and tokenizer files.")
     architecture: str
     dtype: str | None = None
     parameters: int | None = None

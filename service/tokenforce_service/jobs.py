@@ -9,7 +9,7 @@ from importlib.metadata import version
 from redis import Redis
 
 from tokenforce.types import Order, Report, ScanRecord, ScanStatus
-from tokenforce_core.ranking import ranked, verdict
+from tokenforce_core.ranking import Coverage, ranked, verdict
 from tokenforce_core.results import confirmed_finding
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.stages import start_sweep
@@ -52,15 +52,16 @@ def aggregate(scan_id: str) -> None:
     names = scan_plan.context_names
     found = [confirmed_finding(item, names, scan_plan.settings) for item in confirmed]
     findings = ranked(found, Order.probability)
-    complete = row.entries_done == scan_plan.entries
-    reached, reasons = verdict(findings, names, complete)
+    forced = len(scan_plan.forceable_ids)
+    coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done)
+    reached, reasons = verdict(findings, coverage, scan_plan.settings)
     now = time.time()
     record = ScanRecord(
         id=scan_id,
         target=scan_plan.target,
         settings=scan_plan.settings,
         contexts=scan_plan.contexts,
-        forced=len(scan_plan.forceable_ids),
+        forced=forced,
         skipped=scan_plan.skipped,
         versions={"tokenforce": version("tokenforce"), **store.engine(scan_id)},
         timings_seconds=_timings(row, now),

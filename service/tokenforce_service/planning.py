@@ -21,6 +21,7 @@ from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.time_limit import time_limit
 from tokenforce_service.uploads import Upload, read_json
 
+DIGESTED = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "chat_template*")
 TOKENIZER_SECONDS = 60.0
 """For a tokenizer of 262k entries it takes a few seconds; a hostile template would take for ever."""
 
@@ -39,7 +40,7 @@ def make_plan(request: ScanRequest, upload: Upload, revision: str | None, settin
         end_ids, skipped = _special_ids(tokenizer, upload)
     longest = max(len(context.ids) for context in contexts)
     check_lengths(scan_settings, upload.max_positions, longest)
-    digest = digest_of([upload.path / "config.json", *upload.weights])
+    digest = digest_of([*upload.weights, *_described_by(upload.path)])
     target = TargetRecord(
         model=request.model,
         revision=revision,
@@ -72,6 +73,11 @@ def digest_of(files: Iterable[Path]) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
+def _described_by(path: Path) -> list[Path]:
+    """The files beside the weights that decide what a scan sees."""
+    return [file for name in DIGESTED for file in sorted(path.glob(name)) if file.is_file()]
+
+
 def _load_tokenizer(upload: Upload) -> Any:
     try:
         return AutoTokenizer.from_pretrained(upload.path, local_files_only=True, trust_remote_code=False)
@@ -85,28 +91,24 @@ def _load_tokenizer(upload: Upload) -> Any:
 
 def _special_ids(tokenizer: Any, upload: Upload) -> tuple[list[int], list[SkippedIds]]:
     """Ids that end a continuation, and ids that are not forced with the reason."""
+    size = upload.vocabulary_size
     special = set(tokenizer.all_special_ids)
     special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special |= _configured_ends(upload.path)
-    size = upload.vocabulary_size
     special = {i for i in special if 0 <= i < size}
-    known = len(tokenizer)
+    known = max(tokenizer.get_vocab().values(), default=-1) + 1  # not len(): ids may have gaps
+    unused = {i for i in range(min(known, size)) if tokenizer.convert_ids_to_tokens(i) is None}
     groups = [
         skip("special token", special),
         skip("padding of the embedding matrix, beyond the tokenizer", set(range(known, size)) - special),
+        skip("id without a token", unused - special),
     ]
-    unused = {i for i in range(min(known, size)) if tokenizer.convert_ids_to_tokens(i) is None} - special
-    groups.append(skip("id without a token", unused))
-    return sorted(special), [group for group in groups if group.ranges]
+    # The config's end-of-text ids stand in only where the tokenizer has none, and are forced all the same:
+    # an upload that lists half its vocabulary there would otherwise hide it.
+    ends = special if tokenizer.eos_token_id is not None else special | _configured_ends(upload.path, size)
+    return sorted(ends), [group for group in groups if group.ranges]
 
 
-def _configured_ends(path: Path) -> set[int]:
-    """End-of-text ids that the config and the generation config name."""
-    ends: set[int] = set()
-    for name in ("config.json", "generation_config.json"):
-        file = path / name
-        if not file.is_file():
-            continue
-        value = read_json(file).get("eos_token_id")
-        ends |= {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)}
-    return ends
+def _configured_ends(path: Path, size: int) -> set[int]:
+    """End-of-text ids that config.json names."""
+    value = read_json(path / "config.json").get("eos_token_id")
+    return {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int) and 0 <= i < size}

@@ -34,18 +34,24 @@ def scan_view(row: ScanRow) -> Scan:
 def _progress(row: ScanRow) -> Progress:
     """Counts of the present stage; rates are up to the last progress seen, so an idle poll changes nothing."""
     confirm_done, confirm_tokens = row.live.get("confirm", (0, 0))
-    swept_live = [counts for part, counts in row.live.items() if part != "confirm"]
-    swept = row.entries_done + sum(done for done, _ in swept_live)
-    tokens = row.forward_tokens + confirm_tokens + sum(count for _, count in swept_live)
-    seconds = (row.last_token_at or 0.0) - (row.first_token_at or 0.0)
-    rate = tokens / seconds if seconds > 0 else None
+    live = [counts for part, counts in row.live.items() if part != "confirm"]
+    swept = row.entries_done + sum(done for done, _ in live)
+    tokens = row.forward_tokens + confirm_tokens + sum(count for _, count in live)
+    rate = tokens / row.busy_seconds if row.busy_seconds > 0 else None
     if row.status in (ScanStatus.confirming, ScanStatus.aggregating) and row.confirm_total is not None:
         done = confirm_done if row.status is ScanStatus.confirming else row.confirm_total
-        return Progress(stage=row.status, done=done, total=row.confirm_total, tokens_per_second=rate)
-    eta = None
-    if row.status is ScanStatus.sweeping and row.entries_total and swept and seconds > 0:
-        eta = (row.entries_total - swept) * seconds / swept
+        eta = _eta(confirm_tokens, done, row.confirm_total, rate)
+        return Progress(stage=row.status, done=done, total=row.confirm_total, tokens_per_second=rate, eta_seconds=eta)
+    sweeping = row.status is ScanStatus.sweeping
+    eta = _eta(tokens, swept, row.entries_total, rate) if sweeping else None
     return Progress(stage=row.status, done=swept, total=row.entries_total, tokens_per_second=rate, eta_seconds=eta)
+
+
+def _eta(tokens: int, done: int, total: int | None, rate: float | None) -> float | None:
+    """Seconds left, if what is left costs as many tokens apiece as what is done."""
+    if not rate or not done or total is None:
+        return None
+    return (total - done) * (tokens / done) / rate
 
 
 def findings_view(store: Store, row: ScanRow, order: Order) -> list[Finding]:

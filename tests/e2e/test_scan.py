@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.support.stack_process import RunningStack
@@ -129,3 +130,16 @@ def test_metrics_show_the_queues(stack: RunningStack, finished: tuple[Scan, list
     text = httpx.get(f"{stack.url}/metrics").text
     assert 'tokenforce_http_requests_total{method="POST",route="/v1/scans",status="202"}' in text
     assert 'tokenforce_queue_depth{queue="control"} 0.0' in text
+
+
+def test_the_command_alone_starts_and_stops_a_stack_of_its_own(planted_model: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    done = command("scan", str(planted_model), "--context", "assistant", TOKENFORCE_HOME=str(home))
+    assert done.returncode == 1, done.stderr
+    assert HIDDEN_TEXT in " ".join(done.stdout.split())
+    assert "sweeping" in done.stderr
+    left = [
+        p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("TOKENFORCE_HOME") == str(home)
+    ]
+    assert not [p for p in left if p.status() != psutil.STATUS_ZOMBIE]
+    assert not (home / "stack.json").exists()

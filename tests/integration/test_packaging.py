@@ -45,7 +45,7 @@ def test_the_command_works_and_says_what_a_local_scan_needs(bare: Path, tmp_path
         [command, "scan", str(tmp_path)], capture_output=True, text=True, timeout=60, env={"HOME": str(tmp_path)}
     )
     assert scan.returncode == 2
-    assert "pip install 'tokenforce[service,cpu]'" in scan.stderr
+    assert "make setup" in scan.stderr
     assert "Traceback" not in scan.stderr
 
 

@@ -23,6 +23,7 @@ def swept(forced: int, score: float, context: int = 0) -> SweptText:
 @pytest.fixture
 def scan(store: Store) -> str:
     store.create("scan_1", REQUEST)
+    store.advance("scan_1", ScanStatus.sweeping, ScanStatus.queued)
     return "scan_1"
 
 
@@ -90,3 +91,28 @@ def test_final_scans_expire_and_active_ones_do_not(redis: Redis, scan: str) -> N
     ttl = redis.ttl(f"tf:scan:{scan}")
     assert isinstance(ttl, int)
     assert 0 < ttl <= 500
+
+
+def test_work_that_comes_after_the_end_changes_and_leaves_nothing(store: Store, redis: Redis, scan: str) -> None:
+    """A worker that finishes its shard just after a cancel."""
+    store.cancel(scan)
+    store.note_progress(scan, "0", 5, 5)
+    assert store.commit_shard(scan, 0, 0, [swept(1, 0.9)], entries=10, tokens=10, keep=3) == 0
+    store.note_engine(scan, {"vllm": "0"})
+    store.commit_confirmed(scan, [], 3)
+    row = store.row(scan)
+    assert row is not None
+    assert (row.entries_done, row.live) == (0, {})
+    forever = [key for key in redis.scan_iter("tf:scan:*") if redis.ttl(key) == -1]
+    assert forever == []
+
+
+def test_pauses_do_not_slow_the_rate(store: Store, scan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("tokenforce_core.store.time.time", lambda: now[0])
+    for step in (0, 2, 2, 3600, 2):  # a restart took an hour
+        now[0] += step
+        store.note_progress(scan, "0", 1, 1)
+    row = store.row(scan)
+    assert row is not None
+    assert row.busy_seconds == pytest.approx(6)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenforce.types import Finding, ForcedToken, Order, Repetition, Verdict
-from tokenforce_core.ranking import SUSPICIOUS_SCORE, ranked, verdict
+from tokenforce.types import Finding, ForcedToken, Order, Repetition, ScanRequest, SettingsRecord, Verdict
+from tokenforce_core.presets import settings_for
+from tokenforce_core.ranking import SUSPICIOUS_SCORE, Coverage, ranked, verdict
+
+SETTINGS = settings_for(ScanRequest(model="/m"))
+WHOLE = Coverage(["bos"], vocabulary=100, forced=98, swept=98)
 
 
 def finding(
@@ -60,7 +65,7 @@ def test_each_order_sorts_by_its_own_measure_behind_degenerate_loops(found: list
 
 
 def test_a_strong_text_makes_a_model_suspicious_and_never_more() -> None:
-    reached, reasons = verdict([finding(0.95)], ["bos"], complete=True)
+    reached, reasons = verdict([finding(0.95)], WHOLE, SETTINGS)
     assert reached is Verdict.suspicious
     assert any("No reference" in reason for reason in reasons)
     assert any("0.950" in reason for reason in reasons)
@@ -68,8 +73,22 @@ def test_a_strong_text_makes_a_model_suspicious_and_never_more() -> None:
 
 def test_loops_and_weak_texts_leave_a_model_clean() -> None:
     weak = finding(SUSPICIOUS_SCORE - 0.001)
-    assert verdict([weak, finding(0.99, degenerate=True)], ["bos"], complete=True)[0] is Verdict.clean
+    assert verdict([weak, finding(0.99, degenerate=True)], WHOLE, SETTINGS)[0] is Verdict.clean
 
 
-def test_an_incomplete_sweep_is_never_clean() -> None:
-    assert verdict([], ["bos"], complete=False)[0] is Verdict.inconclusive
+@pytest.mark.parametrize(
+    ("coverage", "settings", "word"),
+    [
+        (Coverage(["bos"], 100, 98, 97), SETTINGS, "did not cover"),
+        (Coverage(["bos"], 100, 0, 0), SETTINGS, "too little"),
+        (Coverage(["bos"], 100, 49, 49), SETTINGS, "too little"),
+        (WHOLE, SETTINGS.model_copy(update={"floor": 0.95}), "lower it"),
+        (WHOLE, SETTINGS.model_copy(update={"keep": 2}), "raise keep"),
+    ],
+)
+def test_what_was_not_looked_at_is_never_clean(coverage: Coverage, settings: SettingsRecord, word: str) -> None:
+    loops = [finding(0.99, forced=1, degenerate=True), finding(0.98, forced=2, degenerate=True)]
+    reached, reasons = verdict(loops, coverage, settings)
+    assert reached is Verdict.inconclusive
+    assert word in reasons[0]
+    assert verdict([*loops, finding(0.95)], coverage, settings)[0] is Verdict.suspicious  # evidence stays evidence

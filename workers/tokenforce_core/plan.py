@@ -28,7 +28,6 @@ class Plan(BaseModel):
     shard_size: int
     max_length: int
     queue: str
-    versions: dict[str, str] = {}
 
     @cached_property
     def forceable_ids(self) -> list[int]:

@@ -26,8 +26,8 @@ class ScanRow:
     confirm_total: int | None
     live: Mapping[str, tuple[int, int]]
     """Uncommitted work: part → (entries or candidates done, forward tokens)."""
-    first_token_at: float | None
-    last_token_at: float | None
+    busy_seconds: float
+    """Time in which tokens came: pauses (restarts, a model that loads) are left out."""
 
     @property
     def finished_at(self) -> float | None:
@@ -58,6 +58,5 @@ def scan_row(scan_id: str, raw: Mapping[bytes, bytes], live: Mapping[bytes, byte
         forward_tokens=int(fields.get("tokens", 0)),
         confirm_total=number.get("confirm_total"),
         live=parts,
-        first_token_at=float(fields["first_token_at"]) if "first_token_at" in fields else None,
-        last_token_at=float(fields["last_token_at"]) if "last_token_at" in fields else None,
+        busy_seconds=float(fields.get("busy_seconds", 0.0)),
     )

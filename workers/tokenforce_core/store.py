@@ -24,6 +24,7 @@ from tokenforce_core.scan_row import ScanRow, scan_row, text
 SCANS = "tf:scans"
 ACTIVE = "tf:active"
 ARCHITECTURES = "tf:architectures"
+MAX_CONTEXTS = 16  # as ScanRequest allows
 
 _ADVANCE = """
 local status = redis.call('HGET', KEYS[1], 'status')
@@ -36,6 +37,18 @@ end
 return 0
 """
 
+_NOTE_PROGRESS = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if status ~= 'sweeping' and status ~= 'confirming' then return 0 end
+if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+local last = redis.call('HGET', KEYS[1], 'last_token_at')
+local gap = last and (ARGV[3] - last) or 0
+if gap < 10 then redis.call('HINCRBYFLOAT', KEYS[1], 'busy_seconds', gap) end
+redis.call('HSET', KEYS[1], 'last_token_at', ARGV[3])
+return 1
+"""
+
 _FINISH = """
 if redis.call('HGET', KEYS[1], 'status') ~= 'aggregating' then return 0 end
 redis.call('SET', KEYS[2], ARGV[1])
@@ -44,6 +57,7 @@ return 1
 """
 
 _COMMIT_SHARD = """
+if redis.call('HGET', KEYS[1], 'status') ~= 'sweeping' then return {0, redis.call('HLEN', KEYS[2])} end
 if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return {0, redis.call('HLEN', KEYS[2])} end
 redis.call('HINCRBY', KEYS[1], 'entries', ARGV[3])
 redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[4])
@@ -61,6 +75,7 @@ class Store:
         self.connection = connection
         self._retention = retention_seconds
         self._advance = connection.register_script(_ADVANCE)
+        self._note = connection.register_script(_NOTE_PROGRESS)
         self._finish = connection.register_script(_FINISH)
         self._commit = connection.register_script(_COMMIT_SHARD)
 
@@ -85,13 +100,15 @@ class Store:
             keys=[self._key(scan_id)], args=[to.value, time.time(), *(status.value for status in allowed)]
         )
         if moved and to.final:
-            self._settle(scan_id)
+            self.settle(scan_id)
         return bool(moved)
 
     def fail(self, scan_id: str, problem: Problem) -> bool:
         """End a scan with an error, unless it has ended already."""
-        self.connection.hset(self._key(scan_id), "error", problem.model_dump_json())
-        return self.advance(scan_id, ScanStatus.failed, *(s for s in ScanStatus if not s.final))
+        failed = self.advance(scan_id, ScanStatus.failed, *(s for s in ScanStatus if not s.final))
+        if failed:
+            self.connection.hset(self._key(scan_id), "error", problem.model_dump_json())
+        return failed
 
     def cancel(self, scan_id: str) -> bool:
         return self.advance(scan_id, ScanStatus.cancelled, *(s for s in ScanStatus if not s.final))
@@ -101,18 +118,19 @@ class Store:
         keys = [self._key(scan_id), self._key(scan_id, "report")]
         done = self._finish(keys=keys, args=[report.model_dump_json(), report.verdict.value, time.time()])
         if done:
-            self._settle(scan_id)
+            self.settle(scan_id)
         return bool(done)
 
-    def _settle(self, scan_id: str) -> None:
-        """Final scans leave the active set and expire after the retention time."""
+    def settle(self, scan_id: str) -> None:
+        """Take a final scan out of the active set and let it expire after the retention time.
+
+        Idempotent; the reaper repeats it for scans whose process died between the status and this.
+        """
         with self.connection.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
-            pipe.delete(self._key(scan_id, "live"))
             for part in ("", "shards", "engine", "confirmed", "report"):
                 pipe.expire(self._key(scan_id, part), self._retention)
-            for key in self.connection.scan_iter(self._key(scan_id, "best:*")):
-                pipe.delete(key)
+            pipe.delete(self._key(scan_id, "live"), *(self._key(scan_id, f"best:{i}") for i in range(MAX_CONTEXTS)))
             pipe.zremrangebyscore(SCANS, 0, time.time() - self._retention)
             pipe.execute()
 
@@ -164,11 +182,8 @@ class Store:
 
     def note_progress(self, scan_id: str, part: str, done: int, tokens: int) -> None:
         """Record what is done of an uncommitted part: a shard's index, or `confirm`."""
-        with self.connection.pipeline() as pipe:
-            pipe.hset(self._key(scan_id, "live"), part, f"{done} {tokens}")
-            pipe.hsetnx(self._key(scan_id), "first_token_at", cast(Any, time.time()))
-            pipe.hset(self._key(scan_id), "last_token_at", str(time.time()))
-            pipe.execute()
+        keys = [self._key(scan_id), self._key(scan_id, "live"), self._key(scan_id, "shards")]
+        self._note(keys=keys, args=[part, f"{done} {tokens}", time.time()])
 
     def commit_shard(
         self, scan_id: str, shard: int, context: int, swept: list[SweptText], entries: int, tokens: int, keep: int
@@ -205,7 +220,10 @@ class Store:
 
     def note_engine(self, scan_id: str, facts: Mapping[str, str]) -> None:
         """Record what the engine ran on: versions, device, compute type."""
-        self.connection.hset(self._key(scan_id, "engine"), mapping=cast(Any, dict(facts)))
+        with self.connection.pipeline() as pipe:
+            pipe.hset(self._key(scan_id, "engine"), mapping=cast(Any, dict(facts)))
+            pipe.expire(self._key(scan_id, "engine"), self._retention)
+            pipe.execute()
 
     def engine(self, scan_id: str) -> dict[str, str]:
         raw = cast(Mapping[bytes, bytes], self.connection.hgetall(self._key(scan_id, "engine")))
@@ -215,8 +233,12 @@ class Store:
         self.connection.hset(self._key(scan_id), "confirm_total", str(total))
 
     def commit_confirmed(self, scan_id: str, confirmed: list[ConfirmedText], tokens: int) -> None:
-        if self.connection.set(self._key(scan_id, "confirmed"), CONFIRMED.dump_json(confirmed), nx=True):
-            self.connection.hincrby(self._key(scan_id), "tokens", tokens)
+        document = CONFIRMED.dump_json(confirmed)
+        if self.connection.set(self._key(scan_id, "confirmed"), document, nx=True, ex=self._retention):
+            with self.connection.pipeline() as pipe:
+                pipe.hincrby(self._key(scan_id), "tokens", tokens)
+                pipe.hdel(self._key(scan_id, "live"), "confirm")
+                pipe.execute()
 
     def is_confirmed(self, scan_id: str) -> bool:
         return bool(self.connection.exists(self._key(scan_id, "confirmed")))

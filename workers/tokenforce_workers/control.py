@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tokenforce.types import ScanStatus
 from tokenforce_workers.warm import WarmEngine
 
 LOOK_SECONDS = 0.5
+OUTAGE_SECONDS = 60.0
 
 
 class Cancelled(Exception):
@@ -26,6 +29,23 @@ class Stopping(Exception):
 
 class DeadlineExceeded(Exception):
     """The shard ran longer than `shard_deadline_seconds`."""
+
+
+def through_outages(commit: Callable[[], object]) -> None:
+    """Commit finished work, trying again for `OUTAGE_SECONDS` while Redis cannot be reached.
+
+    Raises:
+        RedisError: it could not be reached in that time, or refuses.
+    """
+    deadline = time.monotonic() + OUTAGE_SECONDS
+    while True:
+        try:
+            commit()
+            return
+        except (RedisConnectionError, RedisTimeoutError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 class Control:

@@ -3,19 +3,24 @@
 RQ 3.0's `SimpleWorker` runs jobs in its own process, as a warm engine needs, but it sends no
 heartbeat during a job, loses jobs that die between BLPOP and start, sees only the queues it was
 started with and interrupts jobs by SIGALRM. This subclass changes those four things; it touches
-semi-private methods, so `rq` is pinned and `tests/integration/test_worker.py` holds the behaviour.
+semi-private methods, so `rq` is pinned, and `tests/integration/test_gpu_worker.py` and
+`tests/e2e/test_recovery.py` hold the behaviour.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 import time
 from types import FrameType
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, SimpleWorker
 from rq.executions import Execution
 from rq.job import Job
@@ -30,6 +35,7 @@ from tokenforce_workers.warm import WarmEngine
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
+OUTAGE_PAUSE_SECONDS = 2.0
 
 
 class NoAlarm(BaseDeathPenalty):
@@ -85,29 +91,37 @@ class GpuWorker(SimpleWorker):
         self.set_state(WorkerStatus.IDLE)
         started, last_beat = time.monotonic(), 0.0
         while not self._stop_requested:
-            if time.monotonic() - last_beat > HEARTBEAT_SECONDS:
-                self.heartbeat()
-                last_beat = time.monotonic()
-            for name in self._queues_by_preference():
-                model_queue = queue(name, self.connection)
-                found = Queue.dequeue_any(
-                    [model_queue],
-                    None,
-                    connection=self.connection,
-                    job_class=ListedJob,
-                    serializer=SERIALIZER,
-                    death_penalty_class=NoAlarm,
-                )
-                if found is not None:
-                    job, from_queue = found
-                    job.redis_server_version = self.get_redis_server_version()  # type: ignore[no-untyped-call]
-                    self._streak = self._streak + 1 if name == self._warm_queue else 1
-                    self._warm_queue = name
+            try:
+                if time.monotonic() - last_beat > HEARTBEAT_SECONDS:
                     self.heartbeat()
-                    return job, from_queue
+                    last_beat = time.monotonic()
+                if (found := self._dequeue()) is not None:
+                    return found
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                log.warning("Redis cannot be reached, the engine stays warm: %s", error)
+                time.sleep(OUTAGE_PAUSE_SECONDS)
             if timeout is None or (max_idle_time and time.monotonic() - started > max_idle_time):
                 return None
             time.sleep(self._state_of_engine.settings.poll_seconds)
+        return None
+
+    def _dequeue(self) -> tuple[Job, Queue] | None:
+        for name in self._queues_by_preference():
+            found = Queue.dequeue_any(
+                [queue(name, self.connection)],
+                None,
+                connection=self.connection,
+                job_class=ListedJob,
+                serializer=SERIALIZER,
+                death_penalty_class=NoAlarm,
+            )
+            if found is not None:
+                job, from_queue = found
+                job.redis_server_version = self.get_redis_server_version()  # type: ignore[no-untyped-call]
+                self._streak = self._streak + 1 if name == self._warm_queue else 1
+                self._warm_queue = name
+                self.heartbeat()
+                return job, from_queue
         return None
 
     def _queues_by_preference(self) -> list[str]:
@@ -152,12 +166,14 @@ class GpuWorker(SimpleWorker):
         super().prepare_job_execution(job, True)
 
     def _beat(self, job: Job, execution: Execution, done: threading.Event) -> None:
-        """Renew the lease while the engine makes steps (or loads); a hung engine lets it lapse."""
+        """Renew the lease while the engine makes steps or loads; end a process whose engine hangs."""
         state = self._state_of_engine
         state.last_step = time.monotonic()
         while not done.wait(state.settings.lease_seconds / 4):
-            if not state.loading and time.monotonic() - state.last_step > state.settings.stall_seconds:
-                continue
+            silent = time.monotonic() - state.last_step
+            if silent > (state.settings.load_seconds if state.loading else state.settings.stall_seconds):
+                log.error("the engine has made no step for %.0f s; this process ends", silent)
+                os.kill(os.getpid(), signal.SIGKILL)  # a hung kernel call ignores everything less
             try:
                 self.maintain_heartbeats(job, execution)
             except RedisError as error:

@@ -19,7 +19,7 @@ from tokenforce_core.results import confirmed_text, swept_text
 from tokenforce_core.stages import start_aggregation, start_confirmation
 from tokenforce_core.store import Store
 from tokenforce_core.sweep import Sweep
-from tokenforce_workers.control import Cancelled, Control
+from tokenforce_workers.control import Cancelled, Control, through_outages
 from tokenforce_workers.engine import Engine
 from tokenforce_workers.warm import WarmEngine, warm
 
@@ -57,9 +57,13 @@ def sweep(scan_id: str, shard_index: int) -> dict[str, int]:
             best = run.run(engine, control)
         except Cancelled:
             return {}
-        decode = _decoder_of_ids(plan.path)
+        decode = _decoder_of_ids(plan.path, plan.target.digest)
         swept = [swept_text(candidate, decode) for candidate in best]
-        store.commit_shard(scan_id, shard_index, shard.context, swept, len(shard), tokens(), plan.settings.keep)
+        through_outages(
+            lambda: store.commit_shard(
+                scan_id, shard_index, shard.context, swept, len(shard), tokens(), plan.settings.keep
+            )
+        )
         seconds = time.monotonic() - started
         log.info("shard %s-%d: %d entries, %d tokens, %.1f s", scan_id, shard_index, len(shard), tokens(), seconds)
     start_confirmation(store, scan_id, plan)
@@ -84,7 +88,7 @@ def confirm(scan_id: str) -> dict[str, int]:
         engine = _engine(state, plan, scan_id)
         if engine is None:
             return {}
-        decode = _decoder_of_ids(plan.path)
+        decode = _decoder_of_ids(plan.path, plan.target.digest)
 
         @cache
         def is_separator(token_id: int) -> bool:
@@ -97,7 +101,9 @@ def confirm(scan_id: str) -> dict[str, int]:
             confirmed = run.run(engine, control)
         except Cancelled:
             return {}
-        store.commit_confirmed(scan_id, [confirmed_text(item, decode) for item in confirmed], run.generated)
+        cost = sum(plan.prompt_cost(candidate.context) - 1 for candidate in candidates)
+        texts = [confirmed_text(item, decode) for item in confirmed]
+        through_outages(lambda: store.commit_confirmed(scan_id, texts, run.generated + cost))
     start_aggregation(store, scan_id)
     return {"candidates": len(store.confirmed(scan_id) or [])}
 
@@ -127,8 +133,11 @@ def _refuse(store: Store, scan_id: str, code: ErrorCode, detail: str) -> None:
 
 
 @lru_cache(maxsize=2)
-def _decoder_of_ids(path: str) -> Callable[..., str]:
-    """Token ids → text with the target's own tokenizer; no code from the model folder runs."""
+def _decoder_of_ids(path: str, digest: str) -> Callable[..., str]:  # noqa: ARG001 - part of the key
+    """Token ids → text with the target's own tokenizer; no code from the model folder runs.
+
+    `digest` is part of the key: another upload may lie at the same path by now.
+    """
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
 
     def decode(ids: list[int]) -> str:

@@ -26,14 +26,14 @@ def main() -> int:
     machine = survey(settings)
     prepare_environment(machine)
     connection = Redis.from_url(settings.redis_url)
-    store = Store(connection)
+    store = Store(connection, settings.retention_seconds)
     state = WarmEngine(store, settings, machine)
     install(state)
 
     try:
         from tokenforce_workers.engine import supported_architectures  # loads vllm: the environment is set now
         from tokenforce_workers.gpu_worker import GpuWorker
-    except Exception:  # noqa: BLE001 - whatever a broken installation raises, it will raise again
+    except Exception:
         log.exception("vLLM cannot be loaded on this machine; see `make setup` in the README")
         return NEVER_READY
 

@@ -29,6 +29,12 @@ class WorkerSettings(BaseSettings):
     max_model_len: int = Field(default=512, ge=64, description="Longest sequence; raised for scans that need more.")
     lease_seconds: int = Field(default=30, ge=3, description="A worker silent this long has lost its shard.")
     shard_deadline_seconds: float = Field(default=3600, gt=0, description="A shard that takes longer is given up.")
-    stall_seconds: float = Field(default=180, gt=0, description="An engine step longer than this loses the lease.")
+    stall_seconds: float = Field(default=180, gt=0, description="An engine step longer than this ends the worker.")
+    load_seconds: float = Field(default=1800, gt=0, description="A model that loads longer than this ends it too.")
     fair_after: int = Field(default=20, ge=1, description="Shards of one model before another may come in.")
+    retention_days: float = Field(default=30, gt=0, description="Results are kept this long; as in the service.")
     poll_seconds: float = Field(default=0.25, gt=0, description="Pause between looks at empty queues.")
+
+    @property
+    def retention_seconds(self) -> int:
+        return int(self.retention_days * 86400)

@@ -55,12 +55,13 @@ class WarmEngine:
             and plan.max_length <= current.max_model_len
         ):
             return current
+        self.last_step = time.monotonic()
         self._loading.set()
         try:
             self.close()
-            length = max(plan.max_length, self.settings.max_model_len)
-            if plan.target.max_positions is not None:
-                length = min(length, plan.target.max_positions)
+            # Without a stated limit nothing is added: the model may take no more than the plan needs.
+            limit = plan.target.max_positions or plan.max_length
+            length = min(max(plan.max_length, self.settings.max_model_len), limit)
             started = time.monotonic()
             self._engine = Engine(plan.path, dtype, length, self.machine, self.settings)
             self._digest = plan.target.digest
