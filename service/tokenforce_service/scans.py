@@ -141,9 +141,10 @@ def report(scan_id: str, request: Request) -> Response:
 def cancel(scan_id: str, request: Request) -> JSONResponse:
     """The engine stops between two steps, within seconds, and stays warm. What was found stays readable."""
     store = _store(request)
-    _row(request, scan_id)
-    if not store.cancel(scan_id):
-        status = store.status(scan_id) or ScanStatus.failed
+    before = _row(request, scan_id).status
+    # Cancelling a cancelled scan is no error: the first answer may have been lost on its way.
+    if not store.cancel(scan_id) and before is not ScanStatus.cancelled:
+        status = store.status(scan_id) or before
         detail = f"The scan {scan_id} has ended already ({status.value}); there is nothing to cancel."
         raise Refusal(ErrorCode.scan_finished, detail)
     return JSONResponse(scan_view(_row(request, scan_id)).model_dump(mode="json"), status_code=202)

@@ -144,7 +144,7 @@ def test_second_cancel(service: Service) -> None:
     first = service.http.delete(url)
     assert first.status_code == 202
     assert first.json()["status"] == "cancelled"
-    service.assert_refused(service.http.delete(url), 409, ErrorCode.scan_finished, "ended already (cancelled)")
+    assert service.http.delete(url).status_code == 202  # the first answer may have been lost on its way
     service.assert_refused(service.http.get(f"{url}/report"), 409, ErrorCode.report_not_ready, "start a new scan")
     assert service.http.get(url).json()["status"] == "cancelled"
 
