@@ -126,7 +126,7 @@ def service(url: str | None, roots: Sequence[str]) -> Iterator[Client]:
         with Client(url) as client:
             yield client
         return
-    with _starting(LocalStack(roots)) as stack:
+    with _starting(LocalStack(roots, ephemeral=True)) as stack:
         assert stack.address is not None
         try:
             with Client(stack.address.url) as client:

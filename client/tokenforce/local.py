@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -22,6 +23,8 @@ from tokenforce.errors import TokenforceError
 MODULE = "tokenforce_service.stack"
 NEEDED = ("fastapi", "rq", "vllm")
 """One module of each extra: the wheel holds our own packages whatever extras were asked for."""
+WAITING = "another scan is running"
+"""How the stack's line begins while it waits for the end of another one."""
 SECONDS_TO_START = 600.0
 SECONDS_TO_STOP = 45.0
 SECONDS_TO_DIE = 5.0
@@ -48,9 +51,11 @@ class StackAddress(BaseModel):
 class LocalStack:
     """Starts the stack when entered and stops it when left. Raises `StackFailed`."""
 
-    def __init__(self, roots: Sequence[str] = (), port: int | None = None) -> None:
+    def __init__(self, roots: Sequence[str] = (), port: int | None = None, *, ephemeral: bool = False) -> None:
         self._roots = roots
         self._port = port
+        self._ephemeral = ephemeral
+        self._waiting = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._first_line: SimpleQueue[str] = SimpleQueue()
         self._complaints: deque[str] = deque(maxlen=20)
@@ -97,6 +102,8 @@ class LocalStack:
 
     def command(self) -> list[str]:
         command = [sys.executable, "-m", MODULE, "--until-stdin-closes"]
+        if self._ephemeral:  # it goes with this command, so nobody else may count on it
+            command.append("--ephemeral")
         for root in self._roots:
             command += ["--root", root]
         return command + (["--port", str(self._port)] if self._port is not None else [])
@@ -142,10 +149,16 @@ class LocalStack:
             reader.join(timeout=1.0)
 
     def _wait_until_ready(self) -> StackAddress:
-        try:
-            line = self._first_line.get(timeout=SECONDS_TO_START)
-        except Empty:
-            raise StackFailed(f"the local stack is not ready after {SECONDS_TO_START:.0f} s") from None
+        deadline = time.monotonic() + SECONDS_TO_START
+        while True:
+            try:
+                line = self._first_line.get(timeout=1.0)
+                break
+            except Empty:
+                if self._waiting.is_set():  # for another scan, which takes as long as it takes
+                    deadline = time.monotonic() + SECONDS_TO_START
+                elif time.monotonic() > deadline:
+                    raise StackFailed(f"the local stack is not ready after {SECONDS_TO_START:.0f} s") from None
         if not line:
             raise self.failure()
         try:
@@ -166,7 +179,11 @@ class LocalStack:
 
     def _hear_stderr(self, stream: IO[str]) -> None:
         with stream:
-            self._complaints.extend(line for line in map(str.strip, stream) if line)
+            for line in filter(None, map(str.strip, stream)):
+                self._complaints.append(line)
+                if line.startswith(WAITING):
+                    self._waiting.set()
+                    sys.stderr.write(f"{line}\n")
 
 
 def _environment() -> dict[str, str]:

@@ -16,6 +16,8 @@ from tokenforce_service.refusals import Refusal
 FILLER = " ."
 FILLER_ENDS = ("", ".", "-", " -.")
 """Behind the fillers: in some tokenizers one filler is two tokens, and an odd number needs another sign."""
+LONGEST_PROMPT = 256 << 10
+"""Characters. Nothing can interrupt the tokenizer, which is not Python: a longer text is not even given to it."""
 NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
 
 
@@ -83,6 +85,12 @@ def _chat(name: str, tokenizer: Any, system: list[dict[str, str]]) -> ContextRec
                 ErrorCode.model_invalid,
                 f"The chat template fails for the context {name!r}: {str(error)[:200]}; use the context `bos`.",
             ) from error
+        if len(text) > LONGEST_PROMPT:
+            raise Refusal(
+                ErrorCode.model_invalid,
+                f"The chat template gives more than {LONGEST_PROMPT >> 10} KiB for the context {name!r}; "
+                "use the context `bos`.",
+            )
         found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
         if not found:
             raise Refusal(ErrorCode.model_invalid, "The chat template gives no text; use the context `bos`.")

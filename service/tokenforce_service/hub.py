@@ -9,13 +9,15 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from huggingface_hub.utils import filter_repo_objects, validate_repo_id  # type: ignore[attr-defined]
 
 from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(@(?P<revision>[\w][\w./-]*))?", re.ASCII)
 PATTERNS = ["*.safetensors", "*.json", "tokenizer*", "*.model", "chat_template.jinja"]
+MAX_OTHER_BYTES = 512 << 20
+"""Tokenizer, configs and whatever else fits `PATTERNS`, together."""
 TIMEOUT_SECONDS = 20.0
 
 
@@ -88,6 +90,14 @@ def _check_listing(repo: str, files: dict[str, int], max_bytes: float) -> None:
         if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in files):
             raise Refusal(ErrorCode.pickle_weights, f"{repo} has only pickle weights; convert it to safetensors.")
         raise Refusal(ErrorCode.weights_missing, f"{repo} has no *.safetensors; upload its weights.")
+    others = set(filter_repo_objects(files, allow_patterns=PATTERNS)) - set(weights)
+    other_size = sum(files[name] for name in others)
+    if other_size > MAX_OTHER_BYTES:
+        raise Refusal(
+            ErrorCode.model_too_large,
+            f"{repo} has {other_size / 2**20:.0f} MiB of files beside its weights; "
+            f"this service takes up to {MAX_OTHER_BYTES >> 20} MiB.",
+        )
     size = sum(weights.values())
     if size > max_bytes:
         raise Refusal(

@@ -9,16 +9,20 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, SimpleWorker
+from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.registry import clean_registries
 from rq.worker_registration import clean_worker_registry
 
-from tokenforce.types import ErrorCode, ScanStatus
+from tokenforce.types import ErrorCode
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, ListedJob, job_id, queue
 from tokenforce_core.stages import Work, needed_work, start_aggregation, start_confirmation
 from tokenforce_core.store import Store
@@ -52,6 +56,8 @@ class Reaper:
                 self.reap()
             except RedisError as error:
                 log.warning("cannot look for lost work now: %s", error)
+            except Exception as error:  # without this thread nothing lost ever comes back
+                log.exception("cannot look for lost work now: %s", error)
 
     def reap(self) -> bool:
         """One round; False if another process has the lock."""
@@ -60,9 +66,9 @@ class Reaper:
             return False
         try:
             for name in self._queue_names():
-                self._clean(name)
+                _guarded(self._clean, name)
             for scan_id in self._store.active():
-                self._reconcile(scan_id)
+                _guarded(self._reconcile, scan_id)
         finally:
             self._unlock(keys=[LOCK], args=[token])
         return True
@@ -84,6 +90,20 @@ class Reaper:
             self._forget(keys=[Queue.redis_queues_keys, lost.key, lost.intermediate_queue.key, f"rq:wip:{name}"])
 
     def _reconcile(self, scan_id: str) -> None:
+        """Look after one scan; end it if what is stored of it cannot be read."""
+        try:
+            status = self._store.status(scan_id)
+            if status is None or status.final:
+                self._store.settle(scan_id)  # its process died before it could
+            else:
+                self._carry_on(scan_id)
+        except (ValueError, DeserializationError) as error:  # ValueError: of pydantic, JSON and unknown names too
+            log.exception("scan %s cannot be read", scan_id)
+            reason = f"{type(error).__name__} in what is stored of it"
+            if not self._end(scan_id, _carried_on_no_more(reason)):
+                self._store.settle(scan_id)
+
+    def _carry_on(self, scan_id: str) -> None:
         """Start the stage that is due, and make sure that its jobs exist and have not failed."""
         plan = self._store.plan(scan_id)
         if plan is not None:
@@ -110,7 +130,10 @@ class Reaper:
         return work in list(needed_work(self._store, scan_id))
 
     def _fail(self, scan_id: str, key: str) -> None:
-        job = Job.fetch(key, connection=self._redis, serializer=SERIALIZER)
+        try:
+            job = Job.fetch(key, connection=self._redis, serializer=SERIALIZER)
+        except NoSuchJobError:
+            return  # it has expired just now, and is made again in the next round
         result = job.latest_result()
         trace = (result.exc_string if result is not None else None) or ""
         reason = trace.strip().splitlines()[-1][:300] if trace.strip() else "the process that ran it died"
@@ -119,11 +142,34 @@ class Reaper:
                 ErrorCode.deadline_exceeded, f"A part of the scan took too long ({reason}); lower keep or beta."
             )
         elif job.origin == CONTROL_QUEUE:
-            refusal = Refusal(ErrorCode.internal_error, f"The scan could not be carried on ({reason}); start it again.")
+            refusal = _carried_on_no_more(f"planning or reporting failed three times: {reason}")
         else:
             refusal = Refusal(
                 ErrorCode.engine_failed, f"A part of the scan failed three times ({reason}); see the worker's log."
             )
-        log.error("scan %s failed: %s", scan_id, refusal.detail)
-        if self._store.status(scan_id) not in (None, ScanStatus.cancelled):
-            self._store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))
+        self._end(scan_id, refusal)
+
+    def _end(self, scan_id: str, refusal: Refusal) -> bool:
+        """Fail the scan, unless it has ended meanwhile."""
+        ended = self._store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))
+        if ended:
+            log.error("scan %s failed: %s", scan_id, refusal.detail)
+        return ended
+
+
+def _guarded(look_after: Callable[[str], None], name: str) -> None:
+    """One queue or scan that cannot be looked after must not keep the others from it.
+
+    Raises:
+        RedisConnectionError, RedisTimeoutError: then none of them can.
+    """
+    try:
+        look_after(name)
+    except (RedisConnectionError, RedisTimeoutError):
+        raise
+    except Exception as error:  # whatever it is, it concerns this one only
+        log.exception("cannot look after %s: %s", name, error)
+
+
+def _carried_on_no_more(reason: str) -> Refusal:
+    return Refusal(ErrorCode.internal_error, f"The scan could not be carried on ({reason}); start it again.")

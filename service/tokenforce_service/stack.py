@@ -2,12 +2,14 @@
 
 Starts the embedded server (unless REDIS_URL is set), the gateway, the aggregator and one worker per
 GPU, or one CPU worker. When it is ready it prints one JSON line on stdout; the CLI reads it. One stack
-per home folder: a second one prints the line of the first and ends.
+per home folder: a second one prints the line of the first and ends, or waits for its turn if the first
+is ephemeral, as it ends with the scan that it was started for.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -17,16 +19,22 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import httpx
+import psutil
 from filelock import FileLock, Timeout
 
+from tokenforce_core.devices import gpus
 from tokenforce_core.processes import start
 from tokenforce_service.embedded_server import EmbeddedServer, ServerFailed
 
 READY_SECONDS = 60.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 30.0
+"""More than the workers' supervisor takes to end a worker (20 s), less than the CLI waits for us."""
+OTHER_SECONDS = 120.0
+"""A stack that starts or stops holds the lock for less, without a `stack.json`."""
+LOOK_SECONDS = 0.2
 
 
 def home() -> Path:
@@ -34,7 +42,7 @@ def home() -> Path:
 
 
 class Stack:
-    """The processes of one local stack. `stop` ends them in the reverse order of their start."""
+    """The processes of one local stack. `stop` ends them and whatever they started, the server last."""
 
     def __init__(self, folder: Path, roots: list[Path], port: int) -> None:
         self._folder = folder
@@ -45,12 +53,12 @@ class Stack:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.url = f"http://127.0.0.1:{self._port}"
 
-    def line(self, *, reused: bool = False) -> dict[str, Any]:
+    def line(self) -> dict[str, Any]:
         """What the CLI needs to know."""
         return {
             "url": self.url,
             "pid": os.getpid(),
-            "reused": reused,
+            "reused": False,
             "home": str(self._folder),
             "logs": str(self._logs),
             "roots": [str(root) for root in self._roots],
@@ -69,19 +77,21 @@ class Stack:
             "TOKENFORCE_HOST": "127.0.0.1",
             "TOKENFORCE_PORT": str(self._port),
         }
+        if not environment.get("TOKENFORCE_CACHE_DIR"):
+            environment["TOKENFORCE_CACHE_DIR"] = str(self._folder / "hub")
         if not environment.get("REDIS_URL"):
             self._server = EmbeddedServer(self._folder / "valkey")
             self._server.start(self._logs / "valkey.log")
             environment["REDIS_URL"] = self._server.url
         self._run("gateway", [sys.executable, "-m", "tokenforce_service.gateway"], environment)
         self._run("aggregator", [sys.executable, "-m", "tokenforce_service.aggregator"], environment)
-        for number, visible in enumerate(_gpus() or [None]):
+        for number, visible in enumerate(gpus() or [None]):
             own = environment if visible is None else {**environment, "CUDA_VISIBLE_DEVICES": visible}
             self._run(f"worker-{number}", [sys.executable, "-m", "tokenforce_workers"], own)
         self._wait_ready()
 
     def _run(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        with (self._logs / f"{name}.log").open("ab") as log_file:
+        with self.log_of(name).open("ab") as log_file:
             self._processes[name] = start(
                 command, environment=environment, log_file=log_file, on_parent_death=signal.SIGTERM
             )
@@ -90,7 +100,7 @@ class Stack:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if (dead := self.dead()) is not None:
-                raise ServerFailed(f"the {dead} ended at once; see {self._logs / (dead + '.log')}")
+                raise ServerFailed(f"the {dead} ended at once; see {self.log_of(dead)}")
             try:
                 if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
                     return
@@ -99,8 +109,11 @@ class Stack:
             time.sleep(0.1)
         raise ServerFailed(f"the gateway was not ready after {READY_SECONDS:.0f} s; see {self._logs}")
 
+    def log_of(self, part: str) -> Path:
+        return self._logs / f"{part}.log"
+
     def dead(self) -> str | None:
-        """The name of a part that has ended, if one has."""
+        """The name of a part that has ended, if one has: a worker's supervisor ends when it gives up."""
         if self._server is not None and not self._server.running:
             return "valkey"
         return next((name for name, process in self._processes.items() if process.poll() is not None), None)
@@ -115,22 +128,22 @@ class Stack:
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                _kill_tree(process)
         if self._server is not None:
             self._server.stop()
 
 
-def _gpus() -> list[str]:
-    """Indices of the GPUs that a worker each should get."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [index for index in chosen.split(",") if index.strip()]
+def _kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """Its group, and below it the workers and RQ's children, which have groups of their own."""
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []  # no driver: a CPU machine
-    return [str(number) for number, _ in enumerate(listed.stdout.strip().splitlines())]
+        below = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        below = []  # it has ended just now
+    os.killpg(process.pid, signal.SIGKILL)
+    for child in below:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.wait()
 
 
 def _free_port() -> int:
@@ -145,57 +158,90 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, action="append", default=[], help="folder under which models lie")
     parser.add_argument("--port", type=int, default=0, help="gateway port (default: any free one)")
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop when the starter goes away")
+    parser.add_argument("--ephemeral", action="store_true", help="for one scan: others wait and do not share it")
     options = parser.parse_args(arguments)
     folder = home().resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "stack.lock")
-    state = folder / "stack.json"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return _reuse(state)
-    stack = Stack(folder, [root.resolve() for root in options.root], options.port)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if options.until_stdin_closes:
-        threading.Thread(target=_stop_at_end_of, args=(sys.stdin.buffer, stop), daemon=True).start()
+        threading.Thread(target=_stop_at_end_of, args=(sys.stdin.fileno(), stop), daemon=True).start()
+    lock = FileLock(folder / "stack.lock")
+    state = folder / "stack.json"
     try:
-        state.unlink(missing_ok=True)
-        stack.start()
-        line = json.dumps(stack.line())
-        state.write_text(line)
-        print(line, flush=True)
-        while not stop.wait(0.5):
-            if (dead := stack.dead()) is not None:
-                print(f"the {dead} ended unexpectedly; see {folder / 'logs'}", file=sys.stderr, flush=True)
-                return 1
+        running = _lock_or_line(lock, state, stop)
+        if running is not None:
+            print(json.dumps({**running, "reused": True}), flush=True)
+            return 0
+        return _run(Stack(folder, [root.resolve() for root in options.root], options.port), state, stop, options)
     except ServerFailed as error:
         print(str(error), file=sys.stderr, flush=True)
         return 1
     finally:
+        lock.release()
+
+
+def _run(stack: Stack, state: Path, stop: threading.Event, options: argparse.Namespace) -> int:
+    """Start the stack and watch over it; the exit status."""
+    if stop.is_set():
+        return 0  # perhaps without the lock
+    try:
+        state.unlink(missing_ok=True)
+        stack.start()
+        line = json.dumps({**stack.line(), "ephemeral": options.ephemeral})
+        state.write_text(line)
+        print(line, flush=True)
+        while not stop.wait(0.5):
+            if (dead := stack.dead()) is not None:
+                raise ServerFailed(f"the {dead} ended unexpectedly; see {stack.log_of(dead)}")
+        return 0
+    finally:
         state.unlink(missing_ok=True)
         stack.stop()
-        lock.release()
-    return 0
 
 
-def _stop_at_end_of(stream: BinaryIO, stop: threading.Event) -> None:
-    stream.read()
+def _stop_at_end_of(descriptor: int, stop: threading.Event) -> None:
+    """Not through `sys.stdin`: Python aborts at its end if a thread holds the lock of that."""
+    while os.read(descriptor, 4096):
+        pass
     stop.set()
 
 
-def _reuse(state: Path) -> int:
-    """Print the line of the stack that runs already; it may still be starting."""
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
+def _lock_or_line(lock: FileLock, state: Path, stop: threading.Event) -> dict[str, Any] | None:
+    """The line of a running stack that may be shared; None once the lock is ours, or when `stop` is set.
+
+    Raises:
+        ServerFailed: another stack neither gets ready nor ends.
+    """
+    deadline = time.monotonic() + OTHER_SECONDS
+    told = False
+    while not stop.is_set():
         try:
-            print(json.dumps({**json.loads(state.read_text()), "reused": True}), flush=True)
-            return 0
-        except (OSError, ValueError):
-            time.sleep(0.2)
-    print(f"another stack holds {state.parent} but is not ready; stop it or set TOKENFORCE_HOME", file=sys.stderr)
-    return 1
+            lock.acquire(timeout=0)
+            return None
+        except Timeout:
+            line = _read(state)
+        if line is not None and not line.get("ephemeral"):
+            return line
+        if line is not None:
+            deadline = time.monotonic() + OTHER_SECONDS
+            if not told:
+                print("another scan is running on this machine; waiting for it", file=sys.stderr, flush=True)
+            told = True
+        elif time.monotonic() > deadline:
+            raise ServerFailed(f"another stack holds {state.parent} but is not ready; stop it or set TOKENFORCE_HOME")
+        stop.wait(LOOK_SECONDS)
+    return None
+
+
+def _read(state: Path) -> dict[str, Any] | None:
+    """The line of the running stack; None while it starts or stops."""
+    try:
+        line = json.loads(state.read_text())
+    except (OSError, ValueError):
+        return None
+    return line if isinstance(line, dict) else None
 
 
 if __name__ == "__main__":

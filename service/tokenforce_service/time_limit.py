@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -12,12 +14,16 @@ from typing import NoReturn
 from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
 
+CPU_FACTOR = 2
+"""The processor time that the block gets, as a multiple of its time: only code that nothing interrupts needs it."""
+
 
 @contextmanager
 def time_limit(seconds: float, what: str) -> Iterator[None]:
     """Interrupt the block after `seconds`, by SIGALRM: main thread only, which jobs of the planner are.
 
-    An alarm that was set before (RQ's own job timeout) goes on afterwards.
+    An alarm that was set before (RQ's own job timeout) goes on afterwards. Code that is not Python, such as
+    the tokenizer's, is not interrupted; the kernel ends the whole process (SIGXCPU) if it computes for ever.
 
     Raises:
         Refusal: `model_invalid`, when the time is up.
@@ -27,6 +33,8 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
         raise Refusal(ErrorCode.model_invalid, f"{what} took longer than {seconds:.0f} s; simplify them.")
 
     started = time.monotonic()
+    processor_limits = resource.getrlimit(resource.RLIMIT_CPU)
+    _limit_processor(math.ceil(time.process_time() + CPU_FACTOR * seconds), processor_limits)
     handler = signal.signal(signal.SIGALRM, interrupt)
     remaining, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -34,5 +42,12 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
+        resource.setrlimit(resource.RLIMIT_CPU, processor_limits)
         if remaining:
             signal.setitimer(signal.ITIMER_REAL, max(0.01, remaining - (time.monotonic() - started)))
+
+
+def _limit_processor(wanted: int, present: tuple[int, int]) -> None:
+    """Lower the soft limit; the hard one could not be raised again."""
+    soft = min([wanted, *(limit for limit in present if limit != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, present[1]))

@@ -21,13 +21,26 @@ MAX_JSON_BYTES = 64 << 20
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 DTYPES = {"F64": "float32", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+COMPUTED = ("float32", "bfloat16", "float16")
+LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len", "max_sequence_length")
+ELSEWHERE = (
+    ("config.json", "speculators_config", "another model, which would be loaded in its place; scan that one itself."),
+    ("config.json", "configuration_files", "files to be read in its place; leave one config.json without that entry."),
+    (
+        "tokenizer_config.json",
+        "fast_tokenizer_files",
+        "files to be read instead of tokenizer.json; leave one tokenizer.json without that entry.",
+    ),
+)
+"""What a folder may name so that something else is loaded than what was checked: file, field, what it names."""
 
 
 @dataclass(frozen=True)
 class Upload:
     """A model folder that has passed the checks.
 
-    `dtype` is the type that most weights are stored in, `max_positions` the longest sequence in
+    `dtype` is the type to compute in: what most weights are stored in, or for quantised weights what
+    the config says. `max_positions` is the longest sequence in
     tokens (None: the config does not say), `vocabulary_size` the rows of the embedding matrix.
     """
 
@@ -52,11 +65,10 @@ def resolve(model: str, roots: list[Path]) -> Path:
         raise Refusal(ErrorCode.model_not_found, f"The path {model} has a NUL character; give the path of a folder.")
     path = _real(Path(model))
     if not _inside(path, roots):
-        where = "; ".join(str(root) for root in roots) or "none is configured"
         raise Refusal(
             ErrorCode.path_not_allowed,
-            f"The path {model} is outside the model roots ({where}); "
-            "move the model there or start the service with that folder as a root.",
+            f"The path {model} is outside the folders that this service may read; move the model there, "
+            "or start the service with --root or TOKENFORCE_MODEL_ROOTS naming its folder.",
         )
     if not os.path.isdir(path):  # unlike Path.is_dir, also False for names that are too long
         raise Refusal(ErrorCode.model_not_found, f"There is no folder {model}; give a model folder or org/name.")
@@ -71,7 +83,7 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
     """
     _check_files(path, roots)
     config = _config(path)
-    _refuse_remote_code(path, config)
+    _refuse_code_and_detours(path, config)
     weights = _weights(path)
     size = sum(file.stat().st_size for file in weights)
     if size > max_bytes:
@@ -79,7 +91,7 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
             ErrorCode.model_too_large,
             f"The weights are {size / 2**30:.1f} GiB; this service takes up to {max_bytes / 2**30:.1f} GiB.",
         )
-    dtype, parameters = _read_headers(weights)
+    stored, parameters = _read_headers(weights)
     if not any((path / name).is_file() for name in TOKENIZER_FILES):
         raise Refusal(
             ErrorCode.tokenizer_missing,
@@ -95,14 +107,13 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
     vocabulary_size = inner.get("vocab_size", config.get("vocab_size"))
     if not isinstance(vocabulary_size, int) or not 0 < vocabulary_size < 10_000_000:
         raise Refusal(ErrorCode.model_invalid, "config.json has no usable vocab_size; upload it again.")
-    positions = inner.get("max_position_embeddings", config.get("max_position_embeddings"))
     return Upload(
         path=path,
         weights=tuple(weights),
         architecture=architectures[0],
         vocabulary_size=vocabulary_size,
-        max_positions=positions if isinstance(positions, int) and positions > 0 else None,
-        dtype=dtype,
+        max_positions=_max_positions(inner) or _max_positions(config),
+        dtype=DTYPES.get(stored) or _configured_dtype(inner) or _configured_dtype(config) or "bfloat16",
         parameters=parameters,
         has_chat_template=_has_chat_template(path),
     )
@@ -139,7 +150,18 @@ def _config(path: Path) -> dict[str, Any]:
     raise Refusal(ErrorCode.config_missing, "The folder has no config.json; upload the whole model folder.")
 
 
-def _refuse_remote_code(path: Path, config: dict[str, Any]) -> None:
+def _max_positions(config: dict[str, Any]) -> int | None:
+    """The smallest that it says, as the engine reads it."""
+    values = [config.get(name) for name in LENGTHS]
+    return min((value for value in values if type(value) is int and value > 0), default=None)
+
+
+def _configured_dtype(config: dict[str, Any]) -> str | None:
+    """The type to compute in; `torch_dtype` is its name in older configs."""
+    return next((config[name] for name in ("dtype", "torch_dtype") if config.get(name) in COMPUTED), None)
+
+
+def _refuse_code_and_detours(path: Path, config: dict[str, Any]) -> None:
     tokenizer_config = path / "tokenizer_config.json"
     named = [("config.json", config)]
     if tokenizer_config.is_file():
@@ -151,6 +173,9 @@ def _refuse_remote_code(path: Path, config: dict[str, Any]) -> None:
                 f"{name} asks for code of its own (`auto_map`); tokenforce never runs uploaded code. "
                 "Save the model in a standard architecture.",
             )
+        for file, field, what in ELSEWHERE:
+            if file == name and content.get(field) is not None:
+                raise Refusal(ErrorCode.model_invalid, f"{name} names (`{field}`) {what}")
 
 
 def _weights(path: Path) -> list[Path]:
@@ -180,7 +205,7 @@ def _weights(path: Path) -> list[Path]:
 
 
 def _read_headers(weights: list[Path]) -> tuple[str, int]:
-    """The dtype of most parameters and their number; the library checks that offsets fit the file."""
+    """The stored type of most parameters and their number; the library checks that offsets fit the file."""
     counts: dict[str, int] = {}
     for file in weights:
         try:
@@ -198,7 +223,7 @@ def _read_headers(weights: list[Path]) -> tuple[str, int]:
     if not counts:
         raise Refusal(ErrorCode.weights_corrupt, "The weight files hold no tensors; upload them again.")
     most = max(counts, key=lambda dtype: counts[dtype])
-    return DTYPES.get(most, most.lower()), sum(counts.values())
+    return most, sum(counts.values())
 
 
 def _has_chat_template(path: Path) -> bool:
@@ -223,7 +248,8 @@ def _check_files(path: Path, roots: list[Path]) -> None:
             if not _inside(real, roots):
                 raise Refusal(
                     ErrorCode.path_not_allowed,
-                    f"{entry.name} is a link that leads out of the model roots; put the file itself there.",
+                    f"{entry.name} is a link that leads out of the folders that this service may read; "
+                    "put the file itself there.",
                 )
             if os.path.isdir(real):
                 pending += [real] if real not in seen else []

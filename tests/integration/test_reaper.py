@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from rq import SimpleWorker
 from rq.executions import prepare_execution
 from rq.job import Job, JobStatus
@@ -127,11 +129,97 @@ def test_a_queue_without_work_is_forgotten_and_found_again(store: Store, redis: 
 def test_a_failed_plan_ends_the_scan(store: Store, redis: Redis) -> None:
     store.create("scan_1", REQUEST)
     start_planning(store, "scan_1")
-    job = abandon(redis, CONTROL_QUEUE)
+    for _ in range(2):
+        abandon(redis, CONTROL_QUEUE)
+        Reaper(store).reap()
+        assert store.status("scan_1") is ScanStatus.queued  # an aggregator that is stopped or crashes costs no scan
+    abandon(redis, CONTROL_QUEUE)
     Reaper(store).reap()
-    row = store.row("scan_1")
-    assert job.id
+    assert "failed three times" in ended_with_internal_error(store, "scan_1")
+
+
+def ended_with_internal_error(store: Store, scan_id: str) -> str:
+    """The detail."""
+    row = store.row(scan_id)
     assert row is not None
     assert row.status is ScanStatus.failed
     assert row.error is not None
     assert row.error.code == "internal_error"
+    assert row.error.detail.endswith("; start it again.")
+    return row.error.detail
+
+
+def lose_a_job(redis: Redis, scan_id: str) -> None:
+    redis.delete(f"rq:queue:{PLAN.queue}", Job.key_for(job_id(scan_id, JobName.sweep, 1)))
+
+
+@pytest.mark.parametrize("field", ["plan", "status"])
+def test_a_scan_that_cannot_be_read_ends_and_the_others_go_on(
+    store: Store, redis: Redis, sweeping: str, field: str
+) -> None:
+    store.create("scan_0", REQUEST)  # looked after first
+    store.advance("scan_0", ScanStatus.sweeping, ScanStatus.queued)
+    redis.hset("tf:scan:scan_0", field, "{}")
+    lose_a_job(redis, sweeping)
+    Reaper(store).reap()
+    assert status_of(redis, JobName.sweep, 1) is JobStatus.QUEUED
+    assert store.active() == [sweeping]
+    if field == "plan":
+        assert "what is stored of it" in ended_with_internal_error(store, "scan_0")
+
+
+def test_a_queue_and_a_scan_that_fail_otherwise_hold_up_no_other(
+    store: Store, redis: Redis, sweeping: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.sadd("rq:queues", "rq:queue:aaa")
+    redis.set("rq:wip:aaa", "no sorted set")
+    store.create("scan_0", REQUEST)
+    redis.set("tf:scan:scan_0:shards", "no hash")
+    store.advance("scan_0", ScanStatus.sweeping, ScanStatus.queued)
+    redis.hset("tf:scan:scan_0", "plan", PLAN.model_dump_json())
+    job = abandon(redis, PLAN.queue)
+    lose_a_job(redis, sweeping)
+    Reaper(store).reap()
+    assert job.get_status(refresh=True) is JobStatus.QUEUED
+    assert status_of(redis, JobName.sweep, 1) is JobStatus.QUEUED
+    assert [r.getMessage()[:26] for r in caplog.records if r.exc_info] == [
+        "cannot look after aaa: WRO",
+        "cannot look after scan_0: ",
+    ]
+
+
+def test_the_reaper_outlives_whatever_happens(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, rounds = threading.Event(), []
+    reaper = Reaper(store)
+
+    def reap() -> bool:
+        rounds.append(True)
+        if len(rounds) == 3:
+            stop.set()
+        raise [KeyError("unforeseen"), RedisConnectionError("gone"), ValueError("odd")][len(rounds) - 1]
+
+    monkeypatch.setattr(reaper, "reap", reap)
+    reaper.run(stop, 0.01)
+    assert len(rounds) == 3
+
+
+def test_an_outage_ends_the_round_at_once(store: Store, sweeping: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(_: str) -> None:
+        raise RedisConnectionError("gone")
+
+    reaper = Reaper(store)
+    monkeypatch.setattr(reaper, "_clean", unreachable)
+    with pytest.raises(RedisConnectionError):
+        reaper.reap()
+
+
+def test_scans_that_ended_half_way_are_settled(store: Store, redis: Redis) -> None:
+    """Their process died between the final status and what follows; or they expired."""
+    for scan_id in ("scan_1", "scan_2"):
+        store.create(scan_id, REQUEST)
+    redis.hset("tf:scan:scan_1", "status", ScanStatus.succeeded.value)
+    redis.delete("tf:scan:scan_2")
+    Reaper(store).reap()
+    assert store.active() == []
+    assert redis.ttl("tf:scan:scan_1") > 0
+    assert not redis.exists(f"rq:queue:{CONTROL_QUEUE}")

@@ -92,8 +92,9 @@ def test_context_without_tokens(service: Service) -> None:
         "{% for i in range(10 ** 9) %}{% endfor %}",
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{ 'ab ' * 3000000 }}",
     ],
-    ids=["half", "raises", "divides", "undefined", "endless", "escapes", "recurses"],
+    ids=["half", "raises", "divides", "undefined", "endless", "escapes", "recurses", "long"],
 )
 def test_hostile_chat_template(service: Service, template: str, request: pytest.FixtureRequest) -> None:
     folder = service.copy(request.node.callspec.id)
@@ -106,8 +107,6 @@ def test_hostile_chat_template(service: Service, template: str, request: pytest.
     [
         ("tokenizer.json", "{", "upload it again"),
         ("tokenizer.json", '{"model": {"type": "Evil"}}', "upload it again"),
-        ("generation_config.json", "[", "upload it again"),
-        ("generation_config.json", "[]", "not a JSON object; upload it again"),
     ],
 )
 def test_broken_file_that_only_the_planner_reads(

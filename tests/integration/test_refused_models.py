@@ -99,6 +99,21 @@ SPOILT: dict[str, tuple[Callable[[Path], None], ErrorCode, str]] = {
         ErrorCode.remote_code,
         "tokenizer_config.json asks for code",
     ),
+    "another model": (
+        edit("config.json", speculators_config={"verifier": {"name_or_path": "/etc"}}),
+        ErrorCode.model_invalid,
+        "config.json names (`speculators_config`) another model, which would be loaded in its place; scan that",
+    ),
+    "another config": (
+        edit("config.json", configuration_files=["config.4.0.0.json"]),
+        ErrorCode.model_invalid,
+        "config.json names (`configuration_files`) files to be read in its place; leave one config.json",
+    ),
+    "another tokenizer": (
+        edit("tokenizer_config.json", fast_tokenizer_files=["tokenizer.4.0.0.json"]),
+        ErrorCode.model_invalid,
+        "tokenizer_config.json names (`fast_tokenizer_files`) files to be read instead of tokenizer.json; leave",
+    ),
     "truncated": (truncate, ErrorCode.weights_corrupt, "model.safetensors is truncated or damaged; upload it again"),
     "empty": (write("model.safetensors", b""), ErrorCode.weights_corrupt, "upload it again"),
     "endless header": (write("model.safetensors", ENDLESS_HEADER), ErrorCode.weights_corrupt, "upload it again"),
@@ -182,7 +197,7 @@ def test_neither_folder_nor_hub_id(service: Service, model: str) -> None:
 def refused_path(service: Service, model: Path | str) -> dict[str, Any]:
     """The problem, without what differs from one request to the next."""
     answer: httpx.Response = service.scan(model)
-    problem = service.assert_refused(answer, 403, ErrorCode.path_not_allowed, "the model roots")
+    problem = service.assert_refused(answer, 403, ErrorCode.path_not_allowed, "the folders that this service may read")
     assert "the outside template" not in answer.text
     return {key: value for key, value in problem.items() if key != "request_id"}
 
@@ -192,7 +207,8 @@ def test_path_outside_the_roots(service: Service, outside: Path, way: str) -> No
     """The same answer whether it exists, is a file, or is not there at all."""
     path = way.format(outside=outside, root=service.root)
     there = refused_path(service, path)
-    assert "start the service with that folder as a root" in there["detail"]
+    assert "start the service with --root or TOKENFORCE_MODEL_ROOTS" in there["detail"]
+    assert str(service.root) not in there["detail"].replace(path, "")  # no caller learns where the roots are
     for other in (f"{path}/config.json", f"{path}/none", f"{path}-none", f"{path}\n"):
         shown = other.replace("\n", r"\n")
         assert refused_path(service, other) == {**there, "detail": there["detail"].replace(path, shown, 1)}
@@ -234,7 +250,7 @@ def test_linked_file_in_the_model(service: Service, outside: Path, place: str) -
         found.append(refused_path(service, folder))
         link.unlink()
     assert found[0] == found[1] == found[2]
-    assert found[0]["detail"].startswith(f"{link.name} is a link that leads out of the model roots; put the file")
+    assert found[0]["detail"].startswith(f"{link.name} is a link that leads out of the folders that")
     assert str(outside) not in json.dumps(found)
 
 

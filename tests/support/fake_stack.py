@@ -15,6 +15,9 @@ if mode == "refuses":
 if mode == "babbles":
     print("hello", flush=True)
     sys.exit(0)
+if mode == "waits":
+    print("another scan is running on this machine; waiting for it", file=sys.stderr, flush=True)
+    time.sleep(2.5)
 url, reused = os.environ["FAKE_STACK_URL"], mode == "reused"
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

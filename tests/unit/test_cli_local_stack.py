@@ -46,8 +46,23 @@ def test_without_an_address_a_stack_lives_for_the_scan(
     assert main(["scan", "."]) == 0
     assert service.created[0]["model"] == str(hostile)
     arguments, safe_path, end = notes.read_text().splitlines()
-    assert json.loads(arguments.removeprefix("argv ")) == ["--until-stdin-closes", "--root", str(hostile)]
+    assert json.loads(arguments.removeprefix("argv ")) == [
+        "--until-stdin-closes",
+        "--ephemeral",
+        "--root",
+        str(hostile),
+    ]
     assert (safe_path, end) == ("safe_path True", "stopped in order")
+
+
+@pytest.mark.usefixtures("notes")
+def test_waiting_for_another_scan_is_told_and_costs_no_deadline(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_STACK", "waits")
+    monkeypatch.setattr("tokenforce.local.SECONDS_TO_START", 1.5)
+    assert main(["scan", "org/model"]) == 0
+    assert "another scan is running on this machine; waiting for it" in capsys.readouterr().err
 
 
 def test_a_missing_folder_needs_no_stack(notes: Path, capsys: Capture) -> None:
@@ -84,7 +99,7 @@ def test_a_stack_that_cannot_start_says_why(
 def test_without_the_service_installed_it_says_how_to_get_it(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokenforce.local.importlib.util.find_spec", lambda _name: None)
     assert main(["scan", "org/model"]) == 2
-    assert "pip install 'tokenforce[service,cpu]'" in capsys.readouterr().err
+    assert "make setup" in capsys.readouterr().err
 
 
 def test_a_running_stack_is_used_and_left_alone(

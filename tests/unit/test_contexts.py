@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,12 +77,15 @@ def test_contexts_that_cannot_be_built(context: str | CustomContext, code: Error
         "{{ messages[9].content }}",
         "{{ ''.__class__.mro() }}",
         "{{ '' }}",
+        "{{ 'ab ' * 3000000 }}",
     ],
 )
 def test_a_template_that_fails_is_the_models_fault(template: str) -> None:
     broken = build_tiny_tokenizer()
     broken.chat_template = template
+    started = time.monotonic()
     with pytest.raises(Refusal) as refused:
         build_context("assistant", broken, SIZE)
+    assert time.monotonic() - started < 2  # the tokenizer would take far longer for the long one
     assert refused.value.code is ErrorCode.model_invalid
     assert "\n" not in refused.value.detail

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -41,3 +44,23 @@ def test_the_alarm_of_the_job_goes_on() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+UNINTERRUPTIBLE = """
+import hashlib
+from tokenforce_service.time_limit import time_limit
+with time_limit(0.5, "The tokenizer"):
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+
+def test_code_that_nothing_can_interrupt_ends_with_its_process() -> None:
+    ended = subprocess.run([sys.executable, "-c", UNINTERRUPTIBLE], timeout=60, capture_output=True)
+    assert ended.returncode == -signal.SIGXCPU
+
+
+def test_the_processor_limit_is_as_before_afterwards() -> None:
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    with time_limit(10, "Nothing"):
+        assert 0 < resource.getrlimit(resource.RLIMIT_CPU)[0] < time.process_time() + 30
+    assert resource.getrlimit(resource.RLIMIT_CPU) == before

@@ -1,8 +1,8 @@
 """The job contract: queue names, job names and who may run what.
 
-Jobs are enqueued by name, so the gateway never imports worker code; payloads are JSON; a worker runs
-only the functions of its own allow-list, whatever a job in Redis asks for (RQ by itself would import
-and call any dotted name).
+Jobs are enqueued by name, so the gateway never imports worker code; payloads are JSON; a process runs
+only the four functions of `JobName`, whatever a job in Redis asks for (RQ by itself would import and
+call any dotted name).
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ class JobName(StrEnum):
     sweep = "tokenforce_workers.jobs.sweep"
     confirm = "tokenforce_workers.jobs.confirm"
     aggregate = "tokenforce_service.jobs.aggregate"
-
-
-CONTROL_JOBS = frozenset({JobName.plan, JobName.aggregate})
 
 
 class ForbiddenJob(Exception):
@@ -86,7 +83,7 @@ def enqueue(
             job_timeout=timeout,
             result_ttl=3600,
             failure_ttl=7 * 86400,
-            retry=Retry(max=2) if name not in CONTROL_JOBS else None,
+            retry=Retry(max=2),  # every job is idempotent, and its process may be stopped or crash
         )
     except DuplicateJobError:
         return False

@@ -1,0 +1,49 @@
+"""What of a hub repository is refused by its listing, before anything is downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tokenforce.types import ErrorCode
+from tokenforce_service import hub
+from tokenforce_service.refusals import Refusal
+
+GOOD = {"config.json": 1000, "model.safetensors": 2**30, "tokenizer.json": 10 << 20}
+
+
+@pytest.fixture
+def listing(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The files of the only repository there is."""
+    files = dict(GOOD)
+
+    def model_info(*_: object, **__: object) -> SimpleNamespace:
+        siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
+        return SimpleNamespace(siblings=siblings, sha="0123abc")
+
+    monkeypatch.setattr(hub, "HfApi", lambda: SimpleNamespace(model_info=model_info))
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: "/downloaded")
+    return files
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"more.safetensors": 2 << 30}, "org/name has 3.0 GiB of weights; this service takes up to 2.0 GiB."),
+        ({"vocabulary.json": 600 << 20}, "org/name has 610 MiB of files beside its weights; this service takes up to"),
+        ({"deep/a.json": 300 << 20, "tokenizer.model": 300 << 20}, "610 MiB of files beside its weights"),
+    ],
+)
+def test_too_much_to_download(listing: dict[str, int], tmp_path: Path, more: dict[str, int], says: str) -> None:
+    listing.update(more)
+    with pytest.raises(Refusal) as refused:
+        hub.download("org/name", tmp_path, 2 * 2**30)
+    assert refused.value.code is ErrorCode.model_too_large
+    assert says in refused.value.detail
+
+
+def test_what_is_not_downloaded_does_not_count(listing: dict[str, int], tmp_path: Path) -> None:
+    listing.update({"pytorch_model.bin": 500 << 30, "video.mp4": 1 << 40})
+    assert hub.download("org/name", tmp_path, 2 * 2**30).revision == "0123abc"
