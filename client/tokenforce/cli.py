@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point: runs one command and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        with _sigterm_as_ctrl_c():
+        with _signals_as_ctrl_c():
             code: Any = get_command(app).main(args=arguments, prog_name="tokenforce", standalone_mode=False)
             sys.stdout.flush()
     except BrokenPipeError:  # `tokenforce list | head`
@@ -169,7 +169,7 @@ def _end(code: ExitCode) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
+def _signals_as_ctrl_c() -> Iterator[None]:
     """Whoever terminates us gets the same orderly end as Ctrl-C: scan cancelled, local stack stopped."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
