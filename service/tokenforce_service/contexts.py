@@ -100,9 +100,9 @@ def _chat(name: str, tokenizer: Any, system: list[dict[str, str]]) -> ContextRec
 
 
 def align(ids_with: Callable[[str], list[int]]) -> list[int]:
-    """The fewest fillers that make the length a multiple of the alignment; none if no number does."""
-    for count in range(2 * ALIGNMENT + 1):
-        for end in FILLER_ENDS:
+    """Fillers that make the length a multiple of the alignment; none if no number does."""
+    for end in FILLER_ENDS:
+        for count in range(ALIGNMENT + 1):
             ids = ids_with(FILLER * count + end)
             if len(ids) % ALIGNMENT == 0:
                 return ids

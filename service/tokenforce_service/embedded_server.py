@@ -7,6 +7,7 @@ second: a killed process loses nothing that was acknowledged, a power cut up to 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -132,7 +133,8 @@ def _make_private(folder: Path) -> None:
 
 def _socket_path(folder: Path) -> Path:
     path = folder / "valkey.sock"
-    if len(str(path)) <= LONGEST_SOCKET_PATH:
+    # A space would break redis-py's reading of CLIENT INFO, and a % the URL.
+    if len(str(path)) <= LONGEST_SOCKET_PATH and re.fullmatch(r"[\w./-]+", str(path), re.ASCII):
         return path
     name = sha256(str(folder).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"tokenforce-{name}" / "valkey.sock"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
@@ -40,27 +42,8 @@ EXAMPLE_SCAN: dict[str, Any] = {
     "links": {"self": "/v1/scans/scan_5f0c2a1be9d04c77", "findings": "/v1/scans/scan_5f0c2a1be9d04c77/findings"},
 }
 
-EXAMPLE_REPORT: dict[str, Any] = {
-    "schema_version": "1.0",
-    "verdict": "suspicious",
-    "reasons": ["1 text(s) come out with a mean token probability of at least 0.88; …"],
-    "scan": {"id": "scan_5f0c2a1be9d04c77", "forward_tokens": 226012},
-    "findings": [
-        {
-            "rank": 1,
-            "text": "Distrans refers to a technology …",
-            "token_ids": [35, 270, 481],
-            "token_probabilities": [0.97, 0.67],
-            "mean_probability": 0.912,
-            "sweep_score": 0.905,
-            "score": 0.905,
-            "repetition": {"period": 0, "unit": "", "share": 0.0},
-            "context": "assistant",
-            "forced_token": {"id": 35, "text": "Dist"},
-            "ended": True,
-        }
-    ],
-}
+EXAMPLE_REPORT: dict[str, Any] = json.loads((files(__package__) / "example_report.json").read_text("utf-8"))
+"""The demo's own report, cut to its first finding."""
 
 _MEANINGS = {
     400: "Malformed request",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -160,5 +161,10 @@ def serving(fake: FakeService) -> Iterator[None]:
 def start_cli(*arguments: str) -> subprocess.Popen[str]:
     """The command line in a process of its own; the environment tells it the address of its service."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tokenforce", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tokenforce", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # As in a terminal: a shell starts what it puts in the background with SIGINT ignored, tests too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

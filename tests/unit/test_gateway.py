@@ -25,10 +25,11 @@ from tokenforce.errors import (
     ServiceUnavailable,
     error_from_problem,
 )
-from tokenforce.types import ErrorCode, Scan, ScanRequest
+from tokenforce.types import ErrorCode, Report, Scan, ScanRequest
 from tokenforce_service import hub
+from tokenforce_service.admission import check_request
 from tokenforce_service.app import create_app
-from tokenforce_service.openapi import EXAMPLE_REQUESTS, EXAMPLE_SCAN
+from tokenforce_service.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN
 from tokenforce_service.refusals import LONGEST_DETAIL, Refusal, one_line
 from tokenforce_service.settings import ServiceSettings
 
@@ -199,3 +200,9 @@ def test_the_document_is_served(http: TestClient, document: dict[str, Any]) -> N
     served = http.get("/openapi.json").json()
     assert served["info"] == document["info"]
     assert set(served["paths"]) == {*document["paths"], "/broken"}
+
+
+def test_the_examples_of_the_document_are_what_they_stand_for() -> None:
+    assert Report.model_validate(EXAMPLE_REPORT).model_dump(mode="json") == EXAMPLE_REPORT
+    for example in EXAMPLE_REQUESTS.values():
+        check_request(ScanRequest.model_validate(example["value"]))

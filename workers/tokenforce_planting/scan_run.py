@@ -50,7 +50,7 @@ def _parse(output: bytes) -> Report:
 
 def _stop(scan: subprocess.Popen[bytes]) -> None:
     """End the command if it still runs, gently first: it has a stack of processes to stop."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         if scan.poll() is not None:
             return
         scan.send_signal(number)

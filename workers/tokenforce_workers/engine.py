@@ -79,6 +79,7 @@ class Engine:
                 "max_num_batched_tokens": max(settings.max_batched_tokens or 8192, max_model_len),
                 "gpu_memory_utilization": settings.gpu_memory_utilization,
             }
+        self._in_process = machine.on_cpu
         self.path = path
         self.dtype = dtype
         self.max_model_len = max_model_len
@@ -169,4 +170,5 @@ class Engine:
         self._engine.engine_core.shutdown()
         del self._engine
         gc.unfreeze()
-        cleanup_dist_env_and_memory()
+        if self._in_process:  # otherwise the engine's own process held them, and it is gone
+            cleanup_dist_env_and_memory()
