@@ -46,6 +46,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planned]:
             "HF_HOME": str(folder / "home"),
             "TOKENFORCE_CACHE_DIR": str(folder / "cache"),
             "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",  # the engine of other tests turns the hub off in this process
             "NO_PROXY": "*",
         }
         with (

@@ -27,6 +27,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             "TOKENFORCE_CACHE_DIR": str(folder / "hub"),
             "HF_ENDPOINT": f"http://127.0.0.1:{free_port()}",  # nobody listens there
             "HF_HOME": str(folder / "hub home"),
+            "HF_HUB_OFFLINE": "0",  # the engine of other tests turns the hub off in this process
             "NO_PROXY": "*",
         }
         with process("tokenforce_service.aggregator", folder / "aggregator.log", environment):
