@@ -122,6 +122,7 @@ ContextChoice = Annotated[
     Annotated[str, Tag("name")] | Annotated[CustomContext, Tag("custom")], Discriminator(_kind_of_context)
 ]
 ContextName = Literal["bos", "assistant", "assistant_system"]
+MAX_CONTEXTS = 16
 BUILT_IN_CONTEXTS: tuple[ContextName, ...] = ("bos", "assistant", "assistant_system")
 
 
@@ -137,7 +138,7 @@ class ScanRequest(_Request):
     contexts: list[ContextChoice] | None = Field(
         default=None,
         min_length=1,
-        max_length=16,
+        max_length=MAX_CONTEXTS,
         description="`bos`, `assistant`, `assistant_system`, or custom ones. Default: the preset's.",
     )
     alpha: int | None = Field(default=None, ge=1, le=4096, description="Sweep length in tokens.")

@@ -1,4 +1,4 @@
-"""Examples and error responses for the OpenAPI document. Figures are from a real scan of the demo."""
+"""Examples and error responses for the OpenAPI document. The report is the demo's; the others show the form."""
 
 from __future__ import annotations
 

@@ -116,3 +116,19 @@ def test_pauses_do_not_slow_the_rate(store: Store, scan: str, monkeypatch: pytes
     row = store.row(scan)
     assert row is not None
     assert row.busy_seconds == pytest.approx(6)
+
+
+def test_a_failed_scan_is_never_seen_without_its_error(
+    store: Store, scan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the process dies right after the one command that fails it."""
+
+    def die(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "settle", die)
+    with pytest.raises(KeyboardInterrupt):
+        store.fail(scan, PROBLEM)
+    row = store.row(scan)
+    assert row is not None
+    assert row.error == PROBLEM

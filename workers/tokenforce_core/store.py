@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from tokenforce.types import Problem, Report, ScanRequest, ScanStatus
+from tokenforce.types import MAX_CONTEXTS, Problem, Report, ScanRequest, ScanStatus
 from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
 from tokenforce_core.scan_row import ScanRow, scan_row, text
@@ -24,13 +24,13 @@ from tokenforce_core.scan_row import ScanRow, scan_row, text
 SCANS = "tf:scans"
 ACTIVE = "tf:active"
 ARCHITECTURES = "tf:architectures"
-MAX_CONTEXTS = 16  # as ScanRequest allows
 
 _ADVANCE = """
 local status = redis.call('HGET', KEYS[1], 'status')
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   if status == ARGV[i] then
     redis.call('HSET', KEYS[1], 'status', ARGV[1], 'at:' .. ARGV[1], ARGV[2])
+    if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[3]) end
     return 1
   end
 end
@@ -96,19 +96,19 @@ class Store:
 
     def advance(self, scan_id: str, to: ScanStatus, *allowed: ScanStatus) -> bool:
         """Move a scan to `to` if its status is one of `allowed`; False otherwise."""
-        moved = self._advance(
-            keys=[self._key(scan_id)], args=[to.value, time.time(), *(status.value for status in allowed)]
-        )
+        return self._move(scan_id, to, allowed)
+
+    def _move(self, scan_id: str, to: ScanStatus, allowed: Iterable[ScanStatus], error: str = "") -> bool:
+        args = [to.value, time.time(), error, *(status.value for status in allowed)]
+        moved = bool(self._advance(keys=[self._key(scan_id)], args=args))
         if moved and to.final:
             self.settle(scan_id)
-        return bool(moved)
+        return moved
 
     def fail(self, scan_id: str, problem: Problem) -> bool:
-        """End a scan with an error, unless it has ended already."""
-        failed = self.advance(scan_id, ScanStatus.failed, *(s for s in ScanStatus if not s.final))
-        if failed:
-            self.connection.hset(self._key(scan_id), "error", problem.model_dump_json())
-        return failed
+        """End a scan with an error, unless it has ended already. Nobody sees the one without the other."""
+        unfinished = [status for status in ScanStatus if not status.final]
+        return self._move(scan_id, ScanStatus.failed, unfinished, problem.model_dump_json())
 
     def cancel(self, scan_id: str) -> bool:
         return self.advance(scan_id, ScanStatus.cancelled, *(s for s in ScanStatus if not s.final))

@@ -128,7 +128,8 @@ def _engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine | None:
 
 
 def _refuse(store: Store, scan_id: str, code: ErrorCode, detail: str) -> None:
-    problem = Problem(title="The model cannot be scanned", status=422, detail=detail, code=code)
+    kind = f"urn:tokenforce:problem:{code.value}"
+    problem = Problem(type=kind, title="The model cannot be scanned", status=422, detail=detail, code=code)
     store.fail(scan_id, problem)
 
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 BACKOFF_SECONDS = (0.5, 1, 2, 5, 10, 30)
 HEALTHY_SECONDS = 60.0
 NEVER_READY = 70
-"""Exit status of a worker that failed before it could take work."""
+"""Exit status of a worker that failed before it could take work; SIGILL (a CPU too old) means the same."""
 STOP_SECONDS = 20.0
 """Less than the stack waits for this process, so that it is this one that ends the worker's group."""
 EARLY_DEATHS = 3
@@ -52,7 +52,7 @@ def supervise(worker_command: list[str]) -> int:
         if stopping.is_set():
             break
         failures = 1 if time.monotonic() - started > HEALTHY_SECONDS else failures + 1
-        if status == NEVER_READY and failures >= EARLY_DEATHS:
+        if status in (NEVER_READY, -signal.SIGILL) and failures >= EARLY_DEATHS:
             log.error("the worker could not start %d times in a row; the reason is above", failures)
             return 1
         pause = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
