@@ -61,19 +61,15 @@ class GpuWorker(SimpleWorker):
             connection=connection,
             serializer=SERIALIZER,
             job_class=ListedJob,
-            maintenance_interval=10**9,
             log_job_description=False,
         )
         self._state_of_engine = state
         self._warm_queue: str | None = None
         self._streak = 0
 
-    # RQ's own maintenance holds a lock for 15 minutes if its holder dies; the aggregator's reaper does it.
-    def run_maintenance_tasks(self) -> None:
-        self.last_cleaned_at = None
-
     @property
     def should_run_maintenance_tasks(self) -> bool:
+        # RQ's own maintenance holds a lock for 15 minutes if its holder dies; the aggregator's reaper does it.
         return False
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002
