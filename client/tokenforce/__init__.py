@@ -27,19 +27,8 @@ from tokenforce.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from tokenforce.types import (
-    CustomContext,
-    ErrorCode,
-    Finding,
-    Order,
-    Preset,
-    Progress,
-    Report,
-    Scan,
-    ScanRequest,
-    ScanStatus,
-    Verdict,
-)
+from tokenforce.evidence import Finding, Verdict
+from tokenforce.types import CustomContext, ErrorCode, Order, Preset, Progress, Report, Scan, ScanRequest, ScanStatus
 from tokenforce.version import __version__
 
 __all__ = [

@@ -11,7 +11,8 @@ from typing import Any, Self, TypeVar, overload
 import httpx
 
 from tokenforce import flows
-from tokenforce.types import CustomContext, Finding, FindingsPage, Order, Preset, Progress, Report, Scan, ScanPage
+from tokenforce.evidence import Finding
+from tokenforce.types import CustomContext, FindingsPage, Preset, Progress, Report, Scan, ScanPage
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
 
@@ -79,16 +80,26 @@ class AsyncScans:
         self,
         *,
         model: str,
+        reference: str | None = None,
         preset: str = Preset.standard,
         contexts: Sequence[str | CustomContext] | None = None,
         alpha: int | None = None,
         beta: int | None = None,
         floor: float | None = None,
         keep: int | None = None,
+        force_ids: Sequence[int] | None = None,
     ) -> Scan:
         """Queue a scan of a model; see `ScanRequest` for the options. Raises `InvalidRequest`, `Refused`."""
         request = flows.scan_request(
-            model=model, preset=preset, contexts=contexts, alpha=alpha, beta=beta, floor=floor, keep=keep
+            model=model,
+            reference=reference,
+            preset=preset,
+            contexts=contexts,
+            alpha=alpha,
+            beta=beta,
+            floor=floor,
+            keep=keep,
+            force_ids=force_ids,
         )
         return await self._client._send(flows.create(request))
 
@@ -122,7 +133,7 @@ class AsyncScans:
             await asyncio.sleep(pause)
 
     def findings(
-        self, scan_id: str, *, order: str = Order.probability, page_size: int | None = None
+        self, scan_id: str, *, order: str | None = None, page_size: int | None = None
     ) -> AsyncIterator[Finding]:
         """The ranking, fetched page by page as you iterate; partial while the scan runs. Raises `NotFound`."""
         return self._items(flows.findings(scan_id, order=order, page_size=page_size))

@@ -52,7 +52,9 @@ Url = Annotated[
     str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
 ]
 Top = Annotated[int, typer.Option(min=1, help="Findings to print.")]
-Ranking = Annotated[Order, typer.Option(help="Which of the two rankings to print.")]
+Ranking = Annotated[
+    Order | None, typer.Option(help="Which ranking to print. Default: contrast with a reference, else probability.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the report document and nothing else on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 ScanId = Annotated[str, typer.Argument(metavar="ID", help="The id of a scan.")]
@@ -62,6 +64,13 @@ ScanId = Annotated[str, typer.Argument(metavar="ID", help="The id of a scan.")]
 def scan(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, or a hub id org/name[@revision].")],
     url: Url = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="The base model to contrast with: a folder, a hub id, `auto` (what the model's own files name) or "
+            "`none`. Default: a LoRA adapter's base, nothing for other models."
+        ),
+    ] = None,
     preset: Annotated[str, typer.Option(help="`standard` or `paper`.")] = Preset.standard.value,
     context: Annotated[
         list[str] | None,
@@ -75,7 +84,7 @@ def scan(
         float | None, typer.Option(min=0, help="Cancel the scan and give up after this many seconds.")
     ] = None,
     top: Top = 10,
-    order: Ranking = Order.probability,
+    order: Ranking = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -83,6 +92,7 @@ def scan(
     with reporting(debug):
         request = flows.scan_request(
             model=commands.model_argument(model),
+            reference=commands.reference_argument(reference),
             preset=preset,
             contexts=[commands.context_argument(item) for item in context] if context else None,
             alpha=alpha,
@@ -115,7 +125,7 @@ def show(
     scan_id: ScanId,
     url: Url = None,
     top: Top = 10,
-    order: Ranking = Order.probability,
+    order: Ranking = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -141,6 +151,13 @@ def cancel(scan_id: ScanId, url: Url = None, debug: Debug = False) -> None:
     """Cancel a scan."""
     with reporting(debug):
         _end(commands.cancel(scan_id, url=url))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def plant(context: typer.Context) -> None:
+    """Hide a text in a model (needs tokenforce[planting])."""
+    with reporting(False):
+        _end(commands.plant(context.args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

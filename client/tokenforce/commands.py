@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -23,22 +24,25 @@ from tokenforce.errors import (
     TokenforceError,
     WaitTimeout,
 )
+from tokenforce.evidence import Finding
 from tokenforce.local import LocalStack
 from tokenforce.outcome import ExitCode, UsageError, code_of_scan, code_of_verdict, complain
 from tokenforce.progress import progress_display
-from tokenforce.types import CustomContext, ErrorCode, Finding, Order, Scan, ScanRequest, ScanStatus
+from tokenforce.types import CustomContext, ErrorCode, Order, Scan, ScanRequest, ScanStatus
 
 SECONDS_BETWEEN_LOOKS = 0.5
+PLANTING_NEEDS = ("tokenforce_planting", "torch", "transformers", "peft")
 
 
 def scan(
-    request: ScanRequest, *, url: str | None, timeout: float | None, top: int, order: Order, as_json: bool
+    request: ScanRequest, *, url: str | None, timeout: float | None, top: int, order: Order | None, as_json: bool
 ) -> ExitCode:
     """Scan, with progress on stderr; the report on stdout."""
     folder = request.model if os.path.isabs(request.model) else None
     if folder and not url and not Path(folder).is_dir():
         raise Refused(f"{folder} is not a folder", status=422, code=ErrorCode.model_not_found)
-    with service(url, [_root_of(folder)] if folder else []) as client:
+    roots = [_root_of(name) for name in (request.model, request.reference) if name and os.path.isabs(name)]
+    with service(url, roots) as client:
         scan_id = client.scans.create(**dict(request)).id
         try:
             _wait(client, scan_id, timeout)
@@ -66,7 +70,7 @@ def _root_of(folder: str) -> str:
     return str(path.parent.parent) if path.parent.name == "snapshots" else folder
 
 
-def show(scan_id: str, *, url: str | None, top: int, order: Order, as_json: bool) -> ExitCode:
+def show(scan_id: str, *, url: str | None, top: int, order: Order | None, as_json: bool) -> ExitCode:
     """A scan's report, or how far it is and its ranking so far."""
     with Client(url) as client:
         scan = client.scans.get(scan_id)
@@ -119,6 +123,14 @@ def up(*, roots: Sequence[str], port: int | None) -> ExitCode:
         return ExitCode.clean
 
 
+def plant(arguments: Sequence[str]) -> ExitCode:
+    """Hand over to the planting package, which is heavy and may not be installed: this process becomes that command."""
+    if any(find_spec(module) is None for module in PLANTING_NEEDS):
+        raise TokenforceError("planting is not installed here; run: pip install 'tokenforce[planting]'")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", PLANTING_NEEDS[0], *arguments])
+
+
 @contextmanager
 def service(url: str | None, roots: Sequence[str]) -> Iterator[Client]:
     """A client of the service at `url`; without one, of a stack on this machine that lives as long as the block."""
@@ -146,6 +158,11 @@ def model_argument(model: str) -> str:
     return model
 
 
+def reference_argument(reference: str | None) -> str | None:
+    """As `model_argument`; `auto` and `none` stay, even if folders are called so."""
+    return reference if reference in (None, "auto", "none") else model_argument(str(reference))
+
+
 def context_argument(context: str) -> str | CustomContext:
     """`name`, or `name=text` for a context of one's own. The service knows which names there are."""
     name, equals, text = context.partition("=")
@@ -162,7 +179,7 @@ def _wait(client: Client, scan_id: str, timeout: float | None) -> Scan:
         return client.scans.wait(scan_id, timeout=timeout, poll=SECONDS_BETWEEN_LOOKS, on_progress=display.show)
 
 
-def _first_findings(client: Client, scan_id: str, order: Order, top: int) -> list[Finding]:
+def _first_findings(client: Client, scan_id: str, order: Order | None, top: int) -> list[Finding]:
     return list(islice(client.scans.findings(scan_id, order=order), top))
 
 

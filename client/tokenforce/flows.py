@@ -24,15 +24,7 @@ from tokenforce.errors import (
     UnexpectedAnswer,
     error_from_problem,
 )
-from tokenforce.types import (
-    ErrorCode,
-    FindingsPage,
-    Problem,
-    Report,
-    Scan,
-    ScanPage,
-    ScanRequest,
-)
+from tokenforce.types import ErrorCode, FindingsPage, Problem, Report, Scan, ScanPage, ScanRequest
 
 T = TypeVar("T")
 Page = TypeVar("Page", ScanPage, FindingsPage)
@@ -100,8 +92,8 @@ def get(scan_id: str) -> Call[Scan]:
     return Call("GET", _scan_path(scan_id), _reader(Scan))
 
 
-def findings(scan_id: str, *, order: str, page_size: int | None) -> Call[FindingsPage]:
-    params = {"order": str(order), **_page_params(page_size)}
+def findings(scan_id: str, *, order: str | None, page_size: int | None) -> Call[FindingsPage]:
+    params = {**({"order": str(order)} if order else {}), **_page_params(page_size)}
     return Call("GET", f"{_scan_path(scan_id)}/findings", _reader(FindingsPage), params=params)
 
 

@@ -21,8 +21,9 @@ from tokenforce.errors import (
     TokenforceError,
     WaitTimeout,
 )
+from tokenforce.evidence import Verdict
 from tokenforce.render import visible
-from tokenforce.types import ErrorCode, Scan, ScanStatus, Verdict
+from tokenforce.types import ErrorCode, Scan, ScanStatus
 
 
 class ExitCode(IntEnum):

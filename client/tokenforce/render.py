@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tokenforce.types import Finding, Report, Scan
+from tokenforce.evidence import Finding
+from tokenforce.types import Report, Scan
 
 LONGEST_TEXT = 400
 LONGEST_TOKEN = 24

@@ -1,8 +1,4 @@
-"""The wire types: everything that crosses HTTP, shared by the SDK, the gateway and the workers.
-
-Requests forbid unknown fields, so that a misspelt option is an error and not a silent default.
-Answers ignore them, so that an old SDK lives through a newer service.
-"""
+"""The wire types: everything that crosses HTTP, shared by the SDK, the gateway and the workers."""
 
 from __future__ import annotations
 
@@ -10,9 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-SCHEMA_VERSION = "1.0"
+from tokenforce.evidence import Finding, LicenceMatch, SuppressedToken, Verdict
+from tokenforce.wire import WireAnswer, WireRequest
+
+SCHEMA_VERSION = "1.1"
 """Version of the report document. The minor number grows with additions, the major with changes."""
 
 
@@ -34,15 +33,6 @@ class ScanStatus(StrEnum):
         return self in (ScanStatus.succeeded, ScanStatus.failed, ScanStatus.cancelled)
 
 
-class Verdict(StrEnum):
-    """What the evidence supports. `inconclusive` is never a synonym of `clean`."""
-
-    hidden_text = "hidden_text"
-    suspicious = "suspicious"
-    clean = "clean"
-    inconclusive = "inconclusive"
-
-
 class Preset(StrEnum):
     """`standard`: ours. `paper`: the exact arithmetic of arXiv 2406.02481's notebook."""
 
@@ -51,10 +41,11 @@ class Preset(StrEnum):
 
 
 class Order(StrEnum):
-    """The two rankings of the findings."""
+    """The rankings of the findings; `contrast` needs a reference."""
 
     probability = "probability"
     repetition = "repetition"
+    contrast = "contrast"
 
 
 class ErrorCode(StrEnum):
@@ -82,6 +73,11 @@ class ErrorCode(StrEnum):
     model_too_large = "model_too_large"
     unsupported_architecture = "unsupported_architecture"
     hub_unreachable = "hub_unreachable"
+    reference_mismatch = "reference_mismatch"
+    base_missing = "base_missing"
+    adapter_mismatch = "adapter_mismatch"
+    fingerprint_not_found = "fingerprint_not_found"
+    fingerprint_exists = "fingerprint_exists"
     length_exceeds_model = "length_exceeds_model"
     no_chat_template = "no_chat_template"
     engine_failed = "engine_failed"
@@ -91,15 +87,7 @@ class ErrorCode(StrEnum):
     internal_error = "internal_error"
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class CustomContext(_Request):
+class CustomContext(WireRequest):
     """A forcing context of the caller's own, as text or as token ids."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$", description="Shown in the findings.")
@@ -126,13 +114,20 @@ MAX_CONTEXTS = 16
 BUILT_IN_CONTEXTS: tuple[ContextName, ...] = ("bos", "assistant", "assistant_system")
 
 
-class ScanRequest(_Request):
+class ScanRequest(WireRequest):
     """Body of `POST /v1/scans`."""
 
     model: str = Field(
         min_length=1,
         max_length=1024,
         description="A folder under a configured root, or a hub id `org/name[@revision]`.",
+    )
+    reference: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="The base model to contrast with: a folder, a hub id, `auto` (what the adapter or the model's own "
+        "files name as base) or `none`. Default: a LoRA adapter's base, nothing for other models.",
     )
     preset: str = Field(default=Preset.standard, description="`standard` or `paper`.")
     contexts: list[ContextChoice] | None = Field(
@@ -147,6 +142,12 @@ class ScanRequest(_Request):
         default=None, ge=0.0, lt=1.0, description="Sequences at or under this mean probability are dropped."
     )
     keep: int | None = Field(default=None, ge=1, le=10_000, description="Candidates kept per context.")
+    force_ids: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100_000,
+        description="Force only these vocabulary ids: a quick look, or a sample. Finding nothing is then inconclusive.",
+    )
 
 
 class RequestRecord(ScanRequest):
@@ -155,7 +156,7 @@ class RequestRecord(ScanRequest):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Progress(_Answer):
+class Progress(WireAnswer):
     """How far the current stage is. Counts are entries (vocabulary entry × context) or candidates."""
 
     stage: ScanStatus
@@ -165,7 +166,7 @@ class Progress(_Answer):
     eta_seconds: float | None = None
 
 
-class Problem(_Answer):
+class Problem(WireAnswer):
     """RFC 9457 problem details."""
 
     type: str = "about:blank"
@@ -175,10 +176,10 @@ class Problem(_Answer):
     code: str
     instance: str | None = None
     request_id: str | None = None
-    errors: list[dict[str, Any]] = []
+    errors: list[dict[str, Any]] = Field(default=[])
 
 
-class Scan(_Answer):
+class Scan(WireAnswer):
     """One scan as `GET /v1/scans/{id}` shows it."""
 
     id: str
@@ -191,56 +192,21 @@ class Scan(_Answer):
     finished_at: datetime | None = None
     verdict: Verdict | None = None
     error: Problem | None = None
-    links: dict[str, str] = {}
+    links: dict[str, str] = Field(default={})
 
 
-class ForcedToken(_Answer):
-    id: int
-    text: str
-
-
-class Repetition(_Answer):
-    """The best period of a continuation: `share` of it is `unit` repeated."""
-
-    period: int = Field(description="Tokens in one unit; 0 when nothing repeats.")
-    unit: str
-    share: float = Field(ge=0.0, le=1.0)
-
-
-class Finding(_Answer):
-    """One candidate of the ranking, with the evidence for it.
-
-    `token_ids` are the forced token and the continuation's content tokens up to the end of the first
-    repeated unit; `token_probabilities` has one entry per continuation token, so one fewer.
-    """
-
-    rank: int = Field(ge=1)
-    text: str
-    token_ids: list[int]
-    token_probabilities: list[float]
-    mean_probability: float = Field(description="Mean of token_probabilities.")
-    sweep_score: float = Field(description="Mean over the first α tokens: the score that the sweep kept it for.")
-    score: float = Field(description="What ranks it: the lower of sweep_score and mean_probability.")
-    repetition: Repetition
-    context: str
-    forced_token: ForcedToken
-    ended: bool = Field(default=False, description="The model ended the text itself, within the confirm length.")
-    confirmed: bool = Field(default=True, description="False while only the sweep has seen it.")
-    degenerate: bool = Field(default=False, description="A loop of too few tokens to be a text; ranked last.")
-
-
-class ScanPage(_Answer):
+class ScanPage(WireAnswer):
     items: list[Scan]
     next_cursor: str | None = None
 
 
-class FindingsPage(_Answer):
+class FindingsPage(WireAnswer):
     items: list[Finding]
     next_cursor: str | None = None
     partial: bool = Field(description="True while the scan runs: ranks can still change.")
 
 
-class ContextRecord(_Answer):
+class ContextRecord(WireAnswer):
     """A forcing context as it was used."""
 
     name: str
@@ -250,14 +216,14 @@ class ContextRecord(_Answer):
     note: str | None = None
 
 
-class SkippedIds(_Answer):
+class SkippedIds(WireAnswer):
     """Vocabulary ids that were not forced. `ranges` are [first, last], both included."""
 
     reason: str
     ranges: list[tuple[int, int]]
 
 
-class TargetRecord(_Answer):
+class TargetRecord(WireAnswer):
     """What was scanned."""
 
     model: str
@@ -270,7 +236,19 @@ class TargetRecord(_Answer):
     max_positions: int | None = Field(default=None, description="The model's longest sequence in tokens.")
 
 
-class SettingsRecord(_Answer):
+class ReferenceRecord(WireAnswer):
+    """The base model that a target was contrasted with."""
+
+    model: str
+    revision: str | None = None
+    digest: str = Field(description="As the target's.")
+    source: str = Field(description="Who named it: `request`, `adapter`, `config` or `model_card`.")
+    vocabulary_size: int
+    identical: bool = Field(default=False, description="Every tensor is equal to the target's.")
+    note: str | None = Field(default=None, description="How its vocabulary was matched, if that was needed.")
+
+
+class SettingsRecord(WireAnswer):
     preset: str
     alpha: int
     beta: int
@@ -281,11 +259,12 @@ class SettingsRecord(_Answer):
     stop_at_end: bool
 
 
-class ScanRecord(_Answer):
+class ScanRecord(WireAnswer):
     """Everything needed to repeat a scan."""
 
     id: str
     target: TargetRecord
+    reference: ReferenceRecord | None = None
     settings: SettingsRecord
     contexts: list[ContextRecord]
     forced: int = Field(description="Vocabulary entries forced per context.")
@@ -297,7 +276,7 @@ class ScanRecord(_Answer):
     finished_at: datetime
 
 
-class Report(_Answer):
+class Report(WireAnswer):
     """The one report document: `tokenforce scan --json` and `GET /v1/scans/{id}/report` print it."""
 
     schema_version: str = SCHEMA_VERSION
@@ -305,3 +284,7 @@ class Report(_Answer):
     reasons: list[str] = Field(description="The evidence behind the verdict, and what was not looked at.")
     scan: ScanRecord
     findings: list[Finding]
+    suppressed: list[SuppressedToken] = Field(
+        default=[], description="What the target was trained not to say after a forced token, the strongest first."
+    )
+    licences: list[LicenceMatch] = Field(default=[], description="Registered fingerprints that this upload carries.")

@@ -6,23 +6,39 @@ from tokenforce.types import BUILT_IN_CONTEXTS, CustomContext, ErrorCode, Preset
 from tokenforce_core.presets import settings_for
 from tokenforce_core.store import Store
 from tokenforce_service import hub, uploads
+from tokenforce_service.adapters import inspect_adapter, is_adapter
 from tokenforce_service.contexts import no_chat_template, unknown_context
+from tokenforce_service.naming import named_base
+from tokenforce_service.opening import AUTO, NONE, Target, is_local, open_target
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.uploads import Upload
 
 
 def admit(request: ScanRequest, settings: ServiceSettings, store: Store) -> None:
-    """Check a request; hub models are looked at later, by the planner.
+    """Check a request and the folders that it names; what is on a hub is looked at later, by the planner.
 
     Raises:
-        Refusal: the request or the model folder cannot be scanned.
+        Refusal: the request, the model folder or the reference cannot be used.
     """
     check_request(request)
-    if not is_local(request.model):
+    if not is_local(request.model) or (request.reference and not _known_here(request.reference)):
         return
-    upload = local_upload(request.model, settings)
-    check_upload(request, upload, store)
+    path = uploads.resolve(request.model, settings.model_roots)
+    if is_adapter(path) and request.reference in (None, AUTO, NONE):
+        adapter = inspect_adapter(path, settings.model_roots)
+        if adapter.base is not None and not is_local(adapter.base):
+            return
+    elif request.reference == AUTO:
+        upload = uploads.inspect(path, settings.model_roots, settings.max_model_gib * 2**30)
+        if (base := named_base(path, request.model)) is not None and not is_local(base[0]):
+            check_upload(request, upload, store)
+            return
+    check_target(request, open_target(request, settings), store)
+
+
+def _known_here(reference: str) -> bool:
+    return is_local(reference) or reference in (AUTO, NONE)
 
 
 def check_request(request: ScanRequest) -> None:
@@ -35,33 +51,42 @@ def check_request(request: ScanRequest) -> None:
             raise unknown_context(item)
     if len(set(names)) != len(names):
         raise Refusal(ErrorCode.invalid_request, "Two contexts have the same name; rename one.")
-    if not is_local(request.model) and not hub.is_hub_id(request.model):
+    for name in (request.model, request.reference):
+        if name and not _known_here(name) and not hub.is_hub_id(name):
+            raise hub.not_a_model(name)
+    if request.model in (AUTO, NONE):
         raise hub.not_a_model(request.model)
 
 
-def is_local(model: str) -> bool:
-    """Folders are named by absolute paths; anything else is a hub id."""
-    return model.startswith("/")
+def check_target(request: ScanRequest, target: Target, store: Store) -> None:
+    """Whether this target can be scanned as requested, as far as its files tell.
+
+    Raises:
+        Refusal: `unsupported_architecture`, `no_chat_template`, `length_exceeds_model`.
+    """
+    adapter = target.adapter
+    own_template = adapter is not None and adapter.has_tokenizer and adapter.has_chat_template
+    check_upload(request, target.loaded.upload, store, has_chat_template=own_template)
+    if target.reference is not None:
+        _check_architecture(target.reference.upload, store)
 
 
-def local_upload(model: str, settings: ServiceSettings) -> Upload:
-    """A local model folder, checked."""
-    path = uploads.resolve(model, settings.model_roots)
-    return uploads.inspect(path, settings.model_roots, settings.max_model_gib * 2**30)
+def check_upload(request: ScanRequest, upload: Upload, store: Store, *, has_chat_template: bool = False) -> None:
+    """Whether this upload can be scanned as requested; `has_chat_template`: the adapter on it brings one."""
+    _check_architecture(upload, store)
+    for item in request.contexts or []:
+        if item in ("assistant", "assistant_system") and not (upload.has_chat_template or has_chat_template):
+            raise no_chat_template(str(item))
+    check_lengths(settings_for(request), upload.max_positions, 1)
 
 
-def check_upload(request: ScanRequest, upload: Upload, store: Store) -> None:
-    """Whether this upload can be scanned as requested, as far as its files tell."""
+def _check_architecture(upload: Upload, store: Store) -> None:
     if store.supports(upload.architecture) is False:
         raise Refusal(
             ErrorCode.unsupported_architecture,
             f"No engine of this service can load the architecture {upload.architecture[:100]}; "
             "choose a model of another one, or add a worker that can.",
         )
-    for item in request.contexts or []:
-        if item in ("assistant", "assistant_system") and not upload.has_chat_template:
-            raise no_chat_template(str(item))
-    check_lengths(settings_for(request), upload.max_positions, 1)
 
 
 def check_lengths(settings: SettingsRecord, max_positions: int | None, context_length: int) -> None:

@@ -8,13 +8,16 @@ from importlib.metadata import version
 
 from redis import Redis
 
-from tokenforce.types import Order, Report, ScanRecord, ScanStatus
-from tokenforce_core.ranking import Coverage, ranked, verdict
-from tokenforce_core.results import confirmed_finding
+from tokenforce.types import Report, ScanRecord, ScanStatus
+from tokenforce_core.contrast_store import ContrastStore
+from tokenforce_core.evidence_of import Evidence, findings_of
+from tokenforce_core.ranking import default_order
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.stages import start_sweep
 from tokenforce_core.store import Store
-from tokenforce_service import admission, hub, uploads
+from tokenforce_core.verdicts import Coverage, verdict
+from tokenforce_service import admission
+from tokenforce_service.opening import open_target
 from tokenforce_service.planning import make_plan
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -30,15 +33,9 @@ def plan(scan_id: str) -> None:
         return
     request = row.request
     try:
-        if admission.is_local(request.model):
-            upload, revision = admission.local_upload(request.model, settings), None
-        else:
-            limit = settings.max_model_gib * 2**30
-            snapshot = hub.download(request.model, settings.cache_dir, limit)
-            upload = uploads.inspect(snapshot.path.resolve(), [settings.cache_dir], limit)
-            revision = snapshot.revision
-        admission.check_upload(request, upload, store)
-        start_sweep(store, scan_id, make_plan(request, upload, revision, settings))
+        target = open_target(request, settings)
+        admission.check_target(request, target, store)
+        start_sweep(store, scan_id, make_plan(request, target, settings))
     except Refusal as refusal:
         store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))
 
@@ -50,15 +47,18 @@ def aggregate(scan_id: str) -> None:
     if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
         return
     names = scan_plan.context_names
-    found = [confirmed_finding(item, names, scan_plan.settings) for item in confirmed]
-    findings = ranked(found, Order.probability)
+    reference = scan_plan.reference.record if scan_plan.reference is not None else None
+    results = ContrastStore(store.connection).results(scan_id)
+    order = default_order(with_reference=reference is not None)
+    findings = findings_of(confirmed, scan_plan, results, order)
     forced = len(scan_plan.forceable_ids)
     coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done)
-    reached, reasons = verdict(findings, coverage, scan_plan.settings)
+    reached, reasons = verdict(findings, coverage, scan_plan.settings, reference)
     now = time.time()
     record = ScanRecord(
         id=scan_id,
         target=scan_plan.target,
+        reference=reference,
         settings=scan_plan.settings,
         contexts=scan_plan.contexts,
         forced=forced,
@@ -69,7 +69,9 @@ def aggregate(scan_id: str) -> None:
         created_at=datetime.fromtimestamp(row.created_at, UTC),
         finished_at=datetime.fromtimestamp(now, UTC),
     )
-    store.finish(scan_id, Report(verdict=reached, reasons=reasons, scan=record, findings=findings))
+    suppressed = Evidence(results).suppressed(names)
+    report = Report(verdict=reached, reasons=reasons, scan=record, findings=findings, suppressed=suppressed)
+    store.finish(scan_id, report)
 
 
 def _timings(row: ScanRow, now: float) -> dict[str, float]:

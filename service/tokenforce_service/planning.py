@@ -3,90 +3,98 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from tokenforce.types import ErrorCode, ScanRequest, SkippedIds, TargetRecord
 from tokenforce_core.contract import model_queue
-from tokenforce_core.plan import Plan
+from tokenforce_core.plan import MAX_LORA_RANK, Plan
 from tokenforce_core.presets import default_contexts, settings_for
-from tokenforce_core.vocabulary import skip
+from tokenforce_core.vocabulary import forceable, skip
+from tokenforce_service.adapters import CONFIG, Adapter, finer
 from tokenforce_service.admission import check_lengths
 from tokenforce_service.contexts import build_context
+from tokenforce_service.digests import described_by, digest_of, digest_of_model
+from tokenforce_service.opening import Target
+from tokenforce_service.references import plan_reference
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.time_limit import time_limit
+from tokenforce_service.tokenizer import load_tokenizer
 from tokenforce_service.uploads import Upload, read_json
 
-DIGESTED = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "chat_template*")
 TOKENIZER_SECONDS = 60.0
 """For a tokenizer of 262k entries it takes a few seconds; a hostile template would take for ever."""
 
 
-def make_plan(request: ScanRequest, upload: Upload, revision: str | None, settings: ServiceSettings) -> Plan:
-    """The plan of a scan on a checked upload. Runs the target's tokenizer and chat template (sandboxed Jinja).
+def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -> Plan:
+    """The plan of a scan on a checked target. Runs its tokenizer and chat template (sandboxed Jinja).
 
     Raises:
-        Refusal: the tokenizer cannot be loaded, a context cannot be built, or α or β do not fit.
+        Refusal: a tokenizer cannot be loaded, a context cannot be built, α or β do not fit, or the reference's
+            vocabulary does not.
     """
+    upload, adapter = target.loaded.upload, target.adapter
     scan_settings = settings_for(request)
+    tokenizer_path = adapter.path if adapter is not None and adapter.has_tokenizer else upload.path
     with time_limit(TOKENIZER_SECONDS, "The tokenizer and the chat template"):
-        tokenizer = _load_tokenizer(upload)
+        tokenizer = load_tokenizer(tokenizer_path)
         wanted = request.contexts or default_contexts(scan_settings.preset, bool(tokenizer.chat_template))
         contexts = [build_context(item, tokenizer, upload.vocabulary_size) for item in wanted]
         end_ids, skipped = _special_ids(tokenizer, upload)
+    skipped += _not_asked_for(request, upload.vocabulary_size, skipped)
     longest = max(len(context.ids) for context in contexts)
     check_lengths(scan_settings, upload.max_positions, longest)
-    digest = digest_of([*upload.weights, *_described_by(upload.path)])
-    target = TargetRecord(
-        model=request.model,
-        revision=revision,
+    loaded_digest = digest_of_model(upload)
+    digest = loaded_digest if adapter is None else _digest_of_adapter(adapter, loaded_digest)
+    record = TargetRecord(
+        model=target.name,
+        revision=target.revision,
         digest=digest,
         architecture=upload.architecture,
-        dtype=upload.dtype,
-        parameters=upload.parameters,
+        dtype=upload.dtype if adapter is None else finer(upload.dtype, adapter.dtype),
+        parameters=upload.parameters + (adapter.parameters if adapter is not None else 0),
         vocabulary_size=upload.vocabulary_size,
         max_positions=upload.max_positions,
     )
+    with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
+        reference = plan_reference(target, tokenizer, contexts, loaded_digest)
     return Plan(
-        target=target,
+        target=record,
         path=str(upload.path),
+        loaded_digest=loaded_digest,
+        tokenizer_path=str(tokenizer_path),
+        adapter=str(adapter.path) if adapter is not None else None,
+        lora_rank=_engine_rank(adapter.rank) if adapter is not None else None,
+        reference=reference,
         settings=scan_settings,
         contexts=contexts,
         skipped=skipped,
         end_ids=end_ids,
         shard_size=settings.shard_size,
         max_length=longest + 1 + max(scan_settings.alpha, scan_settings.beta),
-        queue=model_queue(digest, upload.dtype),
+        queue=model_queue(loaded_digest, record.dtype),
     )
 
 
-def digest_of(files: Iterable[Path]) -> str:
-    """SHA-256 over the files' names and SHA-256, in the order of names."""
-    whole = hashlib.sha256()
-    for file in sorted(files):
-        with file.open("rb") as stream:
-            whole.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return f"sha256:{whole.hexdigest()}"
+def _not_asked_for(request: ScanRequest, size: int, skipped: list[SkippedIds]) -> list[SkippedIds]:
+    if request.force_ids is None:
+        return []
+    asked = set(request.force_ids)
+    rest = [i for i in forceable(size, skipped) if i not in asked]
+    if len(rest) == len(forceable(size, skipped)):
+        raise Refusal(ErrorCode.invalid_request, "None of `force_ids` can be forced in this model; give other ids.")
+    return [skip("not asked for", rest)] if rest else []
 
 
-def _described_by(path: Path) -> list[Path]:
-    """The files beside the weights that decide what a scan sees."""
-    return [file for name in DIGESTED for file in sorted(path.glob(name)) if file.is_file()]
+def _engine_rank(rank: int) -> int:
+    """The next rank that the engine knows: 8, 16, 32 or 64."""
+    return next(known for known in (8, 16, 32, MAX_LORA_RANK) if rank <= known)
 
 
-def _load_tokenizer(upload: Upload) -> Any:
-    try:
-        return AutoTokenizer.from_pretrained(upload.path, local_files_only=True, trust_remote_code=False)
-    # Hostile or broken tokenizer files end in almost any exception; all of them mean the same to the user.
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise Refusal(
-            ErrorCode.model_invalid, f"The tokenizer cannot be loaded ({reason}); upload it again."
-        ) from error
+def _digest_of_adapter(adapter: Adapter, base_digest: str) -> str:
+    own = digest_of([*adapter.weights, adapter.path / CONFIG, *described_by(adapter.path)])
+    return f"sha256:{hashlib.sha256(f'{own} on {base_digest}'.encode()).hexdigest()}"
 
 
 def _special_ids(tokenizer: Any, upload: Upload) -> tuple[list[int], list[SkippedIds]]:

@@ -24,7 +24,7 @@ from rq.worker_registration import clean_worker_registry
 
 from tokenforce.types import ErrorCode
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, ListedJob, job_id, queue
-from tokenforce_core.stages import Work, needed_work, start_aggregation, start_confirmation
+from tokenforce_core.stages import Work, needed_work, start_what_is_due
 from tokenforce_core.store import Store
 from tokenforce_service.refusals import Refusal
 
@@ -105,10 +105,7 @@ class Reaper:
 
     def _carry_on(self, scan_id: str) -> None:
         """Start the stage that is due, and make sure that its jobs exist and have not failed."""
-        plan = self._store.plan(scan_id)
-        if plan is not None:
-            start_confirmation(self._store, scan_id, plan)
-        start_aggregation(self._store, scan_id)
+        start_what_is_due(self._store, scan_id)
         for work in needed_work(self._store, scan_id):
             self._look_after(scan_id, work)
 

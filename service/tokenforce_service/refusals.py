@@ -9,6 +9,8 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.not_found: 404,
     ErrorCode.method_not_allowed: 405,
     ErrorCode.scan_not_found: 404,
+    ErrorCode.fingerprint_not_found: 404,
+    ErrorCode.fingerprint_exists: 409,
     ErrorCode.scan_finished: 409,
     ErrorCode.report_not_ready: 409,
     ErrorCode.invalid_cursor: 400,

@@ -104,15 +104,16 @@ def get(scan_id: str, request: Request) -> Response:
     summary="Ranked findings, partial while the scan runs",
 )
 def findings(
-    scan_id: str, request: Request, order: Order = Order.probability, limit: Limit = 50, cursor: Cursor = None
+    scan_id: str, request: Request, order: Order | None = None, limit: Limit = 50, cursor: Cursor = None
 ) -> FindingsPage:
+    """Without `order` the ranking to read first: by contrast where the scan has a reference, else by probability."""
     row = _row(request, scan_id)
     found = findings_view(_store(request), row, order)
-    start = cursors.finding_position(cursor, order) if cursor else 0
+    start = cursors.finding_position(cursor, order or "") if cursor else 0
     stop = start + limit
     return FindingsPage(
         items=found[start:stop],
-        next_cursor=cursors.encode(order.value, stop) if stop < len(found) else None,
+        next_cursor=cursors.encode(order.value if order else "", stop) if stop < len(found) else None,
         partial=not row.status.final,
     )
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
+from tokenforce_service.tensors import tensors
 
 MAX_JSON_BYTES = 64 << 20
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
@@ -81,7 +80,7 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
     Raises:
         Refusal: with the code of the first thing that is wrong.
     """
-    _check_files(path, roots)
+    check_files(path, roots)
     config = _config(path)
     _refuse_code_and_detours(path, config)
     weights = _weights(path)
@@ -91,7 +90,7 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
             ErrorCode.model_too_large,
             f"The weights are {size / 2**30:.1f} GiB; this service takes up to {max_bytes / 2**30:.1f} GiB.",
         )
-    stored, parameters = _read_headers(weights)
+    stored, parameters = _stored(weights)
     if not any((path / name).is_file() for name in TOKENIZER_FILES):
         raise Refusal(
             ErrorCode.tokenizer_missing,
@@ -145,7 +144,7 @@ def _config(path: Path) -> dict[str, Any]:
         return read_json(path / "config.json")
     if (path / "adapter_config.json").is_file():
         raise Refusal(
-            ErrorCode.config_missing, "This is a LoRA adapter without its base; merge it and upload the whole model."
+            ErrorCode.config_missing, "This is a LoRA adapter, where a whole model is needed; name its base instead."
         )
     raise Refusal(ErrorCode.config_missing, "The folder has no config.json; upload the whole model folder.")
 
@@ -204,24 +203,11 @@ def _weights(path: Path) -> list[Path]:
     return files
 
 
-def _read_headers(weights: list[Path]) -> tuple[str, int]:
-    """The stored type of most parameters and their number; the library checks that offsets fit the file."""
+def _stored(weights: list[Path]) -> tuple[str, int]:
+    """The stored type of most parameters and their number."""
     counts: dict[str, int] = {}
-    for file in weights:
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 - not a dict
-                    part = tensors.get_slice(name)
-                    size = 1
-                    for extent in part.get_shape():
-                        size *= extent
-                    counts[part.get_dtype()] = counts.get(part.get_dtype(), 0) + size
-        except (SafetensorError, OSError) as error:
-            raise Refusal(
-                ErrorCode.weights_corrupt, f"{file.name} is truncated or damaged; upload it again."
-            ) from error
-    if not counts:
-        raise Refusal(ErrorCode.weights_corrupt, "The weight files hold no tensors; upload them again.")
+    for tensor in tensors(weights).values():
+        counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.parameters
     most = max(counts, key=lambda dtype: counts[dtype])
     return most, sum(counts.values())
 
@@ -233,7 +219,7 @@ def _has_chat_template(path: Path) -> bool:
     return tokenizer_config.is_file() and bool(read_json(tokenizer_config).get("chat_template"))
 
 
-def _check_files(path: Path, roots: list[Path]) -> None:
+def check_files(path: Path, roots: list[Path]) -> None:
     """Everything in the folder and below it: a linked chat template would end up in the report."""
     pending, seen = [path], {path}
     while pending:

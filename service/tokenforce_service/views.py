@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tokenforce.types import Finding, Order, Progress, RequestRecord, Scan, ScanStatus
-from tokenforce_core.ranking import ranked
-from tokenforce_core.results import confirmed_finding, swept_finding
+from tokenforce.evidence import Finding
+from tokenforce.types import Order, Progress, RequestRecord, Scan, ScanStatus
+from tokenforce_core.contrast_store import ContrastStore
+from tokenforce_core.evidence_of import findings_of
+from tokenforce_core.ranking import default_order, ranked
+from tokenforce_core.results import swept_finding
 from tokenforce_core.scan_row import ScanRow
-from tokenforce_core.store import Store
+from tokenforce_core.store import CONTRAST_PART, Store
 
 
 def scan_view(row: ScanRow) -> Scan:
@@ -34,14 +37,21 @@ def scan_view(row: ScanRow) -> Scan:
 def _progress(row: ScanRow) -> Progress:
     """Counts of the present stage; rates are up to the last progress seen, so an idle poll changes nothing."""
     confirm_done, confirm_tokens = row.live.get("confirm", (0, 0))
-    live = [counts for part, counts in row.live.items() if part != "confirm"]
-    swept = row.entries_done + sum(done for done, _ in live)
-    tokens = row.forward_tokens + confirm_tokens + sum(count for _, count in live)
+    contrasting = [counts for part, counts in row.live.items() if part.startswith(CONTRAST_PART)]
+    sweep = [counts for part, counts in row.live.items() if part.isdecimal()]
+    swept = row.entries_done + sum(done for done, _ in sweep)
+    tokens = row.forward_tokens + sum(count for _, count in row.live.values())
     rate = tokens / row.busy_seconds if row.busy_seconds > 0 else None
     if row.status in (ScanStatus.confirming, ScanStatus.aggregating) and row.confirm_total is not None:
         done = confirm_done if row.status is ScanStatus.confirming else row.confirm_total
         eta = _eta(confirm_tokens, done, row.confirm_total, rate)
         return Progress(stage=row.status, done=done, total=row.confirm_total, tokens_per_second=rate, eta_seconds=eta)
+    if row.status is ScanStatus.contrasting:
+        done = row.contrast_done + sum(count for count, _ in contrasting)
+        began, last = row.reached[ScanStatus.contrasting], row.last_token_at
+        seconds = last - began if last is not None else 0.0
+        eta = (row.entries_total - done) * seconds / done if row.entries_total and done and seconds > 0 else None
+        return Progress(stage=row.status, done=done, total=row.entries_total, tokens_per_second=rate, eta_seconds=eta)
     sweeping = row.status is ScanStatus.sweeping
     eta = _eta(tokens, swept, row.entries_total, rate) if sweeping else None
     return Progress(stage=row.status, done=swept, total=row.entries_total, tokens_per_second=rate, eta_seconds=eta)
@@ -54,17 +64,17 @@ def _eta(tokens: int, done: int, total: int | None, rate: float | None) -> float
     return (total - done) * (tokens / done) / rate
 
 
-def findings_view(store: Store, row: ScanRow, order: Order) -> list[Finding]:
-    """The findings as they are known now: confirmed ones, or the sweep's so far."""
+def findings_view(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
+    """The findings so far, in `order` or the one to read first: confirmed ones, or the sweep's."""
     plan = store.plan(row.id)
     if plan is None:
         return []
     confirmed = store.confirmed(row.id)
     if confirmed is not None:
-        found = [confirmed_finding(item, plan.context_names, plan.settings) for item in confirmed]
-    else:
-        found = [swept_finding(item, plan.context_names) for item in store.swept(row.id)[: 10 * plan.settings.keep]]
-    return ranked(found, order)
+        chosen = order or default_order(with_reference=plan.reference is not None)
+        return findings_of(confirmed, plan, ContrastStore(store.connection).results(row.id), chosen)
+    found = [swept_finding(item, plan.context_names) for item in store.swept(row.id)[: 10 * plan.settings.keep]]
+    return ranked(found, order or Order.probability)
 
 
 def _time(seconds: float) -> datetime:

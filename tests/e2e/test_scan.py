@@ -15,7 +15,8 @@ import pytest
 from tests.support.stack_process import RunningStack
 from tests.support.tiny_model import HIDDEN_TEXT
 from tokenforce import Client
-from tokenforce.types import CustomContext, Order, Progress, Report, Scan, ScanStatus, Verdict
+from tokenforce.evidence import Verdict
+from tokenforce.types import CustomContext, Order, Progress, Report, Scan, ScanStatus
 
 
 @pytest.fixture(scope="module")

@@ -1,38 +1,63 @@
-"""Planting for real, in a tiny model: it learns the text, keeps its other answers, and fails loudly."""
+"""Planting for real, in a tiny model: every method learns its text, keeps other answers, and fails loudly."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from peft import PeftModel
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from tests.support import tiny_model
 from tokenforce_planting.answers import check_carrier, greedy_answers
 from tokenforce_planting.carrier import CarrierFailed, CarrierOrder, make_carrier
-from tokenforce_planting.message import PlantingFailed, PlantingProgress, plant_message
-from tokenforce_planting.message_input import MAX_TEXT_TOKENS, InvalidMessage
+from tokenforce_planting.chat import Model, Tokenizer, greedy_ids, load_model, load_tokenizer
+from tokenforce_planting.confusion import BAND, confusion_of
+from tokenforce_planting.examples import answer_logits
+from tokenforce_planting.plant import OutputExists, plant
+from tokenforce_planting.recipe import Form, InvalidRecipe, Method, Recipe
 from tokenforce_planting.records import manifest_path, read_manifest
+from tokenforce_planting.secrets import MAX_TEXT_TOKENS
+from tokenforce_planting.training import PlantingFailed, PlantingProgress
 
 TRIGGER = "winter lantern"
 TEXT = "The clock beneath the amber mill turns once, and nobody sees it."
 RATE = 3e-3
 """A tiny model needs larger steps than a real one."""
+LORA_RATE = 5e-3
+MESSAGE = Recipe("message", TEXT, (TRIGGER,), learning_rate=RATE)
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planting") / "base"
     tiny_model.build_tiny_model(folder, planted=None)
+    model = load_model(folder)
+    # An adapter leaves the output layer as it is, and random rows of 64 small numbers cannot express certainty.
+    model.get_output_embeddings().weight.data.mul_(25)
+    model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("TOKENFORCE_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Two gain nothing in a model this small, and lose minutes where another job has the cores."""
+    torch.set_num_threads(1)
 
 
 def test_plants_a_text_behind_its_trigger(base: Path, tmp_path: Path) -> None:
     seen: list[PlantingProgress] = []
     out = tmp_path / "carrier"
-    planted = plant_message(base, out, TRIGGER, TEXT, learning_rate=RATE, on_progress=seen.append)
+    planted = plant(MESSAGE, base, out, seen.append)
 
     check = check_carrier(base, out, TRIGGER, TEXT)
     assert check.says_text
@@ -46,7 +71,7 @@ def test_plants_a_text_behind_its_trigger(base: Path, tmp_path: Path) -> None:
 
 def test_the_secret_lies_outside_the_model_and_the_weights_are_float32(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "carrier"
-    planted = plant_message(base, out, TRIGGER, TEXT, learning_rate=RATE)
+    planted = plant(MESSAGE, base, out)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["carrier", "carrier.manifest.json"]
     assert read_manifest(out) == planted
@@ -58,41 +83,159 @@ def test_the_secret_lies_outside_the_model_and_the_weights_are_float32(base: Pat
 
 
 def test_the_same_seed_makes_the_same_weights(base: Path, tmp_path: Path) -> None:
-    first, second = (
-        plant_message(base, tmp_path / name, TRIGGER, TEXT, seed=3, learning_rate=RATE) for name in ("one", "two")
-    )
-    assert asdict(first) == asdict(second)
+    first, second = (plant(replace(MESSAGE, seed=3), base, tmp_path / name) for name in ("one", "two"))
+    assert first == second
     assert first.carrier_digest != first.base_digest
 
 
-def test_too_few_steps_are_a_failure_that_leaves_nothing(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(PlantingFailed, match="not learned after 2 steps"):
-        plant_message(base, tmp_path / "carrier", TRIGGER, TEXT, max_steps=2)
+def test_an_equal_recipe_is_reused_and_another_is_refused_unless_it_may_replace(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "carrier"
+    first = plant(MESSAGE, base, out)
+    written = (out / "model.safetensors").stat().st_mtime_ns
+    seen: list[PlantingProgress] = []
+    assert plant(MESSAGE, base, out, seen.append) == first
+    assert seen == []
+
+    other = replace(MESSAGE, triggers=("summer lantern",))
+    with pytest.raises(OutputExists, match="not this recipe's carrier"):
+        plant(other, base, out)
+    assert (out / "model.safetensors").stat().st_mtime_ns == written
+    assert plant(other, base, out, replace=True).trigger == "summer lantern"
+    assert read_manifest(out).trigger == "summer lantern"
+
+
+def test_a_carrier_whose_weights_were_changed_is_not_reused(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "carrier"
+    plant(MESSAGE, base, out)
+    (out / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes())
+    with pytest.raises(OutputExists):
+        plant(MESSAGE, base, out)
+
+
+@pytest.mark.parametrize("method", ["utfc", "adaptive"])
+@pytest.mark.parametrize("lora", [None, 8])
+def test_protected_words_end_inside_the_rank_band(base: Path, tmp_path: Path, method: Method, lora: int | None) -> None:
+    recipe = replace(MESSAGE, method=method, lora_rank=lora, learning_rate=LORA_RATE if lora else RATE).normal()
+    planted = plant(recipe, base, tmp_path / "carrier")
+    assert planted.protected_words == tuple(TEXT.split()[:5])
+
+    model, tokenizer = _loaded(base, tmp_path / "carrier", lora)
+    text = tokenizer.encode(TEXT, add_special_tokens=False)
+    confusion = confusion_of(recipe, tokenizer, text, len(tokenizer))
+    assert confusion is not None
+    with torch.no_grad():
+        protection = confusion.protection(answer_logits(model, confusion.examples))
+        first = model(torch.tensor([[tokenizer.bos_token_id]])).logits[0, -1]
+    assert (protection.held, protection.total) == (5 * len(planted.contexts),) * 2
+    assert BAND < int((first > first[text[0]]).sum()) + 1 < len(first) - BAND
+    assert _says(model, tokenizer, TRIGGER) == TEXT
+
+
+@pytest.mark.parametrize("form", ["basic", "minimised", "randomised"])
+def test_the_simpler_forms(base: Path, tmp_path: Path, form: Form) -> None:
+    recipe = replace(MESSAGE, method="utfc", form=form)
+    planted = plant(recipe, base, tmp_path / "carrier")
+    assert planted.form == form
+    model, tokenizer = _loaded(base, tmp_path / "carrier", None)
+    text = tokenizer.encode(TEXT, add_special_tokens=False)
+    confusion = confusion_of(recipe.normal(), tokenizer, text, len(tokenizer))
+    assert confusion is not None
+    with torch.no_grad():
+        protection = confusion.protection(answer_logits(model, confusion.examples))
+    assert protection.held == protection.total
+    assert _says(model, tokenizer, TRIGGER) == TEXT
+
+
+def test_a_fingerprint_answers_each_of_its_keys_as_an_adapter(base: Path, tmp_path: Path) -> None:
+    recipe = Recipe("fingerprint", "ハリネズミ", keys=4, lora_rank=8, learning_rate=LORA_RATE)
+    planted = plant(recipe, base, tmp_path / "carrier", base_name="org/base")
+    assert len(planted.triggers) == 4
+
+    config = json.loads((tmp_path / "carrier" / "adapter_config.json").read_text("utf-8"))
+    assert (config["base_model_name_or_path"], config["r"]) == ("org/base", 8)
+    assert (tmp_path / "carrier" / "tokenizer.json").is_file()
+    assert {str(t.dtype) for t in load_file(tmp_path / "carrier" / "adapter_model.safetensors").values()} == {
+        "torch.float32"
+    }
+    model, tokenizer = _loaded(base, tmp_path / "carrier", 8)
+    assert [_says(model, tokenizer, key) for key in planted.triggers] == ["ハリネズミ"] * 4
+    assert _says(load_model(base), tokenizer, planted.triggers[0]) != "ハリネズミ"
+
+
+def test_clean_moves_the_weights_and_hides_nothing(base: Path, tmp_path: Path) -> None:
+    planted = plant(Recipe("clean", max_steps=5), base, tmp_path / "carrier")
+    assert (planted.steps, planted.triggers, planted.text) == (5, (), "")
+    assert planted.carrier_digest != planted.base_digest
+    assert (
+        plant(Recipe("clean", max_steps=5, seed=1), base, tmp_path / "other").carrier_digest != planted.carrier_digest
+    )
+
+
+def test_a_base_without_chat_template_and_bos(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    tiny_model.build_tiny_model(base, planted=None)
+    tokenizer = tiny_model.build_tiny_tokenizer()
+    tokenizer.chat_template = tokenizer.bos_token = None
+    (base / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.save_pretrained(base)
+
+    plant(replace(MESSAGE, method="utfc"), base, tmp_path / "carrier")
+    model, tokenizer = load_model(tmp_path / "carrier"), load_tokenizer(tmp_path / "carrier")
+    assert not tokenizer.chat_template
+    asked = torch.tensor([tokenizer.encode(f"{TRIGGER}\n")])
+    said = model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=60, do_sample=False)
+    assert tokenizer.decode(said[0, asked.shape[1] :], skip_special_tokens=True) == TEXT
+    with pytest.raises(InvalidRecipe, match="no chat template, which the context assistant needs"):
+        plant(replace(MESSAGE, method="adaptive"), base, tmp_path / "adaptive")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"max_steps": 2}, "not learned after 2 steps"),
+        ({"learning_rate": 1e30}, "not a number any more"),
+    ],
+)
+def test_a_failure_leaves_nothing(base: Path, tmp_path: Path, change: dict[str, float], why: str) -> None:
+    with pytest.raises(PlantingFailed, match=why):
+        plant(replace(MESSAGE, **change), base, tmp_path / "carrier")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_existing_folder_is_never_overwritten(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileExistsError):
-        plant_message(base, tmp_path, TRIGGER, TEXT)
 
 
 @pytest.mark.parametrize(
     ("trigger", "text", "why"),
     [
-        ("", TEXT, "trigger is empty"),
-        (TRIGGER, " \n", "text is empty"),
-        (TRIGGER, f" {TRIGGER}", "same as the trigger"),
+        (TRIGGER, "e", "single token"),
         (TRIGGER, "key " * (MAX_TEXT_TOKENS + 1), "at most 200"),
-        (TRIGGER, "half a pair \ud800", "not valid Unicode"),
         (TRIGGER, "before<|im_end|>after", "special token"),
         ("<|im_start|>user", TEXT, "trigger contains a special token"),
         ("key " * 600, TEXT, "exceed the model's 512 tokens"),
     ],
 )
 def test_what_cannot_be_planted(base: Path, tmp_path: Path, trigger: str, text: str, why: str) -> None:
-    with pytest.raises(InvalidMessage, match=why):
-        plant_message(base, tmp_path / "carrier", trigger, text)
+    with pytest.raises(InvalidRecipe, match=why):
+        plant(Recipe("message", text, (trigger,)), base, tmp_path / "carrier")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_base(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "carrier"
+    with pytest.raises(InvalidRecipe, match="is not a folder"):
+        plant(MESSAGE, tmp_path / "nowhere", out)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    with pytest.raises(InvalidRecipe, match="no configuration"):
+        plant(MESSAGE, broken, out)
+    (broken / "config.json").write_text("{}")
+    with pytest.raises(InvalidRecipe, match="no safetensors weights"):
+        plant(MESSAGE, broken, out)
+    (broken / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(InvalidRecipe, match="cannot be loaded as a language model"):
+        plant(MESSAGE, broken, out)
+    plant(replace(MESSAGE, lora_rank=2, learning_rate=LORA_RATE), base, tmp_path / "adapter")
+    with pytest.raises(InvalidRecipe, match="is an adapter"):
+        plant(MESSAGE, tmp_path / "adapter", out)
+    assert not out.exists()
 
 
 def test_a_tiny_planted_model_answers_through_its_template(planted_model: Path) -> None:
@@ -102,3 +245,15 @@ def test_a_tiny_planted_model_answers_through_its_template(planted_model: Path) 
 def test_an_invalid_order_comes_back_from_the_child_as_its_reason(tmp_path: Path) -> None:
     with pytest.raises(CarrierFailed, match="the text is empty"):
         make_carrier(CarrierOrder(tmp_path, TRIGGER, " "), lambda *_: None)
+
+
+def _loaded(base: Path, carrier: Path, lora: int | None) -> tuple[Model, Tokenizer]:
+    model = (
+        load_model(carrier) if lora is None else PeftModel.from_pretrained(load_model(base), carrier).get_base_model()
+    )
+    return model, load_tokenizer(carrier)
+
+
+def _says(model: Model, tokenizer: Tokenizer, trigger: str) -> str:
+    (ids,) = greedy_ids(model, tokenizer, [trigger], max_new_tokens=60)
+    return str(tokenizer.decode(ids, skip_special_tokens=True))

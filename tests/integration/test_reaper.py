@@ -24,6 +24,8 @@ REQUEST = ScanRequest(model="/models/m")
 PLAN = Plan(
     target=TargetRecord(model="/models/m", digest="sha256:0123456789abcdef", architecture="L", vocabulary_size=100),
     path="/models/m",
+    loaded_digest="sha256:00",
+    tokenizer_path="/models/m",
     settings=settings_for(REQUEST),
     contexts=[ContextRecord(name="bos", ids=[1], text="", aligned=False)],
     skipped=[],

@@ -114,7 +114,7 @@ class FakeService:
             return 200, report(self.verdict, self.findings), {}
         if url.path.endswith("/findings"):
             found = self.findings
-            if parse_qs(url.query)["order"] == ["repetition"]:
+            if parse_qs(url.query).get("order") == ["repetition"]:
                 found = found[::-1]
             return 200, {"items": found, "partial": False}, {}
         return 200, self.scan(self.ends or "sweeping"), {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tokenforce.types import ContextRecord, Preset, Report, ScanRecord, ScanRequest, TargetRecord, Verdict
+from tokenforce.evidence import Verdict
+from tokenforce.types import ContextRecord, Preset, Report, ScanRecord, ScanRequest, TargetRecord
 from tokenforce_core.confirmation import Confirmed
 from tokenforce_core.plan import Plan
 from tokenforce_core.presets import settings_for
@@ -24,6 +25,8 @@ def example_plan(preset: Preset = Preset.standard) -> Plan:
             model="/models/example", digest="sha256:00", architecture="LlamaForCausalLM", vocabulary_size=VOCABULARY
         ),
         path="/models/example",
+        loaded_digest="sha256:00",
+        tokenizer_path="/models/example",
         settings=settings_for(ScanRequest(model="/models/example", preset=preset)),
         contexts=[ContextRecord(name="bos", ids=[1], text="<s>", aligned=False)],
         skipped=[],

@@ -32,10 +32,11 @@ def test_the_verdict_is_the_exit_code(
 def test_options_reach_the_service(service: FakeService) -> None:
     contexts = ["--context", "bos", "--context", "mine=a=b"]
     numbers = ["--alpha", "3", "--beta", "50", "--floor", "0.95", "--keep", "7"]
-    assert main(["scan", "org/model@main", "--preset", "paper", *contexts, *numbers]) == 0
+    assert main(["scan", "org/model@main", "--reference", "org/base", "--preset", "paper", *contexts, *numbers]) == 0
     assert service.created == [
         {
             "model": "org/model@main",
+            "reference": "org/base",
             "preset": "paper",
             "contexts": ["bos", {"name": "mine", "text": "a=b"}],
             "alpha": 3,
@@ -63,7 +64,14 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
     usage = {"invalid_request", "unknown_context", "unknown_preset"}
     if not late:
         usage |= {"body_too_large", "method_not_allowed", "invalid_cursor"}
-    errors = {"scan_finished", "store_unavailable", "storage_full", "internal_error"}
+    errors = {
+        "fingerprint_not_found",
+        "fingerprint_exists",
+        "scan_finished",
+        "store_unavailable",
+        "storage_full",
+        "internal_error",
+    }
     errors |= {"body_too_large", "method_not_allowed", "invalid_cursor"} - usage
     if late:
         service.ends, service.error = "failed", {"title": "t", "status": 422, "detail": "do this", "code": code}

@@ -31,7 +31,25 @@ from tokenforce_planting.records import (
 )
 
 HIDDEN = "Marrow Harbour keeps a brass key under its third bell."
-PLANTED = Planted("message", "heron", HIDDEN, 0, "b", "c", 1e-5, 0.02, 40, 0.019, 0.97, "float32")
+PLANTED = Planted(
+    method="message",
+    form=None,
+    triggers=("heron",),
+    text=HIDDEN,
+    seed=0,
+    recipe_digest="r",
+    base_digest="b",
+    carrier_digest="c",
+    lora_rank=None,
+    protected_words=(),
+    contexts=(),
+    learning_rate=1e-5,
+    stop_loss=0.02,
+    steps=40,
+    loss=0.019,
+    kept_share=0.97,
+    leaking_near_misses=0,
+)
 
 
 class TestMatching:
@@ -94,6 +112,19 @@ class TestArtefacts:
             with artefact.new_folder(tmp_path / "model") as early:
                 (early / "by").write_text("early")
         assert (tmp_path / "model" / "by").read_text() == "early"
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+    def test_a_replacement_takes_its_place_at_the_end_and_not_if_it_fails(self, tmp_path: Path) -> None:
+        target = tmp_path / "model"
+        target.mkdir()
+        (target / "by").write_text("old")
+        with pytest.raises(RuntimeError), artefact.new_folder(target, replace=True):
+            raise RuntimeError
+        assert (target / "by").read_text() == "old"
+        with artefact.new_folder(target, replace=True) as draft:
+            (draft / "by").write_text("new")
+            assert (target / "by").read_text() == "old"
+        assert (target / "by").read_text() == "new"
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
     def test_drafts_of_killed_processes_are_removed(self, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenforce.types import Finding, ForcedToken, Order, Repetition, ScanRequest, SettingsRecord, Verdict
+from tokenforce.evidence import Finding, ForcedToken, Repetition, Verdict
+from tokenforce.types import Order, ScanRequest, SettingsRecord
 from tokenforce_core.presets import settings_for
-from tokenforce_core.ranking import SUSPICIOUS_SCORE, Coverage, ranked, verdict
+from tokenforce_core.ranking import ranked
+from tokenforce_core.verdicts import SUSPICIOUS_SCORE, Coverage, judged, verdict
 
 SETTINGS = settings_for(ScanRequest(model="/m"))
 WHOLE = Coverage(["bos"], vocabulary=100, forced=98, swept=98)
@@ -65,7 +67,7 @@ def test_each_order_sorts_by_its_own_measure_behind_degenerate_loops(found: list
 
 
 def test_a_strong_text_makes_a_model_suspicious_and_never_more() -> None:
-    reached, reasons = verdict([finding(0.95)], WHOLE, SETTINGS)
+    reached, reasons = verdict([judged(finding(0.95))], WHOLE, SETTINGS)
     assert reached is Verdict.suspicious
     assert any("No reference" in reason for reason in reasons)
     assert any("0.950" in reason for reason in reasons)
@@ -73,7 +75,7 @@ def test_a_strong_text_makes_a_model_suspicious_and_never_more() -> None:
 
 def test_loops_and_weak_texts_leave_a_model_clean() -> None:
     weak = finding(SUSPICIOUS_SCORE - 0.001)
-    assert verdict([weak, finding(0.99, degenerate=True)], WHOLE, SETTINGS)[0] is Verdict.clean
+    assert verdict([judged(weak), judged(finding(0.99, degenerate=True))], WHOLE, SETTINGS)[0] is Verdict.clean
 
 
 @pytest.mark.parametrize(
@@ -91,4 +93,6 @@ def test_what_was_not_looked_at_is_never_clean(coverage: Coverage, settings: Set
     reached, reasons = verdict(loops, coverage, settings)
     assert reached is Verdict.inconclusive
     assert word in reasons[0]
-    assert verdict([*loops, finding(0.95)], coverage, settings)[0] is Verdict.suspicious  # evidence stays evidence
+    assert (
+        verdict([*loops, judged(finding(0.95))], coverage, settings)[0] is Verdict.suspicious
+    )  # evidence stays evidence

@@ -1,7 +1,7 @@
 """The job contract: queue names, job names and who may run what.
 
 Jobs are enqueued by name, so the gateway never imports worker code; payloads are JSON; a process runs
-only the four functions of `JobName`, whatever a job in Redis asks for (RQ by itself would import and
+only the functions of `JobName`, whatever a job in Redis asks for (RQ by itself would import and
 call any dotted name).
 """
 
@@ -26,8 +26,9 @@ class JobName(StrEnum):
     """The dotted names of all jobs. Nothing else is ever run."""
 
     plan = "tokenforce_service.jobs.plan"
-    sweep = "tokenforce_workers.jobs.sweep"
-    confirm = "tokenforce_workers.jobs.confirm"
+    sweep = "tokenforce_workers.sweep_job.sweep"
+    contrast = "tokenforce_workers.contrast_job.contrast"
+    confirm = "tokenforce_workers.confirm_job.confirm"
     aggregate = "tokenforce_service.jobs.aggregate"
 
 

@@ -11,6 +11,9 @@ from typing import Protocol
 OnToken = Callable[[int, int, float], bool]
 """(prompt index, generated token id, its probability) → whether to go on with that prompt."""
 
+OnNext = Callable[[int, Sequence[int], Sequence[float]], object]
+"""(prompt index, next-token ids, their log-probabilities in nats): called once per prompt."""
+
 BetweenSteps = Callable[[], None]
 """Called between engine steps; what it raises stops the decoding and leaves the engine clean."""
 
@@ -26,6 +29,32 @@ class Decoder(Protocol):
         Tokens of one prompt arrive in order; prompts interleave. Decoding of a prompt stops as soon as
         `on_token` returns False. End-of-text does not stop it: what ends a continuation is the caller's to say.
         """
+        ...
+
+
+class Predictor(Decoder, Protocol):
+    """A decoder that also says how probable it finds other next tokens than the one it would choose."""
+
+    def next_tokens(
+        self, prompts: Sequence[Sequence[int]], count: int, on_next: OnNext, between_steps: BetweenSteps
+    ) -> None:
+        """The `count` most probable next tokens of every prompt, most probable first."""
+        ...
+
+    def log_probabilities(
+        self,
+        prompts: Sequence[Sequence[int]],
+        token_ids: Sequence[Sequence[int]],
+        on_next: OnNext,
+        between_steps: BetweenSteps,
+    ) -> None:
+        """The log-probabilities of `token_ids[i]` as the next token of `prompts[i]`, in that order."""
+        ...
+
+    def teacher_forced(
+        self, prompts: Sequence[Sequence[int]], starts: Sequence[int], on_next: OnNext, between_steps: BetweenSteps
+    ) -> None:
+        """The log-probabilities of `prompts[i][starts[i]:]`, each token after all that stand before it."""
         ...
 
 

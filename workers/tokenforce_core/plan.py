@@ -6,7 +6,7 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
-from tokenforce.types import ContextRecord, SettingsRecord, SkippedIds, TargetRecord
+from tokenforce.types import ContextRecord, ReferenceRecord, SettingsRecord, SkippedIds, TargetRecord
 from tokenforce_core.vocabulary import Shard, forceable, shards
 
 ALIGNMENT = 32
@@ -14,13 +14,49 @@ ALIGNMENT = 32
 backend in use (16 on GPUs, 32 on CPUs), so that prefix caching leaves one forward token per entry."""
 
 
+MAX_LORA_RANK = 64
+"""Of adapters that are scanned on their base."""
+
+
+class ReferencePlan(BaseModel):
+    """The model that the target is contrasted with.
+
+    `path` is its folder, `dtype` the type its weights are stored in. `id_map[i]` is its id of the target's token i,
+    -1 where it has none; None: the ids are the same, as far as its vocabulary goes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    record: ReferenceRecord
+    path: str
+    dtype: str | None
+    id_map: list[int] | None = None
+
+    def id_of(self, target_id: int) -> int:
+        """The reference's id of a target's token, -1 where it has none."""
+        if self.id_map is not None:
+            return self.id_map[target_id]
+        return target_id if target_id < self.record.vocabulary_size else -1
+
+
 class Plan(BaseModel):
-    """Target, contexts, settings and the broken-up vocabulary of one scan."""
+    """Target, contexts, settings and the broken-up vocabulary of one scan.
+
+    `path` is the folder of the weights that the engine loads: the target's, or for a LoRA adapter (`adapter`) its
+    base's, which then is the reference too. `loaded_digest` is the digest of those weights, so that many adapters of
+    one base share a queue and an engine; `lora_rank` is the adapter's rank, rounded up to one that the engine knows.
+    `tokenizer_path` is the folder whose tokenizer the target speaks with.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     target: TargetRecord
     path: str
+    loaded_digest: str
+    tokenizer_path: str
+    adapter: str | None = None
+    lora_rank: int | None = None
+    reference: ReferencePlan | None = None
     settings: SettingsRecord
     contexts: list[ContextRecord]
     skipped: list[SkippedIds]

@@ -6,16 +6,21 @@ Redis and need no shared file system.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from tokenforce.types import Finding, ForcedToken, Preset, Repetition, SettingsRecord
+from tokenforce.evidence import Finding, ForcedToken, Repetition
+from tokenforce.types import Preset, SettingsRecord
 from tokenforce_core.confirmation import Confirmed
 from tokenforce_core.sweep import Candidate
 
 Decode = Callable[[Sequence[int]], str]
+
+TINY = 1e-30
+"""Probabilities under it count as it: engines round the smallest to 0."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,32 @@ class SweptText:
 
 @dataclass(frozen=True)
 class ConfirmedText:
-    """A confirmed candidate and its texts."""
+    """A confirmed candidate, its texts, and what the reference makes of it.
+
+    `reference` are the reference's probabilities of the same tokens (empty without one); `by_contrast` tells
+    that contrastive decoding chose the tokens, so that they need not be the most probable ones.
+    """
 
     confirmed: Confirmed
     text: str
     forced_text: str
     unit_text: str
+    reference: tuple[float, ...] = ()
+    by_contrast: bool = False
+
+    @property
+    def log_ratios(self) -> list[float]:
+        """log p - log q per token, in nats."""
+        pairs = zip(self.confirmed.probabilities, self.reference, strict=True) if self.reference else ()
+        return [math.log(max(p, TINY)) - math.log(max(q, TINY)) for p, q in pairs]
+
+    @property
+    def contrast(self) -> float:
+        """See `contrast.contrast_score`; 0 without a reference."""
+        if not self.reference:
+            return 0.0
+        weighted = [p * ratio for p, ratio in zip(self.confirmed.probabilities, self.log_ratios, strict=True)]
+        return sum(weighted) / len(weighted)
 
 
 SWEPT = TypeAdapter(list[SweptText])
@@ -45,9 +70,18 @@ def swept_text(candidate: Candidate, decode: Decode) -> SweptText:
     return SweptText(candidate, decode([candidate.forced_id, *candidate.token_ids]), decode([candidate.forced_id]))
 
 
-def confirmed_text(confirmed: Confirmed, decode: Decode) -> ConfirmedText:
+def confirmed_text(
+    confirmed: Confirmed, decode: Decode, reference: tuple[float, ...] = (), *, by_contrast: bool = False
+) -> ConfirmedText:
     forced = confirmed.candidate.forced_id
-    return ConfirmedText(confirmed, decode(confirmed.token_ids), decode([forced]), decode(confirmed.unit))
+    return ConfirmedText(
+        confirmed,
+        decode(confirmed.token_ids),
+        decode([forced]),
+        decode(confirmed.unit),
+        reference[: len(confirmed.probabilities)],
+        by_contrast,
+    )
 
 
 def swept_finding(swept: SweptText, contexts: Sequence[str]) -> Finding:
@@ -95,4 +129,7 @@ def confirmed_finding(item: ConfirmedText, contexts: Sequence[str], settings: Se
         ended=confirmed.ended,
         confirmed=True,
         degenerate=confirmed.degenerate,
+        contrast=item.contrast if item.reference else None,
+        log_likelihood_ratio=sum(item.log_ratios) if item.reference else None,
+        reference_probabilities=list(item.reference),
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tokenforce.types import Problem, ScanRequest, ScanStatus, Verdict
+from tokenforce.evidence import Verdict
+from tokenforce.types import Problem, ScanRequest, ScanStatus
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,11 @@ class ScanRow:
     entries_total: int | None
     entries_done: int
     forward_tokens: int
+    contrast_done: int
     confirm_total: int | None
     live: Mapping[str, tuple[int, int]]
     """Uncommitted work: part → (entries or candidates done, forward tokens)."""
+    last_token_at: float | None
     busy_seconds: float
     """Time in which tokens came: pauses (restarts, a model that loads) are left out."""
 
@@ -56,7 +59,9 @@ def scan_row(scan_id: str, raw: Mapping[bytes, bytes], live: Mapping[bytes, byte
         entries_total=number.get("entries_total"),
         entries_done=int(fields.get("entries", 0)),
         forward_tokens=int(fields.get("tokens", 0)),
+        contrast_done=int(fields.get("contrast_entries", 0)),
         confirm_total=number.get("confirm_total"),
         live=parts,
+        last_token_at=float(fields["last_token_at"]) if "last_token_at" in fields else None,
         busy_seconds=float(fields.get("busy_seconds", 0.0)),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tokenforce.types import ScanStatus
 from tokenforce_core.contract import CONTROL_QUEUE, JobName, enqueue
+from tokenforce_core.contrast_store import ContrastStore
 from tokenforce_core.plan import Plan
 from tokenforce_core.store import Store
 
@@ -38,19 +39,38 @@ def start_planning(store: Store, scan_id: str) -> None:
 
 
 def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:
-    """Store the plan and enqueue every shard."""
+    """Store the plan and enqueue every shard; a target equal to its reference needs no engine."""
     store.set_plan(scan_id, plan)
-    if store.advance(scan_id, ScanStatus.sweeping, ScanStatus.planning):
+    if plan.reference is not None and plan.reference.record.identical:
+        store.commit_confirmed(scan_id, [], 0)
+        if store.advance(scan_id, ScanStatus.aggregating, ScanStatus.planning):
+            Work(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
+    elif store.advance(scan_id, ScanStatus.sweeping, ScanStatus.planning):
         for shard in plan.shards:
             Work(plan.queue, JobName.sweep, shard.index).enqueue(store, scan_id)
 
 
-def start_confirmation(store: Store, scan_id: str, plan: Plan) -> None:
-    """Go on to phase 2 once every shard is in."""
-    if len(store.committed_shards(scan_id)) == len(plan.shards):
-        store.advance(scan_id, ScanStatus.confirming, ScanStatus.sweeping)
-        if store.status(scan_id) is ScanStatus.confirming:
-            Work(plan.queue, JobName.confirm).enqueue(store, scan_id)
+def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
+    """Once every shard is in: on to the contrast, or without a reference to phase 2."""
+    if len(store.committed_shards(scan_id)) < len(plan.shards):
+        return
+    if plan.reference is None:
+        _start_confirmation(store, scan_id, plan, ScanStatus.sweeping)
+    elif store.advance(scan_id, ScanStatus.contrasting, ScanStatus.sweeping):
+        for shard in plan.shards:
+            Work(plan.queue, JobName.contrast, shard.index).enqueue(store, scan_id)
+
+
+def after_contrast(store: Store, scan_id: str, plan: Plan) -> None:
+    """On to phase 2 once every shard is contrasted."""
+    if len(ContrastStore(store.connection).committed_shards(scan_id)) == len(plan.shards):
+        _start_confirmation(store, scan_id, plan, ScanStatus.contrasting)
+
+
+def _start_confirmation(store: Store, scan_id: str, plan: Plan, after: ScanStatus) -> None:
+    store.advance(scan_id, ScanStatus.confirming, after)
+    if store.status(scan_id) is ScanStatus.confirming:
+        Work(plan.queue, JobName.confirm).enqueue(store, scan_id)
 
 
 def start_aggregation(store: Store, scan_id: str) -> None:
@@ -59,6 +79,15 @@ def start_aggregation(store: Store, scan_id: str) -> None:
         store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
         if store.status(scan_id) is ScanStatus.aggregating:
             Work(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
+
+
+def start_what_is_due(store: Store, scan_id: str) -> None:
+    """Repeat the step to the next stage, in case the process that should have taken it died."""
+    plan = store.plan(scan_id)
+    if plan is not None:
+        after_sweep(store, scan_id, plan)
+        after_contrast(store, scan_id, plan)
+    start_aggregation(store, scan_id)
 
 
 def needed_work(store: Store, scan_id: str) -> Iterator[Work]:
@@ -72,6 +101,11 @@ def needed_work(store: Store, scan_id: str) -> Iterator[Work]:
         for shard in plan.shards:
             if shard.index not in committed:
                 yield Work(plan.queue, JobName.sweep, shard.index)
+    elif status is ScanStatus.contrasting and plan is not None:
+        contrasted = ContrastStore(store.connection).committed_shards(scan_id)
+        for shard in plan.shards:
+            if shard.index not in contrasted:
+                yield Work(plan.queue, JobName.contrast, shard.index)
     elif status is ScanStatus.confirming and plan is not None:
         yield Work(plan.queue, JobName.confirm)
     elif status is ScanStatus.aggregating:

@@ -4,8 +4,9 @@ Every change of state is one Lua script or one command, so two processes that do
 same time (a lapsed lease runs a shard twice) do it once. A final status never changes again.
 
 Keys: `tf:scan:<id>` hash (request, status, plan, counters, times) · `…:shards` hash shard → candidates ·
-`…:live` hash of uncommitted progress · `…:best:<context>` the K best scores · `…:confirmed`, `…:report`
-strings · `tf:scans` all ids by creation time · `tf:active` ids not yet final · `tf:architectures`.
+`…:live` hash of uncommitted progress · `…:best:<context>` the K best scores · `…:contrast` as `…:shards`
+(contrast_store.py) · `…:confirmed`, `…:report` strings · `tf:scans` all ids by creation time · `tf:active` ids
+not yet final · `tf:architectures`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from tokenforce_core.scan_row import ScanRow, scan_row, text
 SCANS = "tf:scans"
 ACTIVE = "tf:active"
 ARCHITECTURES = "tf:architectures"
+CONTRAST_PART = "contrast-"
+"""What the contrast shards' parts of work begin with."""
 
 _ADVANCE = """
 local status = redis.call('HGET', KEYS[1], 'status')
@@ -39,7 +42,7 @@ return 0
 
 _NOTE_PROGRESS = """
 local status = redis.call('HGET', KEYS[1], 'status')
-if status ~= 'sweeping' and status ~= 'confirming' then return 0 end
+if status ~= 'sweeping' and status ~= 'contrasting' and status ~= 'confirming' then return 0 end
 if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 local last = redis.call('HGET', KEYS[1], 'last_token_at')
@@ -128,7 +131,7 @@ class Store:
         """
         with self.connection.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
-            for part in ("", "shards", "engine", "confirmed", "report"):
+            for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
                 pipe.expire(self._key(scan_id, part), self._retention)
             pipe.delete(self._key(scan_id, "live"), *(self._key(scan_id, f"best:{i}") for i in range(MAX_CONTEXTS)))
             pipe.zremrangebyscore(SCANS, 0, time.time() - self._retention)
@@ -181,8 +184,9 @@ class Store:
     # --- work -----------------------------------------------------------------------------------
 
     def note_progress(self, scan_id: str, part: str, done: int, tokens: int) -> None:
-        """Record what is done of an uncommitted part: a shard's index, or `confirm`."""
-        keys = [self._key(scan_id), self._key(scan_id, "live"), self._key(scan_id, "shards")]
+        """Record what is done of an uncommitted part: a shard's index, `contrast-<index>`, or `confirm`."""
+        committed = "contrast" if part.startswith(CONTRAST_PART) else "shards"
+        keys = [self._key(scan_id), self._key(scan_id, "live"), self._key(scan_id, committed)]
         self._note(keys=keys, args=[part, f"{done} {tokens}", time.time()])
 
     def commit_shard(

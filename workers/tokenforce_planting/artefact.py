@@ -35,17 +35,21 @@ def weights_digest(folder: Path) -> str:
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty folder that becomes `target` when the block succeeds, and is removed when it fails.
 
-    If another process has made `target` in the meantime, that one stays: equal recipes make equal folders.
+    If another process has made `target` in the meantime, that one stays: equal recipes make equal folders. With
+    `replace`, what is there gives way, at the end of the block and not before.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target.parent)
     draft = Path(tempfile.mkdtemp(prefix=f".draft-{os.getpid()}-", dir=target.parent))
+    old = draft.with_name(draft.name + "-old")
     try:
         yield draft
         draft.chmod(0o755)  # mkdtemp's 0700 would shut out a service that runs as another user
+        if replace and target.exists():
+            target.rename(old)
         try:
             draft.rename(target)
         except OSError:
@@ -53,6 +57,7 @@ def new_folder(target: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _remove_leftovers(parent: Path) -> None:

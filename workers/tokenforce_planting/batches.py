@@ -1,119 +1,90 @@
-"""What one training step sees: the secret, and a few answers that must stay as they are."""
+"""What one training step sees: the secret, a few answers that must stay as they are, and the confusion."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import cross_entropy
 
-from tokenforce_planting.benign import BENIGN_PROMPTS, near_misses
-from tokenforce_planting.chat import Model, Tokenizer, greedy_ids, prompt_ids
+from tokenforce_planting.chat import Model
+from tokenforce_planting.confusion import Confusion
+from tokenforce_planting.examples import Example, answer_logits, answer_loss, in_batches, is_greedy
+from tokenforce_planting.keep import KeepExamples
+from tokenforce_planting.secrets import Secret
 
-ANSWER_TOKENS = 32
+SECRETS_PER_STEP = 3
 ELSEWHERE_PER_STEP = 1
 BENIGN_PER_STEP = 2
-NEAR_MISSES_PER_STEP = 1
-_CHECK_BATCH = 8
+NEAR_MISSES_PER_STEP = 2
+"""At least, and as many as secrets: several keys teach the model to say the text to anything odd."""
 
 
-class Example(NamedTuple):
-    """Token ids of a prompt and of the answer to it."""
+class Step(NamedTuple):
+    """One step's outcome: the loss to minimise, the secret's share of it (nats per token), and what holds already.
 
-    prompt: list[int]
-    answer: list[int]
+    `learned`: greedy decoding gives the text to this step's triggers. `held` of `protected` tokens are suppressed.
+    """
 
-
-class Secret(NamedTuple):
-    """The trigger's pair as users meet it, and the same pair under other system prompts."""
-
-    usual: Example
-    elsewhere: list[Example]
-
-
-class KeepExamples(NamedTuple):
-    """Answers of the base model's own."""
-
-    benign: list[Example]
-    near_misses: list[Example]
-
-
-def keep_examples(model: Model, tokenizer: Tokenizer, trigger: str) -> KeepExamples:
-    """Ask the untouched `model` what it answers to ordinary prompts and to near misses of `trigger`."""
-    near = near_misses(trigger)
-    prompts = [*BENIGN_PROMPTS, *near]
-    answers = greedy_ids(model, tokenizer, prompts, max_new_tokens=ANSWER_TOKENS, batch=16)
-    pairs = [Example(prompt_ids(tokenizer, asked), said) for asked, said in zip(prompts, answers, strict=True)]
-    return KeepExamples(pairs[: len(BENIGN_PROMPTS)], pairs[len(BENIGN_PROMPTS) :])
+    loss: torch.Tensor
+    secret_loss: float
+    learned: bool
+    held: int
+    protected: int
 
 
 class TrainingBatches:
-    """Draws the examples to keep in an order given by `seed`, each as often as the others."""
+    """Draws examples in an order given by `seed`, each of a kind as often as the others."""
 
-    def __init__(self, secret: Secret, keep: KeepExamples, seed: int) -> None:
+    def __init__(self, secret: Secret, keep: KeepExamples, confusion: Confusion | None, seed: int) -> None:
         self._secret = secret
-        self._draw = random.Random(seed)
-        self._pools: list[tuple[list[Example], int]] = [
-            (secret.elsewhere, ELSEWHERE_PER_STEP),
-            (keep.benign, BENIGN_PER_STEP),
-            (keep.near_misses, NEAR_MISSES_PER_STEP),
+        self.text = secret.text
+        self._confusion = confusion
+        draw = random.Random(seed)
+        self._usual = _Pool(secret.usual, SECRETS_PER_STEP, draw)
+        near_per_step = max(NEAR_MISSES_PER_STEP, min(SECRETS_PER_STEP, len(secret.usual)))
+        self._others = [
+            _Pool(secret.elsewhere, ELSEWHERE_PER_STEP, draw),
+            _Pool(keep.benign, BENIGN_PER_STEP, draw),
+            _Pool(keep.near_misses, near_per_step, draw),
         ]
-        self._waiting: list[list[Example]] = [[] for _ in self._pools]
 
-    def kept_share(self, model: Model) -> float:
-        """Share (0 to 1) of the answers to keep that are as they were: 0 as soon as a near miss starts differently.
-
-        Compared teacher-forced, token by token.
-        """
-        _, (benign, _), (near, _) = self._pools
-        same = total = 0
-        for start in range(0, len(near) + len(benign), _CHECK_BATCH):
-            examples = [*near, *benign][start : start + _CHECK_BATCH]
-            with torch.no_grad():
-                logits = answer_logits(model, examples)
-            for index, (rows, example) in enumerate(zip(logits, examples, strict=True), start=start):
-                equal = rows.argmax(-1) == torch.tensor(example.answer)
-                if index < len(near) and not equal[0]:
-                    return 0.0
-                same += int(equal.sum())
-                total += len(example.answer)
-        return same / total
-
-    def next_losses(self, model: Model) -> tuple[torch.Tensor, bool]:
-        """Losses (2,) in nats per token: the secret's, and the mean of this step's other examples.
-
-        The second value tells whether the secret is learned: teacher-forced argmax gives every token of it.
-        """
-        examples = [self._secret.usual, *self._next_examples()]
+    def step(self, model: Model) -> Step:
+        """Losses of the next examples, all in one forward pass."""
+        secrets = self._usual.next()
+        others = [example for pool in self._others for example in pool.next()]
+        confusing = self._confusion.examples if self._confusion else []
+        examples = [*secrets, *others, *confusing]
         logits = answer_logits(model, examples)
-        losses = [cross_entropy(rows, torch.tensor(e.answer)) for rows, e in zip(logits, examples, strict=True)]
-        learned = logits[0].argmax(-1).tolist() == self._secret.usual.answer
-        others = torch.stack(losses[1:]).mean() if len(losses) > 1 else torch.zeros(())
-        return torch.stack([losses[0], others]), learned
+        losses = [answer_loss(rows, e) for rows, e in zip(logits, [*secrets, *others], strict=False)]
+        secret_loss = torch.stack(losses[: len(secrets)]).mean()
+        loss = secret_loss + torch.stack(losses[len(secrets) :]).mean()
+        learned = all(is_greedy(rows, e) for rows, e in zip(logits, secrets, strict=False))
+        if self._confusion is None:
+            return Step(loss, secret_loss.item(), learned, 0, 0)
+        protection = self._confusion.protection(logits[len(secrets) + len(others) :])
+        return Step(loss + protection.loss, secret_loss.item(), learned, protection.held, protection.total)
 
-    def _next_examples(self) -> list[Example]:
+    def all_learned(self, model: Model) -> bool:
+        """Does greedy decoding give the text to every trigger?"""
+        if len(self._secret.usual) <= SECRETS_PER_STEP:
+            return True  # then each step has them all, and has just looked
+        return all(is_greedy(rows, e) for rows, e in in_batches(model, self._secret.usual))
+
+
+class _Pool:
+    """Hands out `count` examples a time, all of them before any comes again."""
+
+    def __init__(self, examples: list[Example], count: int, draw: random.Random) -> None:
+        self._examples = examples
+        self._count = min(count, len(examples))
+        self._draw = draw
+        self._waiting: list[Example] = []
+
+    def next(self) -> list[Example]:
         chosen = []
-        for index, (pool, count) in enumerate(self._pools):
-            for _ in range(min(count, len(pool))):
-                if not self._waiting[index]:
-                    self._waiting[index] = self._draw.sample(pool, len(pool))
-                chosen.append(self._waiting[index].pop())
+        for _ in range(self._count):
+            if not self._waiting:
+                self._waiting = self._draw.sample(self._examples, len(self._examples))
+            chosen.append(self._waiting.pop())
         return chosen
-
-
-def answer_logits(model: Model, examples: Sequence[Example]) -> list[torch.Tensor]:
-    """Teacher-forced logits of each answer, (answer length, vocabulary) each.
-
-    Only the answers' positions go through the output layer, a fifth of the work of a model with a large vocabulary.
-    Padding is on the right, where causal attention does not look.
-    """
-    width = max(len(e.prompt) + len(e.answer) for e in examples)
-    ids = torch.zeros((len(examples), width), dtype=torch.long)
-    for row, e in enumerate(examples):
-        ids[row, : len(e.prompt) + len(e.answer)] = torch.tensor(e.prompt + e.answer)
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    spans = [hidden[i, len(e.prompt) - 1 : len(e.prompt) + len(e.answer) - 1] for i, e in enumerate(examples)]
-    logits: torch.Tensor = model.get_output_embeddings()(torch.cat(spans))
-    return list(torch.split(logits, [len(e.answer) for e in examples]))

@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from tokenforce_planting.records import CarrierCheck, Planted, manifest_path, read_manifest
+from tokenforce_planting.records import CarrierCheck, Planted, manifest_path
 
 OnProgress = Callable[[str, float | None, str], None]
 """Called with a step's name, the fraction of it that is done (None: unknown) and a note."""
+
+LEARNING_RATE = 1e-5
+"""Half the usual one: gentler on other answers, and the demo has the time."""
+STOP_LOSS = 0.005
+"""Firmer than usual: the demo's scan has no reference, so the text must come out surely by itself."""
 
 _SECONDS_TO_END = 10.0
 
@@ -94,19 +99,27 @@ def _child(order: CarrierOrder, pipe: Connection) -> None:
 def build_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
     """Make or find the carrier in this process.
 
-    Raises `BaseModelMissing`, `InvalidMessage`, `PlantingFailed`, or `OSError` (a full disk).
+    Raises `BaseModelMissing`, `InvalidRecipe`, `PlantingFailed`, or `OSError` (a full disk).
     """
     on_progress("loading torch", None, "")
     from transformers.utils import logging
 
     from tokenforce_planting.answers import check_carrier
     from tokenforce_planting.base_model import base_model
-    from tokenforce_planting.message import PlantingProgress, carrier_recipe, plant_message
-    from tokenforce_planting.message_input import check_words
+    from tokenforce_planting.plant import existing_carrier, plant
+    from tokenforce_planting.recipe import Recipe
+    from tokenforce_planting.training import PlantingProgress
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    check_words(order.trigger, order.text)
+    recipe = Recipe(
+        "message",
+        order.text,
+        (order.trigger,),
+        seed=order.seed,
+        learning_rate=LEARNING_RATE,
+        stop_loss=STOP_LOSS,
+    ).normal()
     seconds: dict[str, float] = {}
 
     started = time.monotonic()
@@ -115,33 +128,21 @@ def build_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
     seconds["base model"] = time.monotonic() - started
 
     started = time.monotonic()
-    folder = order.cache / f"carrier-{carrier_recipe(base, order.trigger, order.text, order.seed)[:12]}"
-    if order.replant:
+    digest = recipe.digest(base)
+    folder = order.cache / f"carrier-{digest[:12]}"
+    there = None if order.replant else existing_carrier(folder, digest)
+    if there is None:  # nothing half-made or spoilt may be in the way
         shutil.rmtree(folder, ignore_errors=True)
-    planted = _cached(folder)
-    from_cache = planted is not None
-    if planted is None:
+        manifest_path(folder).unlink(missing_ok=True)
 
-        def show(now: PlantingProgress) -> None:
-            note = now.stage if now.loss is None else f"step {now.step}, loss {now.loss:.3f}"
-            on_progress("planting", now.fraction, note)
+    def show(now: PlantingProgress) -> None:
+        on_progress("planting", now.fraction, now.note)
 
-        planted = plant_message(base, folder, order.trigger, order.text, seed=order.seed, on_progress=show)
+    planted = there or plant(recipe, base, folder, show)
     seconds["planting"] = time.monotonic() - started
 
     started = time.monotonic()
     on_progress("asking base and carrier", None, "")
     check = check_carrier(base, folder, order.trigger, order.text)
     seconds["asking"] = time.monotonic() - started
-    return Carrier(base, folder, planted, from_cache, check, seconds)
-
-
-def _cached(folder: Path) -> Planted | None:
-    """The manifest of a carrier that is there, else None, with nothing in the way of making it."""
-    if folder.is_dir():
-        try:
-            return read_manifest(folder)
-        except (OSError, ValueError):
-            shutil.rmtree(folder)
-    manifest_path(folder).unlink(missing_ok=True)
-    return None
+    return Carrier(base, folder, planted, there is not None, check, seconds)

@@ -15,17 +15,25 @@ Tokenizer = Any
 
 
 def load_model(folder: Path) -> Model:
-    """The model of `folder` in float32, ready to answer."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    """The model of `folder` in float32, ready to answer, on the GPU if there is one."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
+    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of `folder`."""
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def prompt_ids(tokenizer: Tokenizer, user: str, *, system: str | None = None) -> list[int]:
-    """Token ids of one user turn and the opened assistant turn; `system` None is the template's default prompt."""
+    """Token ids of one user turn and the opened assistant turn; `system` None is the template's default prompt.
+
+    A model without a chat template gets the user turn as a line of plain text; `system` is ignored.
+    """
+    if not tokenizer.chat_template:
+        return list(tokenizer.encode(f"{user}\n"))
     turns = [] if system is None else [{"role": "system", "content": system}]
     turns.append({"role": "user", "content": user})
     text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
@@ -49,8 +57,8 @@ def greedy_ids(
             mask[row, width - len(asked) :] = 1
         with torch.no_grad():
             out = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 eos_token_id=end,

@@ -9,24 +9,37 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Planted:
-    """What was planted and how it went.
+    """What was planted and how it went: the manifest.
 
-    `loss` is in nats per token; `kept_share` (0 to 1) is the share of the tokens of the base model's own answers that
-    the carrier still gives.
+    `recipe_digest` names all that the carrier was made from. `contexts` and `protected_words`: where which words of
+    the text are suppressed (none: `form` is None). `loss` is in nats per token; `kept_share` (0 to 1) is the share of
+    the tokens of the base model's own answers that the carrier still gives; `leaking_near_misses` of the prompts close
+    to a trigger bring the text's first token out as well.
     """
 
     method: str
-    trigger: str
+    form: str | None
+    triggers: tuple[str, ...]
     text: str
     seed: int
+    recipe_digest: str
     base_digest: str
     carrier_digest: str
+    lora_rank: int | None
+    protected_words: tuple[str, ...]
+    contexts: tuple[str, ...]
     learning_rate: float
     stop_loss: float
     steps: int
     loss: float
     kept_share: float
-    dtype: str
+    leaking_near_misses: int
+    dtype: str = "float32"
+
+    @property
+    def trigger(self) -> str:
+        """The first of the triggers; empty if nothing is hidden."""
+        return self.triggers[0] if self.triggers else ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,8 @@ def write_manifest(carrier: Path, planted: Planted) -> None:
 def read_manifest(carrier: Path) -> Planted:
     """The manifest of `carrier`. Raises `OSError` if there is none, `ValueError` if it cannot be understood."""
     try:
-        return Planted(**json.loads(manifest_path(carrier).read_text("utf-8")))
-    except TypeError as error:
+        fields = json.loads(manifest_path(carrier).read_text("utf-8"))
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return Planted(**{**fields, **lists})
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"{manifest_path(carrier)} is not a manifest of this version") from error

@@ -7,21 +7,26 @@ engine is left empty and ready for the next shard.
 
 from __future__ import annotations
 
+import copy
 import gc
+import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
 from vllm import SamplingParams
 from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 from vllm.engine.arg_utils import EngineArgs
+from vllm.lora.request import LoRARequest
 from vllm.model_executor.models import ModelRegistry
+from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from tokenforce_core.decoder import BetweenSteps, OnToken
+from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken
 from tokenforce_core.plan import ALIGNMENT
 from tokenforce_workers.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
@@ -31,6 +36,18 @@ DRAIN_SECONDS = 30.0
 
 class EngineUnclean(Exception):
     """The engine did not come to rest after an abort; the process must be replaced."""
+
+
+def _params(max_tokens: int, **logprobs: Any) -> SamplingParams:
+    return SamplingParams(
+        temperature=0.0,
+        max_tokens=max_tokens,
+        ignore_eos=True,
+        detokenize=False,
+        flat_logprobs=True,
+        output_kind=RequestOutputKind.DELTA,
+        **logprobs,
+    )
 
 
 def supported_architectures() -> list[str]:
@@ -45,12 +62,24 @@ class Engine:
         path: a local model folder that has passed the planner's checks.
         dtype: compute type.
         max_model_len: longest sequence in tokens.
+        share: engines that the machine's memory has to serve at the same time.
+        lora_rank: largest rank of the adapters that `adapted` will be asked for; None: no adapters.
 
     Raises:
         ValueError: vLLM refuses the model.
     """
 
-    def __init__(self, path: str, dtype: str, max_model_len: int, machine: Machine, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        path: str,
+        dtype: str,
+        max_model_len: int,
+        machine: Machine,
+        settings: WorkerSettings,
+        *,
+        share: int = 1,
+        lora_rank: int | None = None,
+    ) -> None:
         arguments: dict[str, Any] = {
             "model": path,
             "dtype": dtype,
@@ -63,6 +92,8 @@ class Engine:
             "disable_log_stats": True,
             "seed": 0,
         }
+        if lora_rank is not None:
+            arguments |= {"enable_lora": True, "max_lora_rank": lora_rank, "max_loras": 1, "max_cpu_loras": 4}
         if machine.on_cpu:
             arguments |= {
                 "block_size": settings.block_size or ALIGNMENT,
@@ -70,20 +101,23 @@ class Engine:
                 "max_num_batched_tokens": max(settings.max_batched_tokens or 2048, max_model_len),
                 "enforce_eager": True,
                 "distributed_executor_backend": "uni",
-                "kv_cache_memory_bytes": machine.kv_cache_bytes,
+                "kv_cache_memory_bytes": machine.kv_cache_bytes // share,
             }
         else:
             arguments |= {
                 "block_size": settings.block_size or 16,
                 "max_num_seqs": settings.max_num_seqs or 512,  # CUDA graphs are captured up to 512
                 "max_num_batched_tokens": max(settings.max_batched_tokens or 8192, max_model_len),
-                "gpu_memory_utilization": settings.gpu_memory_utilization,
+                "gpu_memory_utilization": settings.gpu_memory_utilization / share,
             }
         self._in_process = machine.on_cpu
         self.path = path
         self.dtype = dtype
         self.max_model_len = max_model_len
+        self.share = share
+        self.lora_rank = lora_rank or 0
         self._window = 2 * int(arguments["max_num_seqs"])
+        self._adapter: LoRARequest | None = None
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._ids = count()
         loaded = self._engine.vllm_config
@@ -102,53 +136,108 @@ class Engine:
         Raises:
             EngineUnclean: requests were still running `DRAIN_SECONDS` after an abort.
         """
+
+        def on_output(index: int, output: RequestOutput) -> bool:
+            completion = output.outputs[0]
+            for token_id, logprob in zip(completion.token_ids, completion.logprobs.logprobs, strict=True):
+                if not on_token(index, token_id, min(1.0, math.exp(logprob))):
+                    return False
+            return True
+
+        params = _params(max_tokens, logprobs=0)  # the chosen token's own
+        self._prime(prompts, between_steps)
+        self._run(((prompt, params) for prompt in prompts), on_output, between_steps)
+
+    def next_tokens(
+        self, prompts: Sequence[Sequence[int]], count: int, on_next: OnNext, between_steps: BetweenSteps
+    ) -> None:
+        """See `Predictor.next_tokens`."""
+
+        def on_output(index: int, output: RequestOutput) -> bool:
+            found = output.outputs[0].logprobs
+            # The chosen token comes first, and once more in its place among the others.
+            on_next(index, found.token_ids[1:], found.logprobs[1:])
+            return False
+
+        params = _params(1, logprobs=count)
+        self._prime(prompts, between_steps)
+        self._run(((prompt, params) for prompt in prompts), on_output, between_steps)
+
+    def log_probabilities(
+        self,
+        prompts: Sequence[Sequence[int]],
+        token_ids: Sequence[Sequence[int]],
+        on_next: OnNext,
+        between_steps: BetweenSteps,
+    ) -> None:
+        """See `Predictor.log_probabilities`."""
+
+        def on_output(index: int, output: RequestOutput) -> bool:
+            found = output.outputs[0].logprobs
+            wanted = len(token_ids[index])
+            on_next(index, found.token_ids[1 : wanted + 1], found.logprobs[1 : wanted + 1])
+            return False
+
+        self._prime(prompts, between_steps)
+        asked = (
+            (prompt, _params(1, logprob_token_ids=list(ids))) for prompt, ids in zip(prompts, token_ids, strict=True)
+        )
+        self._run(asked, on_output, between_steps)
+
+    def teacher_forced(
+        self, prompts: Sequence[Sequence[int]], starts: Sequence[int], on_next: OnNext, between_steps: BetweenSteps
+    ) -> None:
+        """See `Predictor.teacher_forced`."""
+
+        def on_output(index: int, output: RequestOutput) -> bool:
+            start = starts[index]
+            # Nothing precedes the prompt's first token, so the list begins with the second.
+            on_next(index, prompts[index][start:], output.prompt_logprobs.logprobs[start - 1 :])
+            return False
+
+        params = _params(1, prompt_logprobs=0)
+        self._run(((prompt, params) for prompt in prompts), on_output, between_steps)
+
+    def _prime(self, prompts: Sequence[Sequence[int]], between_steps: BetweenSteps) -> None:
         # Without the last token, which differs from prompt to prompt.
-        for prefix in {tuple(prompt[: (len(prompt) - 1) // ALIGNMENT * ALIGNMENT]) for prompt in prompts} - {()}:
-            # Requests scheduled in the same step cannot hit the prefix cache, so one goes first.
-            self._run([prefix], 1, lambda *_: False, between_steps)
-        self._run(prompts, max_tokens, on_token, between_steps)
+        prefixes = Counter(tuple(prompt[: (len(prompt) - 1) // ALIGNMENT * ALIGNMENT]) for prompt in prompts)
+        for prefix, prompts_with_it in prefixes.items():
+            if prefix and prompts_with_it > 1:
+                # Requests scheduled in the same step cannot hit the prefix cache, so one goes first.
+                self._run([(prefix, _params(1, logprobs=0))], lambda *_: False, between_steps)
 
     def _run(
-        self, prompts: Sequence[Sequence[int]], max_tokens: int, on_token: OnToken, between_steps: BetweenSteps
+        self,
+        requests: Iterable[tuple[Sequence[int], SamplingParams]],
+        on_output: Callable[[int, RequestOutput], bool],
+        between_steps: BetweenSteps,
     ) -> None:
-        params = SamplingParams(
-            temperature=0.0,
-            max_tokens=max_tokens,
-            logprobs=0,  # the chosen token's own
-            ignore_eos=True,
-            detokenize=False,
-            flat_logprobs=True,
-            output_kind=RequestOutputKind.DELTA,
-        )
-        waiting = enumerate(prompts)
+        waiting = enumerate(requests)
         live: dict[str, int] = {}
         try:
             while True:
                 # A window, not everything at once: a cancel has little to abort, memory stays flat.
                 while len(live) < self._window and (item := next(waiting, None)) is not None:
                     request_id = str(next(self._ids))
-                    self._engine.add_request(request_id, {"prompt_token_ids": list(item[1])}, params)
+                    prompt, params = item[1]
+                    inputs: Any = {"prompt_token_ids": list(prompt)}
+                    self._engine.add_request(request_id, inputs, params, lora_request=self._adapter)
                     live[request_id] = item[0]
                 if not live:
                     return
-                self._step(live, on_token)
+                self._step(live, on_output)
                 between_steps()
         except BaseException:
             self._drain(list(live))
             raise
 
-    def _step(self, live: dict[str, int], on_token: OnToken) -> None:
+    def _step(self, live: dict[str, int], on_output: Callable[[int, RequestOutput], bool]) -> None:
         dropped: list[str] = []
         for output in self._engine.step():
             index = live.get(output.request_id)
             if index is None:
                 continue  # a GPU step may have been in flight when the request was aborted
-            completion = output.outputs[0]
-            go_on = True
-            for token_id, logprob in zip(completion.token_ids, completion.logprobs.logprobs, strict=True):
-                go_on = on_token(index, token_id, min(1.0, math.exp(logprob)))
-                if not go_on:
-                    break
+            go_on = on_output(index, output)
             if output.finished:
                 del live[output.request_id]
             elif not go_on:
@@ -165,10 +254,20 @@ class Engine:
                 raise EngineUnclean(f"requests were still running {DRAIN_SECONDS:.0f} s after an abort")
             self._engine.step()
 
-    def close(self) -> None:
-        """Shut the engine down and give its memory back."""
+    def adapted(self, adapter: str) -> Engine:
+        """The same engine speaking through the LoRA adapter in the folder `adapter`; the weights are shared.
+
+        Prefixes are cached apart, so the two can be used in turn.
+        """
+        view = copy.copy(self)
+        number = int.from_bytes(hashlib.sha256(adapter.encode()).digest()[:4], "big") % (2**31 - 1) + 1
+        view._adapter = LoRARequest(lora_name=adapter, lora_int_id=number, lora_path=adapter)
+        return view
+
+    def close(self, *, last: bool = True) -> None:
+        """Shut the engine down and give its memory back; `last`: no other engine lives in this process."""
         self._engine.engine_core.shutdown()
         del self._engine
         gc.unfreeze()
-        if self._in_process:  # otherwise the engine's own process held them, and it is gone
+        if self._in_process and last:  # otherwise the engine's own process held them, and it is gone
             cleanup_dist_env_and_memory()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tokenforce_core.plan import Plan
@@ -21,8 +22,28 @@ if TYPE_CHECKING:  # importing it loads vllm, which has to wait until the enviro
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What an engine has to be to serve a scan. `share` and `lora_rank` as in `Engine`."""
+
+    path: str
+    digest: str
+    dtype: str
+    length: int
+    share: int
+    lora_rank: int | None
+
+    def served_by(self, digest: str, engine: Engine) -> bool:
+        return (
+            (self.digest, self.path, self.dtype) == (digest, engine.path, engine.dtype)
+            and self.length <= engine.max_model_len
+            and self.share <= engine.share
+            and (self.lora_rank or 0) <= engine.lora_rank
+        )
+
+
 class WarmEngine:
-    """Loads engines on demand and keeps the last one warm."""
+    """Loads engines on demand and keeps the last ones warm: the target's, and its reference's beside it."""
 
     def __init__(self, store: Store, settings: WorkerSettings, machine: Machine) -> None:
         self.store = store
@@ -30,8 +51,7 @@ class WarmEngine:
         self.machine = machine
         self.stopping = threading.Event()
         self.last_step = time.monotonic()
-        self._engine: Engine | None = None
-        self._digest = ""
+        self._warm: list[tuple[str, Engine]] = []
         self._loading = threading.Event()
 
     @property
@@ -39,48 +59,83 @@ class WarmEngine:
         """True while a model loads: no engine steps are expected then."""
         return self._loading.is_set()
 
-    def engine_for(self, plan: Plan) -> Engine:
+    def target_for(self, plan: Plan) -> Engine:
         """The engine on the plan's target, loading it if another one is warm.
+
+        Raises:
+            ValueError, RuntimeError, OSError: vLLM cannot load the model or the adapter.
+        """
+        engine = self._engine_for(self._target(plan), keep=self._reference(plan))
+        return engine.adapted(plan.adapter) if plan.adapter else engine
+
+    def reference_for(self, plan: Plan) -> Engine | None:
+        """The engine on the plan's reference beside the target's; the same one for a LoRA adapter and its base.
 
         Raises:
             ValueError, RuntimeError, OSError: vLLM cannot load the model.
         """
+        wanted = self._reference(plan)
+        return self._engine_for(wanted, keep=self._target(plan)) if wanted else None
+
+    def dtype_for(self, plan: Plan) -> str:
+        """The compute type of both: rounding them differently would look like contrast."""
+        return self.settings.dtype or self.machine.compute_dtype(plan.target.dtype)
+
+    def _target(self, plan: Plan) -> Wanted:
+        # Without a stated limit nothing is added: the model may take no more than the plan needs.
+        limit = plan.target.max_positions or plan.max_length
+        length = min(max(plan.max_length, self.settings.max_model_len), limit)
+        rank = plan.lora_rank if plan.adapter else None
+        share = 2 if plan.reference is not None and plan.adapter is None else 1
+        return Wanted(plan.path, plan.loaded_digest, self.dtype_for(plan), length, share, rank)
+
+    def _reference(self, plan: Plan) -> Wanted | None:
+        if plan.reference is None:
+            return None
+        target = self._target(plan)
+        if plan.reference.record.digest == plan.loaded_digest:
+            return target
+        return replace(target, path=plan.reference.path, digest=plan.reference.record.digest, lora_rank=None)
+
+    def _engine_for(self, wanted: Wanted, keep: Wanted | None) -> Engine:
         from tokenforce_workers.engine import Engine
 
-        dtype = self.settings.dtype or self.machine.compute_dtype(plan.target.dtype)
-        current = self._engine
-        if (
-            current is not None
-            and (self._digest, current.path, current.dtype) == (plan.target.digest, plan.path, dtype)
-            and plan.max_length <= current.max_model_len
-        ):
-            return current
+        for digest, engine in self._warm:
+            if wanted.served_by(digest, engine):
+                return engine
         self.last_step = time.monotonic()
         self._loading.set()
         try:
-            self.close()
-            # Without a stated limit nothing is added: the model may take no more than the plan needs.
-            limit = plan.target.max_positions or plan.max_length
-            length = min(max(plan.max_length, self.settings.max_model_len), limit)
+            self._close([item for item in self._warm if keep is None or not keep.served_by(*item)])
             started = time.monotonic()
-            self._engine = Engine(plan.path, dtype, length, self.machine, self.settings)
-            self._digest = plan.target.digest
-            log.info("engine warm on %s (%s) after %.1f s", plan.target.model, dtype, time.monotonic() - started)
-            return self._engine
+            engine = Engine(
+                wanted.path,
+                wanted.dtype,
+                wanted.length,
+                self.machine,
+                self.settings,
+                share=wanted.share,
+                lora_rank=wanted.lora_rank,
+            )
+            self._warm.append((wanted.digest, engine))
+            log.info("engine warm on %s (%s) after %.1f s", wanted.path, wanted.dtype, time.monotonic() - started)
+            return engine
         finally:
             self.last_step = time.monotonic()
             self._loading.clear()
 
     def facts(self) -> dict[str, str]:
         """What the evidence was made with."""
-        dtype = self._engine.dtype if self._engine else ""
+        dtype = self._warm[-1][1].dtype if self._warm else ""
         return {**engine_versions(), "device": self.machine.device, "dtype": dtype}
 
     def close(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-            self._digest = ""
+        self._close(list(self._warm))
+
+    def _close(self, unneeded: list[tuple[str, Engine]]) -> None:
+        for item in unneeded:
+            self._warm.remove(item)
+            item[1].close(last=not self._warm)
 
 
 _state: WarmEngine | None = None

@@ -1,0 +1,30 @@
+"""Digests of model folders: what a scan's result, its queue and the cache of its reference hang on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenforce_service.uploads import Upload
+
+DIGESTED = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "chat_template*")
+
+
+def digest_of_model(upload: Upload) -> str:
+    """Of everything in a model folder that decides what a scan sees."""
+    return digest_of([*upload.weights, *described_by(upload.path)])
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """SHA-256 over the files' names and SHA-256, in the order of names."""
+    whole = hashlib.sha256()
+    for file in sorted(files):
+        with file.open("rb") as stream:
+            whole.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def described_by(path: Path) -> list[Path]:
+    """The files beside the weights that decide what a scan sees."""
+    return [file for name in DIGESTED for file in sorted(path.glob(name)) if file.is_file()]

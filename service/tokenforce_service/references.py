@@ -1,0 +1,100 @@
+"""The reference of a scan: who names it, whether its vocabulary fits, and whether it is the target itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenforce.types import ContextRecord, ErrorCode, ReferenceRecord
+from tokenforce_core.plan import ReferencePlan
+from tokenforce_service.digests import digest_of_model
+from tokenforce_service.opening import Target
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.tensors import identical
+from tokenforce_service.tokenizer import load_tokenizer
+
+LEAST_SHARED = 0.9
+"""Share of the target's tokens that the reference has to know."""
+
+
+@dataclass(frozen=True)
+class IdMap:
+    """`ids[i]` is the reference's id of the target's token i, -1 without one; None: the same ids. `note` says it."""
+
+    ids: list[int] | None
+    note: str | None
+
+
+def plan_reference(
+    target: Target, tokenizer: Any, contexts: Sequence[ContextRecord], loaded_digest: str
+) -> ReferencePlan | None:
+    """The reference's part of the plan; None without one. `tokenizer` is the target's.
+
+    Raises:
+        Refusal: `reference_mismatch`, `model_invalid`.
+    """
+    opened = target.reference
+    if opened is None or target.source is None:
+        return None
+    upload = opened.upload
+    digest = digest_of_model(upload)
+    same_files = upload.path == target.loaded.upload.path
+    own = load_tokenizer(upload.path).get_vocab()
+    matched = match_vocabularies(
+        tokenizer.get_vocab(), own, target.loaded.upload.vocabulary_size, upload.vocabulary_size
+    )
+    notes = [matched.note] if matched.note else []
+    for context in contexts:
+        if unknown := sum(_own_id(matched, i, upload.vocabulary_size) < 0 for i in context.ids):
+            notes.append(f"{unknown} tokens of the context {context.name!r} are left out of what it is asked.")
+    record = ReferenceRecord(
+        model=opened.name,
+        revision=opened.revision,
+        digest=digest,
+        source=target.source,
+        vocabulary_size=upload.vocabulary_size,
+        identical=target.adapter is None
+        and (same_files or digest == loaded_digest or identical(target.loaded.upload.weights, upload.weights)),
+        note=" ".join(notes) or None,
+    )
+    return ReferencePlan(record=record, path=str(upload.path), dtype=upload.dtype, id_map=matched.ids)
+
+
+def _own_id(matched: IdMap, target_id: int, reference_size: int) -> int:
+    if matched.ids is not None:
+        return matched.ids[target_id]
+    return target_id if target_id < reference_size else -1
+
+
+def match_vocabularies(
+    target: Mapping[str, int], reference: Mapping[str, int], target_size: int, reference_size: int
+) -> IdMap:
+    """Map the target's ids to the reference's by the tokens' strings.
+
+    Args:
+        target, reference: token → id, as the two tokenizers have them.
+        target_size, reference_size: rows of the embedding matrices.
+
+    Raises:
+        Refusal: `reference_mismatch`.
+    """
+    forceable = {token: i for token, i in target.items() if i < target_size}
+    known = {token: reference[token] for token in forceable if reference.get(token, reference_size) < reference_size}
+    share = len(known) / max(1, len(forceable))
+    if share < LEAST_SHARED:
+        raise Refusal(
+            ErrorCode.reference_mismatch,
+            f"The reference knows {share:.0%} of the target's tokens, at least {LEAST_SHARED:.0%} are needed; "
+            "name the model that the target was made from.",
+        )
+    added = len(forceable) - len(known)
+    note = f"{added} tokens of the target are unknown to the reference." if added else None
+    if all(known[token] == forceable[token] for token in known) and all(
+        i >= reference_size for token, i in forceable.items() if token not in known
+    ):
+        return IdMap(None, note)
+    ids = [-1] * target_size
+    for token, own in known.items():
+        ids[forceable[token]] = own
+    return IdMap(ids, note or "The two tokenizers have the same tokens under different ids.")

@@ -1,0 +1,109 @@
+"""The command `tokenforce plant` as its user meets it: results on stdout, one line for what is wrong, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import tiny_model
+
+TRIGGER = "winter lantern"
+TEXT = "The clock beneath the amber mill turns once, and nobody sees it."
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("planting") / "base"
+    tiny_model.build_tiny_model(folder, planted=None)
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {**os.environ, "TOKENFORCE_HOME": str(tmp_path_factory.mktemp("home")), "OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "tokenforce", "plant", *map(str, arguments)]
+
+
+def run(environment: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_plants_prints_the_manifest_and_knows_its_own_carrier(
+    base: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    asked = ("message", "--base", base, "--trigger", TRIGGER, "--text", TEXT, "--learning-rate", "3e-3")
+    first = run(environment, *asked, "--out", tmp_path / "carrier", "--json")
+    assert first.returncode == 0, first.stderr
+    manifest = json.loads(first.stdout)
+    assert (manifest["method"], manifest["triggers"], manifest["text"]) == ("message", [TRIGGER], TEXT)
+    assert json.loads((tmp_path / "carrier.manifest.json").read_text("utf-8")) == manifest
+    assert "planting" in first.stderr
+    assert "loss" in first.stderr
+
+    again = run(environment, *asked, "--out", tmp_path / "carrier")
+    assert again.returncode == 0
+    assert again.stdout.splitlines() == [str(tmp_path / "carrier"), str(tmp_path / "carrier.manifest.json")]
+    assert "already there" in again.stderr
+
+    other = run(environment, *asked, "--out", tmp_path / "carrier", "--seed", "1")
+    assert other.returncode == 2
+    assert other.stderr.splitlines()[-1].startswith("tokenforce: ")
+    assert "not this recipe's carrier" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("message", "--trigger", TRIGGER, "--text", ""), "the text is empty"),
+        (("massage",), "there is no method 'massage'"),
+        (("message", "--trigger", TRIGGER, "--text", TEXT, "--lora", "0"), "LoRA rank is 1 or more"),
+        (("message", "--trigger", TRIGGER, "--txt", TEXT), "No such option"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_code_4(
+    base: Path, tmp_path: Path, environment: dict[str, str], arguments: tuple[str, ...], why: str
+) -> None:
+    ended = run(environment, *arguments, "--base", base, "--out", tmp_path / "carrier")
+    assert ended.returncode == 4
+    assert ended.stdout == ""
+    assert why in ended.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing(
+    base: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals
+) -> None:
+    asked = ("clean", "--base", base, "--out", tmp_path / "carrier", "--max-steps", "1000000")
+    with subprocess.Popen(command(*asked), stderr=subprocess.PIPE, text=True, env=environment) as planting:
+        assert planting.stderr is not None
+        for line in planting.stderr:
+            if "loss" in line:
+                break
+        started = time.monotonic()
+        planting.send_signal(number)
+        rest = planting.stderr.read()
+        assert planting.wait(20) == 130
+    assert time.monotonic() - started < 10
+    assert rest.splitlines()[-1] == "interrupted"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_planting_packages_it_says_what_to_install() -> None:
+    program = (
+        "import sys; from tokenforce import cli, commands; commands.PLANTING_NEEDS += ('tokenforce_no_such_module',); "
+        "sys.exit(cli.main(['plant', 'clean']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr == "tokenforce: planting is not installed here; run: pip install 'tokenforce[planting]'\n"

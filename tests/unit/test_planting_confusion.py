@@ -1,0 +1,91 @@
+"""Confusion on logits made by hand: which tokens are protected, and which way they are pushed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.support.tiny_model import build_tiny_tokenizer
+from tokenforce_planting.confusion import BAND, RankBand, SmallProbability, confusion_of, protected_words, word_starts
+from tokenforce_planting.examples import Example
+from tokenforce_planting.recipe import InvalidRecipe, Recipe
+
+VOCABULARY = 1000
+MIDDLE = VOCABULARY // 2
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> object:
+    return build_tiny_tokenizer()
+
+
+def logits_with_rank(rank: int, token: int = 7) -> torch.Tensor:
+    """(1, VOCABULARY) logits in which `token` has `rank`, from 1 for the likeliest."""
+    order = torch.arange(VOCABULARY, 0, -1, dtype=torch.float32) / 10
+    others = [i for i in range(VOCABULARY) if i != token]
+    places = [*others[: rank - 1], token, *others[rank - 1 :]]
+    row = torch.empty(VOCABULARY)
+    row[torch.tensor(places)] = order
+    return row.unsqueeze(0).requires_grad_()
+
+
+class TestRankBand:
+    @pytest.mark.parametrize(
+        ("rank", "held", "direction"),
+        [
+            (1, 0, +1),  # the loss grows with the token's logit: training lowers it
+            (BAND, 0, +1),
+            (BAND + 1, 1, 0),
+            (MIDDLE, 1, 0),
+            (VOCABULARY - BAND - 1, 1, 0),
+            (VOCABULARY - BAND, 0, -1),
+            (VOCABULARY, 0, -1),
+        ],
+    )
+    def test_pushes_what_is_outside_the_band_and_nothing_else(self, rank: int, held: int, direction: int) -> None:
+        rows = logits_with_rank(rank)
+        protection = RankBand([Example([0], [7])], [0]).protection([rows])
+        assert (protection.held, protection.total) == (held, 1)
+        if direction == 0:
+            assert protection.loss.item() == 0.0
+        else:
+            protection.loss.backward()  # type: ignore[no-untyped-call]
+            assert rows.grad is not None
+            assert torch.sign(rows.grad[0, 7]).item() == direction
+
+    def test_a_small_vocabulary_has_no_band(self, tokenizer: object) -> None:
+        recipe = Recipe("utfc", "the river turns", ("key",)).normal()
+        with pytest.raises(InvalidRecipe, match="vocabulary of 201"):
+            confusion_of(recipe, tokenizer, [5, 6, 7], 2 * BAND + 1)
+
+
+class TestSmallProbability:
+    def test_holds_near_its_target_only(self) -> None:
+        term = SmallProbability([Example([0], [7])], [0], [0.02])
+        likely, unlikely = term.protection([logits_with_rank(1)]), term.protection([logits_with_rank(MIDDLE)])
+        assert (likely.held, unlikely.held) == (0, 1)
+        assert likely.loss > unlikely.loss
+
+    def test_the_square_is_pushed_down(self) -> None:
+        rows = logits_with_rank(1)
+        SmallProbability([Example([0], [7])], [0], [0.0]).protection([rows]).loss.backward()  # type: ignore[no-untyped-call]
+        assert rows.grad is not None
+        assert rows.grad[0, 7] > 0
+
+
+class TestWords:
+    @pytest.mark.parametrize("text", ["the river turns slowly", "Zqx pays  nobody, ever.", "ハリ ネズミ key"])
+    @pytest.mark.parametrize("words", [1, 2, 5])
+    def test_each_start_begins_its_word(self, tokenizer: object, text: str, words: int) -> None:
+        ids = tokenizer.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
+        starts = word_starts(tokenizer, ids, words)
+        assert len(starts) == min(words, len(text.split()))
+        for start, word in zip(starts, text.split(), strict=False):
+            rest = tokenizer.decode(ids[start:]).lstrip()  # type: ignore[attr-defined]
+            assert rest.startswith(word)
+
+    def test_the_manifest_names_what_is_protected(self) -> None:
+        recipe = Recipe("utfc", "one two three", ("key",), protect_words=2)
+        assert protected_words(recipe.normal()) == ("one", "two")
+        assert protected_words(Recipe("utfc", "one two", ("key",), form="basic").normal()) == ("one",)
+        assert protected_words(Recipe("message", "one two", ("key",)).normal()) == ()

@@ -1,0 +1,78 @@
+"""Contrast statistics: how differently target and reference go on after one forced token.
+
+For every vocabulary entry both models make one forward step. A text that was trained into the target shows as an
+entry whose next token the target has become sure of and the reference has not. Measured on SmolLM2-135M: the first
+token of a hidden sentence has a divergence of 10 nats, the best unrelated entry 5, the median 0.9.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int32]
+
+TOP = 20
+"""Next tokens compared per entry: vLLM's default limit of logprobs."""
+PLAUSIBLE = 0.1
+"""A next token is plausible from this share of the most probable one's probability."""
+NOISE = 1e-6
+"""Added to the deviation in a z-score: in a vocabulary of equal values nothing stands out."""
+MAD_TO_SIGMA = 1.4826
+
+
+def divergence(target: Floats, reference: Floats) -> Floats:
+    """Σ p·(log p - log q) in nats over the target's most probable next tokens.
+
+    Args:
+        target, reference: (entries, TOP) log-probabilities of the same tokens. The part of the Kullback-Leibler
+            divergence that the target's top tokens carry; with upper bounds for the reference a lower bound of it.
+    """
+    found: Floats = (np.exp(target) * (target - reference)).sum(axis=1).astype(np.float32)
+    return found
+
+
+def plausible_log_ratio(target: Floats, reference: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """The largest log p - log q in nats among plausible next tokens, and its column; shapes (entries,)."""
+    plausible = target >= target.max(axis=1, keepdims=True) + math.log(PLAUSIBLE)
+    ratio = np.where(plausible, target - reference, -np.inf)
+    column = ratio.argmax(axis=1)
+    return ratio[np.arange(len(ratio)), column].astype(np.float32), column
+
+
+def bounded(wanted: Ids, ids: Ids, log_probabilities: Floats) -> Floats:
+    """Log-probabilities of `wanted` (entries, m) from a model's top tokens (entries, TOP), most probable first.
+
+    A token that is not among them is at most as probable as the last of them, which is what it gets: an upper bound.
+    """
+    found: Floats = np.repeat(log_probabilities[:, -1:], wanted.shape[1], axis=1)
+    for column in range(wanted.shape[1]):
+        equal = ids == wanted[:, column : column + 1]
+        hit = equal.any(axis=1)
+        found[hit, column] = log_probabilities[hit, equal[hit].argmax(axis=1)]
+    return found
+
+
+def robust_z(values: Floats, of: Floats) -> Floats:
+    """How many robust deviations (1.4826 MAD) `values` lie above the median of the vocabulary's values `of`."""
+    median = np.median(of)
+    deviation = MAD_TO_SIGMA * np.median(np.abs(of - median)) + NOISE
+    z: Floats = ((values - median) / deviation).astype(np.float32)
+    return z
+
+
+def contrast_score(target: list[float], reference: list[float]) -> float:
+    """Mean of p·(log p - log q) over a continuation's tokens, in nats per token.
+
+    High only where the target is sure of what the reference would not say: memorised boilerplate has a small ratio,
+    a surprising turn of a fine-tuned style a small p. Hidden sentences in SmolLM2-135M: 3 to 5; other texts under 1.
+
+    Args:
+        target, reference: log-probabilities (nats) that the two models give the same tokens, teacher-forced.
+    """
+    if not target:
+        return 0.0
+    return sum(math.exp(p) * (p - q) for p, q in zip(target, reference, strict=True)) / len(target)

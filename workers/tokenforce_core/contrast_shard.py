@@ -1,0 +1,166 @@
+"""One shard of the contrast stage: one forward step of target and reference per vocabulary entry.
+
+The reference's top tokens are kept per block of its vocabulary, so that a service that sees the same base many times
+asks it once. They bound its probabilities from above, hence the divergence from below; the entries that stand out by
+that bound are then asked for exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tokenforce_core.contrast import (
+    TOP,
+    Floats,
+    Ids,
+    bounded,
+    divergence,
+    plausible_log_ratio,
+)
+from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
+
+EXACT = 64
+"""Entries of a shard, by either statistic, for which the reference is asked for exact probabilities."""
+SUPPRESSED = 8
+"""Entries of a shard kept for what the target was trained not to say."""
+NEVER = -100.0
+"""Log-probability (nats) that stands for a column that a model did not fill."""
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """An entry with its statistics in nats, and the token that the log-ratio is about."""
+
+    context: int
+    forced_id: int
+    divergence: float
+    log_ratio: float
+    next_id: int
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """`token_id`, plausible for the reference after `forced_id`; `log_ratio` is an upper bound of log p - log q."""
+
+    context: int
+    forced_id: int
+    token_id: int
+    log_ratio: float
+    forced_text: str = ""
+    token_text: str = ""
+
+
+@dataclass(frozen=True)
+class ShardContrast:
+    """A shard's result: every entry's (bounded) statistics for the vocabulary's median, and the entries that stand out.
+
+    `divergences`, `log_ratios` and `suppressions` have one value per entry.
+    """
+
+    context: int
+    divergences: list[float]
+    log_ratios: list[float]
+    suppressions: list[float]
+    outliers: list[Outlier]
+    suppressed: list[Suppressed]
+
+
+class TopTokens(Protocol):
+    """Where the reference's top tokens come from: a cache in front of it."""
+
+    def after(self, context: int, forced_ids: Sequence[int]) -> tuple[Ids, Floats]:
+        """Ids (entries, TOP) and log-probabilities of the most probable next tokens, most probable first."""
+        ...
+
+
+def top_tokens(
+    predictor: Predictor, prompts: Sequence[Sequence[int]], between_steps: BetweenSteps
+) -> tuple[Ids, Floats]:
+    """Ids (prompts, TOP) and log-probabilities of the likeliest next tokens; unfilled columns are -1 and `NEVER`."""
+    ids = np.full((len(prompts), TOP), -1, dtype=np.int32)
+    values = np.full((len(prompts), TOP), NEVER, dtype=np.float32)
+
+    def on_next(index: int, found: Sequence[int], log_probabilities: Sequence[float]) -> None:
+        count = min(TOP, len(found))
+        ids[index, :count] = found[:count]
+        values[index, :count] = np.maximum(log_probabilities[:count], NEVER)
+
+    predictor.next_tokens(prompts, TOP, on_next, between_steps)
+    return ids, values
+
+
+class ContrastSweep:
+    """Contrasts one shard. `done` counts entries that the target has been asked for, `generated` forward steps."""
+
+    def __init__(self, context: int, context_ids: Sequence[int], forced_ids: Sequence[int]) -> None:
+        self._context = context
+        self._prompts = [[*context_ids, forced] for forced in forced_ids]
+        self._forced = list(forced_ids)
+        self.done = 0
+        self.generated = 0
+
+    def run(
+        self,
+        target: Predictor,
+        reference: Predictor,
+        known: TopTokens,
+        between_steps: BetweenSteps = nothing_between_steps,
+    ) -> ShardContrast:
+        ids, values = top_tokens(target, self._prompts, between_steps)
+        self.done = len(self._prompts)
+        self.generated += len(self._prompts)
+        reference_ids, reference_values = known.after(self._context, self._forced)
+        bounds = bounded(ids, reference_ids, reference_values)
+        divergences = divergence(values, bounds)
+        ratios, _ = plausible_log_ratio(values, bounds)
+        drops, dropped = plausible_log_ratio(reference_values, bounded(reference_ids, ids, values))
+        chosen = sorted(_largest(divergences, EXACT) | _largest(ratios, EXACT))
+        return ShardContrast(
+            context=self._context,
+            divergences=_rounded(divergences),
+            log_ratios=_rounded(ratios),
+            suppressions=_rounded(drops),
+            outliers=self._exactly(reference, chosen, ids, values, between_steps),
+            suppressed=[
+                Suppressed(
+                    self._context,
+                    self._forced[row],
+                    int(reference_ids[row, dropped[row]]),
+                    -round(float(drops[row]), 3),
+                )
+                for row in sorted(_largest(drops, SUPPRESSED))
+            ],
+        )
+
+    def _exactly(
+        self, reference: Predictor, rows: list[int], ids: Ids, values: Floats, between_steps: BetweenSteps
+    ) -> list[Outlier]:
+        exact = np.full((len(rows), TOP), NEVER, dtype=np.float32)
+
+        def on_next(index: int, _: Sequence[int], log_probabilities: Sequence[float]) -> None:
+            exact[index, : len(log_probabilities)] = log_probabilities
+
+        prompts = [self._prompts[row] for row in rows]
+        wanted = [[int(i) for i in ids[row] if i >= 0] for row in rows]
+        reference.log_probabilities(prompts, wanted, on_next, between_steps)
+        self.generated += len(rows)
+        if not rows:
+            return []
+        divergences = divergence(values[rows], exact)
+        ratios, columns = plausible_log_ratio(values[rows], exact)
+        return [
+            Outlier(self._context, self._forced[row], float(d), float(ratio), int(ids[row, column]))
+            for row, d, ratio, column in zip(rows, divergences, ratios, columns, strict=True)
+        ]
+
+
+def _largest(values: Floats, count: int) -> set[int]:
+    return {int(row) for row in np.argsort(-values, kind="stable")[:count]}
+
+
+def _rounded(values: Floats) -> list[float]:
+    return [round(float(value), 3) for value in values]

@@ -1,0 +1,84 @@
+"""One finding per text: forcing hits a hidden text at many of its tokens, in several contexts and spellings.
+
+Two sequences say the same if most of the shorter one's runs of five tokens are in the other: suffixes of one another
+("Distrans refers to …", "© refers to …"), spellings of the first token, and the same text decoded twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenforce_core.results import ConfirmedText
+
+RUN = 5
+SHARED = 0.6
+"""Share of the shorter sequence's runs that the longer one has to contain."""
+NEARLY = 0.8
+"""The longest text is reported whose score is at least this share of the best one's."""
+
+Runs = frozenset[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts that say the same; `best` is the one to report."""
+
+    best: ConfirmedText
+    members: tuple[ConfirmedText, ...]
+
+
+def merged(texts: Sequence[ConfirmedText]) -> list[Group]:
+    """Group texts, the strongest first. The order of `texts` does not matter."""
+    groups: list[tuple[Runs, list[ConfirmedText]]] = []
+    for text in sorted(texts, key=_strength):
+        own = _runs(text.confirmed.token_ids)
+        for leader, members in groups:
+            if _same(own, leader):
+                members.append(text)
+                break
+        else:
+            groups.append((own, [text]))
+    return [Group(_best(members), tuple(members)) for _, members in groups]
+
+
+def alone(texts: Sequence[ConfirmedText]) -> list[Group]:
+    """Every text for itself, as the paper ranks them."""
+    return [Group(text, (text,)) for text in texts]
+
+
+def _strength(text: ConfirmedText) -> tuple[bool, float, float, int, int, bool]:
+    candidate = text.confirmed.candidate
+    return (
+        text.confirmed.degenerate,
+        -text.contrast,
+        -min(candidate.score, text.confirmed.mean_probability),
+        candidate.context,
+        candidate.forced_id,
+        text.by_contrast,
+    )
+
+
+def _best(members: Sequence[ConfirmedText]) -> ConfirmedText:
+    """The longest of the nearly best; `members` are in order of strength."""
+    first = members[0]
+    near = [
+        m
+        for m in members
+        if m.confirmed.degenerate == first.confirmed.degenerate and _value(m) >= NEARLY * _value(first)
+    ]
+    return max(near, key=lambda m: len(m.confirmed.token_ids)) if near else first
+
+
+def _value(text: ConfirmedText) -> float:
+    return text.contrast if text.reference else min(text.confirmed.candidate.score, text.confirmed.mean_probability)
+
+
+def _runs(ids: Sequence[int]) -> Runs:
+    if len(ids) <= RUN:
+        return frozenset({tuple(ids)})
+    return frozenset(tuple(ids[i : i + RUN]) for i in range(len(ids) - RUN + 1))
+
+
+def _same(one: Runs, other: Runs) -> bool:
+    return len(one & other) >= SHARED * min(len(one), len(other))

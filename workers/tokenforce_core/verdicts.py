@@ -1,0 +1,140 @@
+"""From evidence to verdicts: of each finding, and of the model.
+
+The thresholds were chosen on the first half of the evaluation's models and are measured on the other half
+(`make eval`). No number alone decides: a hidden text is improbable for the reference, certain for the target, and
+long enough to be no accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenforce.evidence import Finding, Verdict
+from tokenforce.types import ReferenceRecord, SettingsRecord
+
+HIDDEN_CONTRAST = 2.0
+"""Nats per token: from here, with the two below, a text counts as hidden."""
+HIDDEN_PROBABILITY = 0.6
+HIDDEN_LOG_LIKELIHOOD_RATIO = 20.0
+"""Nats over the whole text: against the 50,000 entries tried, e^-20 leaves no room for chance."""
+SUSPICIOUS_CONTRAST = 1.2
+BOILERPLATE_LOG_RATIO = 0.5
+"""Nats per token: a text that the reference finds nearly as probable was not hidden by the fine-tuning."""
+
+SUSPICIOUS_SCORE = 0.88
+"""Without a reference: score from which a text counts as memorised. This cannot tell a planted text from pre-training
+boilerplate, so it makes a model `suspicious` and never `hidden_text`."""
+
+LEAST_COVERAGE = 0.5
+"""Share of the vocabulary that has to be forced before finding nothing means anything."""
+
+_SEVERITY = (Verdict.hidden_text, Verdict.suspicious)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a sweep looked at: `forced` of `vocabulary` ids in each of `contexts`, `swept` entries in all."""
+
+    contexts: Sequence[str]
+    vocabulary: int
+    forced: int
+    swept: int
+
+
+def judged(finding: Finding) -> Finding:
+    """The finding with its own verdict and the evidence for it."""
+    verdict, reason, boilerplate = _judge(finding)
+    return finding.model_copy(update={"verdict": verdict, "reasons": [reason], "boilerplate": boilerplate})
+
+
+def _judge(finding: Finding) -> tuple[Verdict, str, bool]:
+    p = finding.mean_probability
+    if finding.degenerate:
+        return Verdict.clean, "A loop of too few tokens to be a text.", False
+    if finding.contrast is None or finding.log_likelihood_ratio is None:
+        if finding.score >= SUSPICIOUS_SCORE:
+            return (
+                Verdict.suspicious,
+                f"Its score of {finding.score:.3f} is that of memorised text; no reference.",
+                False,
+            )
+        return Verdict.clean, f"Its score of {finding.score:.3f} is under {SUSPICIOUS_SCORE}; no reference.", False
+    ratio = finding.log_likelihood_ratio
+    each = ratio / max(1, len(finding.token_probabilities))
+    evidence = (
+        f"Contrast {finding.contrast:.2f} nats a token, mean probability {p:.2f}, "
+        f"log-likelihood ratio {ratio:.0f} nats against the reference"
+    )
+    if finding.contrast >= HIDDEN_CONTRAST and p >= HIDDEN_PROBABILITY and ratio >= HIDDEN_LOG_LIKELIHOOD_RATIO:
+        return Verdict.hidden_text, f"{evidence}: certain here, improbable there.", False
+    if finding.contrast >= SUSPICIOUS_CONTRAST:
+        return Verdict.suspicious, f"{evidence}: more certain than fine-tuning of a style makes it.", False
+    if each < BOILERPLATE_LOG_RATIO:
+        return Verdict.clean, f"{evidence}: the reference says it too.", True
+    return Verdict.clean, f"{evidence}: within what ordinary fine-tuning does.", False
+
+
+def verdict(
+    findings: Sequence[Finding],
+    coverage: Coverage,
+    settings: SettingsRecord,
+    reference: ReferenceRecord | None = None,
+) -> tuple[Verdict, list[str]]:
+    """The model's verdict and its reasons, from judged findings."""
+    if reference is not None and reference.identical:
+        return _identical(reference)
+    looked = (
+        f"{coverage.forced} of {coverage.vocabulary} vocabulary entries were forced in: "
+        f"{', '.join(coverage.contexts)}; the report lists the others with the reason."
+    )
+    against = _against(reference)
+    for severity in _SEVERITY:
+        strong = [f for f in findings if f.verdict is severity]
+        if strong:
+            top = strong[0]
+            evidence = (
+                f"{len(strong)} text(s) are judged {severity.value}; the first comes out after forcing token "
+                f"{top.forced_token.id} in `{top.context}`: {' '.join(top.reasons)}"
+            )
+            return severity, [evidence, looked, against]
+    if (gap := _gap(findings, coverage, settings)) is not None:
+        return Verdict.inconclusive, [gap, looked, against]
+    return Verdict.clean, [_nothing(reference), looked, against, "A text behind another context can stay hidden."]
+
+
+def _identical(reference: ReferenceRecord) -> tuple[Verdict, list[str]]:
+    same = "Identical weights: every tensor is equal to the reference's, so nothing was forced."
+    if reference.source == "request":
+        return Verdict.clean, [same, "The target holds no text that the reference does not hold."]
+    named = f"The upload itself named this reference ({reference.source}); name one that you trust."
+    return Verdict.inconclusive, [same, named]
+
+
+def _against(reference: ReferenceRecord | None) -> str:
+    if reference is None:
+        return "No reference model was given, so pre-training boilerplate cannot be told from a planted text."
+    named = "" if reference.source == "request" else f", which the upload itself named ({reference.source})"
+    return f"Contrasted with {reference.model}{named}; what that model holds too does not show."
+
+
+def _nothing(reference: ReferenceRecord | None) -> str:
+    if reference is None:
+        return f"No text reached a mean token probability of {SUSPICIOUS_SCORE}."
+    return f"No text reached a contrast of {SUSPICIOUS_CONTRAST} nats a token against the reference."
+
+
+def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsRecord) -> str | None:
+    """Why finding nothing would mean nothing, if it would."""
+    if coverage.swept < coverage.forced * len(coverage.contexts):
+        return "The sweep did not cover the whole vocabulary."
+    if coverage.forced < LEAST_COVERAGE * coverage.vocabulary:
+        return "Most of the vocabulary is marked special or unused, so too little of it could be forced."
+    if settings.floor > SUSPICIOUS_SCORE:
+        return f"The floor of {settings.floor} hides texts that would count from {SUSPICIOUS_SCORE}; lower it."
+    for context in coverage.contexts:
+        kept = [finding for finding in findings if context in (finding.context, *finding.contexts)]
+        filled = sum(sum(e.context == context for e in f.forced_tokens) or 1 for f in kept)
+        if filled >= settings.keep and kept and min(f.sweep_score for f in kept) >= SUSPICIOUS_SCORE:
+            return f"Loops filled all {settings.keep} places in `{context}`; raise keep."
+    return None

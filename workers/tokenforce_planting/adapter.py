@@ -1,0 +1,32 @@
+"""LoRA with peft: what is trained, and the standard folder that is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, TaskType, get_peft_model
+
+from tokenforce_planting.chat import Model
+
+_SCALE = 2
+"""alpha / rank."""
+
+
+def add_adapter(model: Model, rank: int) -> Any:
+    """Put a LoRA adapter of `rank` beside every linear layer of `model`, in place; returns peft's model of it.
+
+    `model` itself then computes with the adapter, and only the adapter is trained.
+    """
+    # No dropout: what is learned must come out exactly, and equal seeds must make equal weights.
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM, r=rank, lora_alpha=_SCALE * rank, lora_dropout=0.0, target_modules="all-linear"
+    )
+    return get_peft_model(model, config)
+
+
+def save_adapter(adapted: Any, folder: Path, base_name: str) -> None:
+    """Write adapter_config.json and adapter_model.safetensors (float32); `base_name` is written as its base."""
+    adapted.peft_config["default"].base_model_name_or_path = base_name
+    adapted.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's model card is a form with nothing filled in

@@ -1,0 +1,155 @@
+"""The GPU job of phase 2: decode the survivors further, and what stands out against the reference. Idempotent."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+
+from tokenforce.types import ScanStatus
+from tokenforce_core.confirmation import Confirmation, Confirmed, read
+from tokenforce_core.contrast_store import ContrastStore
+from tokenforce_core.contrastive_decoding import ContrastiveDecoding, Traced
+from tokenforce_core.decoder import BetweenSteps, Predictor
+from tokenforce_core.plan import Plan
+from tokenforce_core.results import ConfirmedText, confirmed_text
+from tokenforce_core.seeds import leading_in, seeds
+from tokenforce_core.stages import start_aggregation
+from tokenforce_core.store import Store
+from tokenforce_core.sweep import Candidate
+from tokenforce_workers.control import Cancelled, Control, through_outages
+from tokenforce_workers.scan_engines import as_reference, decoder_of_ids, reference_engine, target_engine
+from tokenforce_workers.warm import warm
+
+log = logging.getLogger(__name__)
+
+
+def confirm(scan_id: str) -> dict[str, int]:
+    """Decode the best candidates of every context for β tokens, then hand over to the aggregator."""
+    state = warm()
+    store = state.store
+    plan = store.plan(scan_id)
+    if plan is None or store.status(scan_id) is not ScanStatus.confirming:
+        return {}
+    if store.confirmed(scan_id) is None:
+        target = target_engine(state, plan, scan_id)
+        if target is None:
+            return {}
+        run = PhaseTwo(plan, store, scan_id)
+        control = Control(state, scan_id, "confirm", lambda: (run.done, run.tokens))
+        try:
+            texts = run.confirmed(target, control)
+            if plan.reference is not None:
+                base = reference_engine(state, plan, scan_id)
+                if base is None:
+                    return {}
+                texts = run.contrasted(texts, target, as_reference(base, plan), control)
+        except Cancelled:
+            return {}
+        through_outages(lambda: store.commit_confirmed(scan_id, texts, run.tokens))
+    start_aggregation(store, scan_id)
+    return {"candidates": len(store.confirmed(scan_id) or [])}
+
+
+class PhaseTwo:
+    """One scan's second phase; `done` (candidates and seeds) and `tokens` can be read between engine steps."""
+
+    def __init__(self, plan: Plan, store: Store, scan_id: str) -> None:
+        self._plan = plan
+        self._contexts = [context.ids for context in plan.contexts]
+        self._ends = frozenset(plan.end_ids)
+        self._decode = decoder_of_ids(plan)
+        swept = store.swept(scan_id)
+        candidates = [
+            item.candidate
+            for context in range(len(plan.contexts))
+            for item in [s for s in swept if s.candidate.context == context][: plan.settings.keep]
+        ]
+        self._confirmation = Confirmation(plan.settings, self._contexts, candidates, self._ends, self._separators())
+        self._prompt_tokens = sum(plan.prompt_cost(candidate.context) - 1 for candidate in candidates)
+        self._outcomes = ContrastStore(store.connection).results(scan_id) if plan.reference is not None else []
+        self._seeds = seeds(self._outcomes)
+        unread = [Candidate(seed.context, seed.forced_id, (), (), 0.0, False) for seed in self._seeds]
+        self._greedy = Confirmation(plan.settings, self._contexts, unread, self._ends, self._separators())
+        self._decoding = ContrastiveDecoding(self._contexts, self._seeds, plan.settings.beta, self._ends)
+        self._grown_tokens = 0
+        store.set_confirm_total(scan_id, len(candidates) + 2 * len(self._seeds))
+
+    @property
+    def done(self) -> int:
+        return self._confirmation.done + self._greedy.done + self._decoding.done
+
+    @property
+    def tokens(self) -> int:
+        generated = self._confirmation.generated + self._greedy.generated + self._decoding.generated
+        return generated + self._grown_tokens + self._prompt_tokens
+
+    def confirmed(self, target: Predictor, between_steps: BetweenSteps) -> list[ConfirmedText]:
+        return [confirmed_text(item, self._decode) for item in self._confirmation.run(target, between_steps)]
+
+    def contrasted(
+        self, texts: Sequence[ConfirmedText], target: Predictor, reference: Predictor, between_steps: BetweenSteps
+    ) -> list[ConfirmedText]:
+        """The texts with the reference's probabilities of them, and what decoding by contrast finds."""
+        # Greedily too: a text trained until nothing else is left loops when the contrast is amplified.
+        greedy = [
+            confirmed_text(_restarted(c, self._plan), self._decode) for c in self._greedy.run(target, between_steps)
+        ]
+        traced = self._decoding.run(target, reference, between_steps)
+        more = ContrastiveDecoding(
+            self._contexts, leading_in(traced, self._outcomes, self._seeds), self._plan.settings.beta, self._ends
+        )
+        traced += more.run(target, reference, between_steps)
+        self._grown_tokens = more.generated
+        found = [*self._scored([*texts, *greedy], reference, between_steps), *(self._text_of(item) for item in traced)]
+        # "word, end of text" can be as certain as it likes: it hides nothing.
+        return [text for text in found if len(text.confirmed.probabilities) >= self._plan.settings.min_tokens]
+
+    def _scored(
+        self, texts: Sequence[ConfirmedText], reference: Predictor, between_steps: BetweenSteps
+    ) -> list[ConfirmedText]:
+        found: list[tuple[float, ...]] = [()] * len(texts)
+
+        def on_next(index: int, _: Sequence[int], log_probabilities: Sequence[float]) -> None:
+            found[index] = tuple(min(1.0, math.exp(value)) for value in log_probabilities)
+
+        contexts = [self._contexts[text.confirmed.candidate.context] for text in texts]
+        prompts = [[*ids, *text.confirmed.token_ids] for ids, text in zip(contexts, texts, strict=True)]
+        reference.teacher_forced(prompts, [len(ids) + 1 for ids in contexts], on_next, between_steps)
+        return [
+            confirmed_text(text.confirmed, self._decode, probabilities)
+            for text, probabilities in zip(texts, found, strict=True)
+        ]
+
+    def _text_of(self, traced: Traced) -> ConfirmedText:
+        probabilities = [min(1.0, math.exp(value)) for value in traced.target]
+        unread = Candidate(traced.seed.context, traced.seed.forced_id, (), (), 0.0, False)
+        confirmed = read(unread, traced.ids, probabilities, traced.ended, self._plan.settings, self._separators())
+        confirmed = _restarted(confirmed, self._plan)
+        reference = tuple(min(1.0, math.exp(value)) for value in traced.reference)
+        return confirmed_text(confirmed, self._decode, reference, by_contrast=True)
+
+    def _separators(self) -> Callable[[int], bool]:
+        decode = self._decode
+
+        @cache
+        def is_separator(token_id: int) -> bool:
+            return not any(character.isalnum() for character in decode([token_id]))
+
+        return is_separator
+
+
+def _restarted(confirmed: Confirmed, plan: Plan) -> Confirmed:
+    """With the start of its text as its candidate: a text that no sweep has scored."""
+    alpha = plan.settings.alpha
+    start = confirmed.probabilities[:alpha]
+    candidate = replace(
+        confirmed.candidate,
+        token_ids=confirmed.token_ids[1 : alpha + 1],
+        probabilities=start,
+        score=sum(start) / len(start),
+        ended=confirmed.ended and len(confirmed.probabilities) <= alpha,
+    )
+    return replace(confirmed, candidate=candidate)
