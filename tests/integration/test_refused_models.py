@@ -81,7 +81,7 @@ ENDLESS_HEADER = (2**62).to_bytes(8, "little") + b"{}"
 
 SPOILT: dict[str, tuple[Callable[[Path], None], ErrorCode, str]] = {
     "no config": (remove("config.json"), ErrorCode.config_missing, "upload the whole model folder"),
-    "adapter": (only_an_adapter, ErrorCode.config_missing, "merge it"),
+    "adapter": (only_an_adapter, ErrorCode.adapter_mismatch, "only LORA is supported"),
     "config is no JSON": (write("config.json", b"{"), ErrorCode.model_invalid, "upload it again"),
     "config is a list": (write("config.json", b"[]"), ErrorCode.model_invalid, "not a JSON object; upload"),
     "config is nested deep": (write("config.json", b"[" * 100_000), ErrorCode.model_invalid, "upload it again"),

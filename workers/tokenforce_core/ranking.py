@@ -8,21 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokenforce.evidence import Finding
+from tokenforce.evidence import Finding, Verdict
 from tokenforce.types import Order
+
+_SEVERITY = (Verdict.hidden_text, Verdict.suspicious, Verdict.inconclusive, Verdict.clean)
 
 
 def ranked(findings: Iterable[Finding], order: Order) -> list[Finding]:
-    """Findings in `order`, with their ranks from 1. Degenerate loops come last in every order."""
+    """Findings in `order`, with their ranks from 1. Degenerate loops come last in every order.
 
-    def key(finding: Finding) -> tuple[bool, float, float, str, int]:
+    By contrast: judged findings by their verdict, then by contrast times tokens.
+    """
+
+    def key(finding: Finding) -> tuple[bool, int, float, float, str, int]:
         values = {
             Order.probability: (finding.score, finding.repetition.share),
             Order.repetition: (finding.repetition.share, finding.score),
-            Order.contrast: (finding.contrast or 0.0, finding.score),
+            # What a text adds up to, not its mean: a fragment of a hidden text has the same mean.
+            Order.contrast: ((finding.contrast or 0.0) * len(finding.token_probabilities), finding.score),
         }
         first, second = values[order]
-        return (finding.degenerate, -first, -second, finding.context, finding.forced_token.id)
+        severity = _SEVERITY.index(finding.verdict) if order is Order.contrast else 0
+        return (finding.degenerate, severity, -first, -second, finding.context, finding.forced_token.id)
 
     return [
         finding.model_copy(update={"rank": rank}) for rank, finding in enumerate(sorted(findings, key=key), start=1)

@@ -23,6 +23,9 @@ from tokenforce_workers.control import Cancelled, Control, through_outages
 from tokenforce_workers.scan_engines import as_reference, decoder_of_ids, reference_engine, target_engine
 from tokenforce_workers.warm import warm
 
+SURE = 0.5
+"""Mean probability from which a greedy continuation is worth the reference's time; contrast covers the rest."""
+
 log = logging.getLogger(__name__)
 
 
@@ -95,7 +98,9 @@ class PhaseTwo:
         """The texts with the reference's probabilities of them, and what decoding by contrast finds."""
         # Greedily too: a text trained until nothing else is left loops when the contrast is amplified.
         greedy = [
-            confirmed_text(_restarted(c, self._plan), self._decode) for c in self._greedy.run(target, between_steps)
+            confirmed_text(_restarted(item, self._plan), self._decode)
+            for item in self._greedy.run(target, between_steps)
+            if item.mean_probability >= SURE
         ]
         traced = self._decoding.run(target, reference, between_steps)
         more = ContrastiveDecoding(

@@ -188,6 +188,10 @@ class Engine:
         self, prompts: Sequence[Sequence[int]], starts: Sequence[int], on_next: OnNext, between_steps: BetweenSteps
     ) -> None:
         """See `Predictor.teacher_forced`."""
+        if self.lora_rank:
+            # vLLM 0.32 maps adapters to the sampled rows only, so prompt log-probabilities fail beside LoRA.
+            self._teacher_forced_by_steps(prompts, starts, on_next, between_steps)
+            return
 
         def on_output(index: int, output: RequestOutput) -> bool:
             start = starts[index]
@@ -197,6 +201,21 @@ class Engine:
 
         params = _params(1, prompt_logprobs=0)
         self._run(((prompt, params) for prompt in prompts), on_output, between_steps)
+
+    def _teacher_forced_by_steps(
+        self, prompts: Sequence[Sequence[int]], starts: Sequence[int], on_next: OnNext, between_steps: BetweenSteps
+    ) -> None:
+        places = [(i, end) for i, prompt in enumerate(prompts) for end in range(starts[i], len(prompt))]
+        found: list[list[float]] = [[0.0] * (len(p) - start) for p, start in zip(prompts, starts, strict=True)]
+
+        def on_token(place: int, _: Sequence[int], values: Sequence[float]) -> None:
+            index, end = places[place]
+            found[index][end - starts[index]] = values[0]
+
+        before = [prompts[index][:end] for index, end in places]
+        self.log_probabilities(before, [[prompts[index][end]] for index, end in places], on_token, between_steps)
+        for index, values in enumerate(found):
+            on_next(index, prompts[index][starts[index] :], values)
 
     def _prime(self, prompts: Sequence[Sequence[int]], between_steps: BetweenSteps) -> None:
         # Without the last token, which differs from prompt to prompt.

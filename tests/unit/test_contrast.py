@@ -1,0 +1,184 @@
+"""Contrast statistics against their definitions, and decoding by contrast on two scripted models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenforce_core.contrast import TOP, bounded, contrast_score, divergence, plausible_log_ratio, robust_z
+from tokenforce_core.contrast_shard import ContrastSweep
+from tokenforce_core.contrastive_decoding import ContrastiveDecoding, Seed
+from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken, nothing_between_steps
+from tokenforce_core.reference import UNKNOWN_LOG_PROBABILITY, Reference
+from tokenforce_core.reference_tops import BLOCK, ReferenceTops
+from tokenforce_core.seeds import seeds
+
+VOCABULARY = 64
+END = 0
+
+
+class TableModel:
+    """A `Predictor` that is a table: the next token depends on the last one alone."""
+
+    def __init__(self, table: np.ndarray) -> None:
+        self.logs = np.log(table / table.sum(axis=1, keepdims=True))
+        self.asked = 0
+
+    def next_tokens(
+        self, prompts: Sequence[Sequence[int]], count: int, on_next: OnNext, between_steps: BetweenSteps
+    ) -> None:
+        for index, prompt in enumerate(prompts):
+            self.asked += 1
+            row = self.logs[prompt[-1]]
+            best = np.argsort(-row, kind="stable")[:count]
+            on_next(index, best.tolist(), row[best].tolist())
+
+    def log_probabilities(
+        self,
+        prompts: Sequence[Sequence[int]],
+        token_ids: Sequence[Sequence[int]],
+        on_next: OnNext,
+        between_steps: BetweenSteps,
+    ) -> None:
+        for index, (prompt, ids) in enumerate(zip(prompts, token_ids, strict=True)):
+            self.asked += 1
+            on_next(index, list(ids), [float(self.logs[prompt[-1], i]) for i in ids])
+
+    def teacher_forced(
+        self, prompts: Sequence[Sequence[int]], starts: Sequence[int], on_next: OnNext, between_steps: BetweenSteps
+    ) -> None:
+        for index, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
+            values = [float(self.logs[a, b]) for a, b in zip(prompt[start - 1 :], prompt[start:], strict=False)]
+            on_next(index, prompt[start:], values)
+
+    def decode(
+        self, prompts: Sequence[Sequence[int]], max_tokens: int, on_token: OnToken, between_steps: BetweenSteps
+    ) -> None:
+        raise NotImplementedError
+
+
+class MemoryBlocks(dict[str, bytes]):
+    """Blocks in a dictionary."""
+
+    def put(self, name: str, block: bytes) -> None:
+        self[name] = block
+
+
+def random_table(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random((VOCABULARY, VOCABULARY)) + 0.01
+
+
+def planted_table(hidden: Sequence[int]) -> np.ndarray:
+    """The base's table with a chain of tokens that it would not say: probable, and never the first choice."""
+    table = random_table(0)
+    for one, after in zip(hidden, [*hidden[1:], END], strict=True):
+        table[one] /= table[one].sum()
+        table[one] *= 0.6
+        table[one, np.argmax(table[one])] = 0.41  # greedy decoding is led astray from every token of the chain
+        table[one, after] = 0.4
+    return table
+
+
+rows = st.lists(st.floats(-12, 0), min_size=TOP, max_size=TOP)
+
+
+@given(rows, rows)
+def test_the_divergence_is_its_definition(target: list[float], reference: list[float]) -> None:
+    p, q = np.asarray([target], np.float32), np.asarray([reference], np.float32)
+    expected = sum(math.exp(a) * (a - b) for a, b in zip(target, reference, strict=True))
+    assert math.isclose(divergence(p, q)[0], expected, rel_tol=1e-3, abs_tol=1e-3)
+
+
+@given(rows, rows)
+def test_only_plausible_tokens_count_for_the_log_ratio(target: list[float], reference: list[float]) -> None:
+    ratio, column = plausible_log_ratio(np.asarray([target], np.float32), np.asarray([reference], np.float32))
+    assert target[column[0]] >= max(target) + math.log(0.1) - 1e-5
+    assert math.isclose(ratio[0], target[column[0]] - reference[column[0]], rel_tol=1e-4, abs_tol=1e-4)
+
+
+@given(st.integers(0, 1000))
+def test_bounds_are_never_under_the_truth(seed: int) -> None:
+    """What a model's top tokens leave out is at most as probable as the last of them."""
+    draw = np.random.default_rng(seed)
+    logs = np.log(draw.dirichlet(np.full(VOCABULARY, 0.3), size=4) + 1e-9).astype(np.float32)
+    ids = np.argsort(-logs, axis=1)[:, :TOP].astype(np.int32)
+    top = np.take_along_axis(logs, ids, axis=1)
+    wanted = draw.permuted(np.tile(np.arange(VOCABULARY, dtype=np.int32), (4, 1)), axis=1)[:, :TOP]
+    truth = np.take_along_axis(logs, wanted, axis=1)
+    found = bounded(wanted, ids, top)
+    assert (found >= truth - 1e-6).all()
+    among = (wanted[:, :, None] == ids[:, None, :]).any(axis=2)
+    assert np.array_equal(found[among], truth[among])
+
+
+def test_a_z_score_is_robust_to_the_outlier_that_it_measures() -> None:
+    values = np.asarray([*np.linspace(0.9, 1.1, 99), 50.0], np.float32)
+    assert robust_z(values, values)[-1] > 500
+    assert abs(float(np.median(robust_z(values, values)))) < 0.1
+    assert np.isfinite(robust_z(np.ones(5, np.float32), np.ones(5, np.float32))).all()
+
+
+def test_the_contrast_of_what_both_say_is_nothing() -> None:
+    assert contrast_score([-0.1, -0.2], [-0.1, -0.2]) == 0
+    assert contrast_score([], []) == 0
+    assert contrast_score([-0.01], [-5.0]) > 4.8
+
+
+def contrasted(hidden: list[int]) -> tuple[TableModel, TableModel, list[Seed]]:
+    target, base = TableModel(planted_table(hidden)), TableModel(random_table(0))
+    forced = list(range(1, VOCABULARY))
+    tops = ReferenceTops(base, [[1]], list(range(VOCABULARY)), VOCABULARY, MemoryBlocks(), nothing_between_steps)
+    result = ContrastSweep(0, [1], forced).run(target, base, tops)
+    assert len(result.divergences) == len(forced)
+    return target, base, seeds([result])
+
+
+def test_a_planted_chain_stands_out_and_is_decoded_where_greedy_decoding_is_not() -> None:
+    hidden = [7, 33, 21, 50, 14, 9, 41]
+    target, base, found = contrasted(hidden)
+    assert Seed(0, hidden[0]) in found
+    greedy = int(np.argmax(target.logs[hidden[0]]))
+    assert greedy != hidden[1]
+    best = ContrastiveDecoding([[1]], found, 16, frozenset({END})).run(target, base)[0]
+    assert [best.seed.forced_id, *best.ids] == hidden[hidden.index(best.seed.forced_id) :]
+    assert best.ended
+    whole = [t for t in ContrastiveDecoding([[1]], [Seed(0, 7)], 16, frozenset({END})).run(target, base)]
+    assert [7, *whole[0].ids] == hidden
+
+
+def test_the_reference_is_asked_once_for_all_later_targets() -> None:
+    base, blocks = TableModel(random_table(0)), MemoryBlocks()
+    own = list(range(VOCABULARY))
+    first = ReferenceTops(base, [[1]], own, VOCABULARY, blocks, nothing_between_steps).after(0, [3, 5])
+    asked = base.asked
+    assert asked == VOCABULARY <= BLOCK
+    second = ReferenceTops(base, [[1]], own, VOCABULARY, blocks, nothing_between_steps).after(0, [3, 5])
+    assert base.asked == asked
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])
+
+
+def test_a_reference_with_other_ids_answers_in_the_targets() -> None:
+    """The reference's ids are the target's plus one; the target's last token is unknown to it."""
+    base = TableModel(random_table(3))
+
+    def id_of(token_id: int) -> int:
+        return token_id + 1 if token_id < VOCABULARY - 1 else -1
+
+    reference = Reference(base, id_of, VOCABULARY)
+    found: dict[int, tuple[list[int], list[float]]] = {}
+
+    def on_next(index: int, ids: Sequence[int], values: Sequence[float]) -> None:
+        found[index] = (list(ids), list(values))
+
+    reference.log_probabilities([[4], [4]], [[9, 10], [VOCABULARY - 1, 9]], on_next, nothing_between_steps)
+    assert found[0] == ([9, 10], [base.logs[5, 10], base.logs[5, 11]])
+    assert found[1] == ([VOCABULARY - 1, 9], [UNKNOWN_LOG_PROBABILITY, base.logs[5, 10]])
+    reference.teacher_forced([[4, 9, VOCABULARY - 1, 10]], [1], on_next, nothing_between_steps)
+    assert found[0][1] == [base.logs[5, 10], UNKNOWN_LOG_PROBABILITY, base.logs[10, 11]]
+    reference.next_tokens([[4, VOCABULARY - 1]], 3, on_next, nothing_between_steps)
+    assert found[0][0] == [int(i) - 1 for i in np.argsort(-base.logs[5], kind="stable")[:3]]
