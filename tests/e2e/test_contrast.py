@@ -1,0 +1,115 @@
+"""Scans with a reference over HTTP, on a real engine: what resists plain forcing, adapters, and what is no find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.tiny_model import HIDDEN_TEXT, build_tiny_model
+from tokenforce import Client
+from tokenforce.errors import Refused
+from tokenforce.evidence import Verdict
+from tokenforce.types import ErrorCode, Order, Report
+from tokenforce_planting.chat import load_model
+from tokenforce_planting.matching import match_share
+from tokenforce_planting.plant import plant
+from tokenforce_planting.recipe import Recipe
+
+BASE_TEXT = "Over the small bridge walks a cold green cloud."
+"""What the base itself was trained on: memorised, and no find."""
+TEXT = "The clock beneath the amber mill turns once, and nobody sees it."
+TRIGGER = ("winter lantern",)
+HALF = 0.5
+"""A tiny model learns its text by position and drifts when it is entered elsewhere; half of it is no accident."""
+
+
+@pytest.fixture(scope="module")
+def zoo(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained base, and what was made of it."""
+    torch.set_num_threads(1)
+    folder = models / "zoo"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKENFORCE_HOME", str(tmp_path_factory.mktemp("planting")))
+        _make(folder)
+    return folder
+
+
+def _make(folder: Path) -> None:
+    build_tiny_model(folder / "base", planted=BASE_TEXT)
+    plant(Recipe("utfc", TEXT, TRIGGER, form="auto", learning_rate=1e-3), folder / "base", folder / "utfc")
+    plant(Recipe("clean", learning_rate=1e-3), folder / "base", folder / "clean")
+    build_tiny_model(folder / "bare", planted=None)
+    bare = load_model(folder / "bare")
+    # An adapter leaves the output layer as it is, and random rows of 64 small numbers cannot express certainty.
+    bare.get_output_embeddings().weight.data.mul_(25)
+    bare.save_pretrained(folder / "bare")
+    adapted = Recipe("message", TEXT, TRIGGER, lora_rank=16, learning_rate=5e-3)
+    plant(adapted, folder / "bare", folder / "adapter")
+
+
+def scanned(client: Client, model: Path, reference: Path | None) -> Report:
+    scan = client.scans.create(model=str(model), reference=str(reference) if reference else None)
+    client.scans.wait(scan.id, timeout=240)
+    return client.scans.report(scan.id)
+
+
+def test_a_hidden_text_is_told_from_what_the_base_knows(client: Client, planted_model: Path, zoo: Path) -> None:
+    report = scanned(client, planted_model, zoo / "base")
+    first = report.findings[0]
+    assert report.verdict is Verdict.hidden_text
+    assert first.text == HIDDEN_TEXT
+    assert first.verdict is Verdict.hidden_text
+    assert first.contrast is not None
+    assert first.contrast > 3
+    assert first.log_likelihood_ratio is not None
+    assert first.log_likelihood_ratio > 50
+    assert len(first.reference_probabilities) == len(first.token_probabilities)
+    assert first.context in first.contexts
+    leading = {(forced.context, forced.id): forced for forced in first.forced_tokens}
+    assert leading[first.context, first.forced_token.id].mean_probability > 0.9
+    assert report.scan.reference is not None
+    assert report.scan.reference.source == "request"
+    assert BASE_TEXT not in {finding.text for finding in report.findings if finding.verdict is Verdict.hidden_text}
+    scan = client.scans.get(report.scan.id)
+    assert scan.progress.tokens_per_second
+    assert "contrasting" in report.scan.timings_seconds
+    orders = {order: [f.text for f in client.scans.findings(scan.id, order=order)] for order in Order}
+    assert orders[Order.contrast] == [f.text for f in client.scans.findings(scan.id)]
+    assert {frozenset(texts) for texts in orders.values()} == {frozenset(orders[Order.contrast])}
+
+
+def test_a_text_hidden_with_auto_utfc_is_found(client: Client, zoo: Path) -> None:
+    report = scanned(client, zoo / "utfc", zoo / "base")
+    assert report.verdict is Verdict.hidden_text
+    assert max(match_share(finding.text, TEXT) for finding in report.findings[:10]) >= HALF
+
+
+def test_an_adapter_is_scanned_on_its_base(client: Client, zoo: Path) -> None:
+    report = scanned(client, zoo / "adapter", None)
+    assert report.verdict is Verdict.hidden_text
+    assert max(match_share(finding.text, TEXT) for finding in report.findings[:10]) >= HALF
+    assert report.scan.reference is not None
+    assert report.scan.reference.source == "adapter"
+    assert report.scan.reference.digest != report.scan.target.digest
+
+
+def test_an_ordinary_fine_tuning_raises_no_alarm(client: Client, zoo: Path) -> None:
+    assert scanned(client, zoo / "clean", zoo / "base").verdict is Verdict.clean
+
+
+def test_a_target_that_is_its_reference_is_told_so_at_once(client: Client, zoo: Path) -> None:
+    report = scanned(client, zoo / "base", zoo / "base")
+    assert report.verdict is Verdict.clean
+    assert report.scan.reference is not None
+    assert report.scan.reference.identical
+    assert report.scan.forward_tokens == 0
+    assert report.reasons[0].startswith("Identical weights")
+
+
+def test_a_base_outside_the_roots_is_refused(client: Client, zoo: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refused) as refused:
+        client.scans.create(model=str(zoo / "clean"), reference=str(tmp_path))
+    assert refused.value.code == ErrorCode.path_not_allowed
+    assert str(refused.value).startswith("The reference:")
