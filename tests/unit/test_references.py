@@ -1,0 +1,199 @@
+"""Who names the reference, whether its vocabulary fits, and whether it is the target itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tokenforce.types import ErrorCode, ScanRequest
+from tokenforce_service.adapters import CONFIG, WEIGHTS, check_fit, inspect_adapter, is_adapter
+from tokenforce_service.naming import named_base
+from tokenforce_service.opening import open_target
+from tokenforce_service.references import match_vocabularies
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.tensors import identical, tensors
+from tokenforce_service.uploads import inspect
+
+RANK = 4
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.tiny_model import build_tiny_model
+
+    root = tmp_path_factory.mktemp("made")
+    build_tiny_model(root / "base", planted=None)
+    return root
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    """A folder with a base model and an adapter on it."""
+    shutil.copytree(made / "base", tmp_path / "base")
+    write_adapter(tmp_path / "adapter", tmp_path / "base")
+    return tmp_path
+
+
+def write_adapter(folder: Path, base: Path, **changes: object) -> None:
+    folder.mkdir()
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 8, "base_model_name_or_path": str(base), **changes}
+    (folder / CONFIG).write_text(json.dumps(config))
+    prefix = "base_model.model.model.layers.0.self_attn.q_proj"
+    pair = {f"{prefix}.lora_A.weight": torch.zeros(RANK, 64), f"{prefix}.lora_B.weight": torch.zeros(64, RANK)}
+    save_file(pair, folder / WEIGHTS)
+
+
+def settings(root: Path) -> ServiceSettings:
+    return ServiceSettings(model_roots=[root], cache_dir=root / "hub")
+
+
+def refusal(request: ScanRequest, root: Path) -> Refusal:
+    with pytest.raises(Refusal) as refused:
+        open_target(request, settings(root))
+    return refused.value
+
+
+def test_an_adapter_is_loaded_on_the_base_that_it_names(root: Path) -> None:
+    target = open_target(ScanRequest(model=str(root / "adapter")), settings(root))
+    assert target.adapter is not None
+    assert target.adapter.rank == RANK
+    assert target.loaded.upload.path == root / "base"
+    assert target.reference is target.loaded
+    assert target.source == "adapter"
+
+
+def test_the_request_names_another_base_or_no_contrast(root: Path) -> None:
+    shutil.copytree(root / "base", root / "other")
+    model = str(root / "adapter")
+    named = open_target(ScanRequest(model=model, reference=str(root / "other")), settings(root))
+    assert named.loaded.upload.path == root / "other"
+    assert named.source == "request"
+    alone = open_target(ScanRequest(model=model, reference="none"), settings(root))
+    assert alone.loaded.upload.path == root / "base"
+    assert alone.reference is None
+
+
+def test_without_a_word_a_whole_model_has_no_reference(root: Path) -> None:
+    target = open_target(ScanRequest(model=str(root / "base")), settings(root))
+    assert target.reference is None
+    assert target.source is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"peft_type": "IA3"}, "only LORA"),
+        ({"r": 0}, "rank is 0"),
+        ({"r": 4096}, "rank is 4096"),
+        ({"r": True}, "rank is True"),
+        ({"use_dora": True}, "DoRA"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"bias": "all"}, "bias"),
+        ({"r": 8}, "does not fit"),
+    ],
+)
+def test_adapters_that_no_engine_could_use(root: Path, changes: dict[str, object], says: str) -> None:
+    write_adapter(root / "odd", root / "base", **changes)
+    found = refusal(ScanRequest(model=str(root / "odd")), root)
+    assert found.code == ErrorCode.adapter_mismatch
+    assert says in found.detail
+
+
+def test_tensors_that_belong_to_no_module_of_the_base(root: Path) -> None:
+    save_file(
+        {"base_model.model.model.layers.9.q_proj.lora_A.weight": torch.zeros(RANK, 64)}, root / "adapter" / WEIGHTS
+    )
+    adapter, base = inspect_adapter(root / "adapter", [root]), inspect(root / "base", [root], 2**30)
+    with pytest.raises(Refusal, match="the base has no matrix"):
+        check_fit(adapter, base)
+    save_file({"evil": torch.zeros(2)}, root / "adapter" / WEIGHTS)
+    with pytest.raises(Refusal, match="no LoRA matrix"):
+        check_fit(inspect_adapter(root / "adapter", [root]), base)
+
+
+def test_an_adapter_of_pickles_or_without_weights(root: Path) -> None:
+    (root / "adapter" / WEIGHTS).rename(root / "adapter" / "adapter_model.bin")
+    assert refusal(ScanRequest(model=str(root / "adapter")), root).code == ErrorCode.pickle_weights
+    (root / "adapter" / "adapter_model.bin").unlink()
+    assert refusal(ScanRequest(model=str(root / "adapter")), root).code == ErrorCode.weights_missing
+
+
+@pytest.mark.parametrize("named", [None, "", "base", "../base", 7])
+def test_an_adapter_whose_base_cannot_be_found(root: Path, named: object) -> None:
+    write_adapter(root / "lost", root / "base", base_model_name_or_path=named)
+    found = refusal(ScanRequest(model=str(root / "lost")), root)
+    assert found.code == ErrorCode.base_missing
+    assert "`reference`" in found.detail
+
+
+def test_what_an_upload_names_obeys_the_roots(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    write_adapter(root / "sly", outside)
+    assert refusal(ScanRequest(model=str(root / "sly")), root).code == ErrorCode.path_not_allowed
+    write_adapter(root / "circle", root / "circle")
+    assert refusal(ScanRequest(model=str(root / "circle")), root).code == ErrorCode.base_missing
+    assert is_adapter(root / "circle")
+
+
+def test_auto_reads_the_config_then_the_model_card(root: Path) -> None:
+    folder = root / "base"
+    assert named_base(folder, "org/x") is None
+    (folder / "README.md").write_text("---\nlicense: mit\nbase_model:\n- org/from-card\n---\n# Hello\n")
+    assert named_base(folder, "org/x") == ("org/from-card", "model_card")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "_name_or_path": "org/from-config"}))
+    assert named_base(folder, "org/x") == ("org/from-config", "config")
+    assert named_base(folder, "org/from-config") == ("org/from-card", "model_card")
+
+
+@pytest.mark.parametrize(
+    "card", ["---\nbase_model: [\n---\n", "---\n!!python/object:os.system x\n---\n", "---\n\x00\n---\n"]
+)
+def test_a_hostile_model_card_is_refused(root: Path, card: str) -> None:
+    (root / "base" / "README.md").write_text(card)
+    found = refusal(ScanRequest(model=str(root / "base"), reference="auto"), root)
+    assert found.code == ErrorCode.model_invalid
+    assert "README.md" in found.detail
+
+
+def test_auto_that_leads_nowhere_says_what_to_do(root: Path) -> None:
+    found = refusal(ScanRequest(model=str(root / "base"), reference="auto"), root)
+    assert found.code == ErrorCode.base_missing
+    assert "name the reference itself" in found.detail
+
+
+def test_vocabularies_are_matched_by_their_tokens() -> None:
+    base = {f"t{i}": i for i in range(100)}
+    assert match_vocabularies(base, base, 100, 100).ids is None
+    added = match_vocabularies({**base, "<new>": 100}, base, 101, 100)
+    assert added.ids is None
+    assert added.note == "1 tokens of the target are unknown to the reference."
+    moved = match_vocabularies({token: 99 - i for token, i in base.items()}, base, 100, 100)
+    assert moved.ids == list(range(99, -1, -1))
+    with pytest.raises(Refusal, match="knows 50% of the target's tokens") as refused:
+        match_vocabularies(base, {f"t{i}": i for i in range(50)}, 100, 50)
+    assert refused.value.code == ErrorCode.reference_mismatch
+    inserted = match_vocabularies({"<pad>": 0, **{token: i + 1 for token, i in base.items()}}, base, 101, 100)
+    assert inserted.ids == [-1, *range(100)]
+
+
+def test_identical_means_every_byte_of_every_tensor(tmp_path: Path) -> None:
+    one = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
+    save_file(one, tmp_path / "one.safetensors")
+    for name, tensor in one.items():
+        save_file({name: tensor}, tmp_path / f"part-{name}.safetensors")
+    parts = [tmp_path / "part-a.safetensors", tmp_path / "part-b.safetensors"]
+    assert identical([tmp_path / "one.safetensors"], parts)
+    assert tensors(parts)["a"].shape == (2, 3)
+    changed = one["a"].clone()
+    changed[1, 2] += 1e-6
+    save_file({"a": changed}, tmp_path / "part-a.safetensors")
+    assert not identical([tmp_path / "one.safetensors"], parts)
+    save_file({"a": one["a"].reshape(3, 2)}, tmp_path / "part-a.safetensors")
+    assert not identical([tmp_path / "one.safetensors"], parts)
