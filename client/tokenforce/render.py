@@ -35,11 +35,19 @@ def quoted(text: str, longest: int = LONGEST_TEXT) -> str:
 
 
 def findings_table(findings: Iterable[Finding]) -> Table:
-    """One row a finding. `mean p` is the mean token probability, `repeats` the share of the text x its period."""
+    """One row a finding. `mean p` is the mean token probability, `repeats` the share of the text x its period.
+
+    With a reference: `contrast` in nats per token, and each finding's own verdict.
+    """
+    findings = list(findings)
+    contrasted = any(finding.contrast is not None for finding in findings)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("mean p", justify="right", no_wrap=True)
+    if contrasted:
+        table.add_column("contrast", justify="right", no_wrap=True)
+        table.add_column("verdict", no_wrap=True)
     table.add_column("repeats", justify="right", max_width=9)
     table.add_column("context", overflow="fold", max_width=11)
     table.add_column("forced", overflow="fold", max_width=12)
@@ -49,6 +57,7 @@ def findings_table(findings: Iterable[Finding]) -> Table:
             Text(str(finding.rank)),
             Text(f"{finding.score:.4f}"),
             Text(f"{finding.mean_probability:.4f}"),
+            *((Text(_contrast(finding)), Text(finding.verdict)) if contrasted else ()),
             Text(_repetition(finding)),
             Text(visible(finding.context)),
             Text(quoted(finding.forced_token.text, LONGEST_TOKEN)),
@@ -121,6 +130,10 @@ def print_json(document: str) -> None:
         document = "".join(f"\\u{ord(char):04x}" if "\x7f" <= char <= "\x9f" else char for char in document)
     sys.stdout.buffer.write(document.encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _contrast(finding: Finding) -> str:
+    return "-" if finding.contrast is None else f"{finding.contrast:.2f}"
 
 
 def _repetition(finding: Finding) -> str:

@@ -125,3 +125,39 @@ def test_a_cancel_leaves_the_engine_clean(engine: Engine, context: list[int]) ->
     with pytest.raises(Stop):
         engine.decode(prompts, 200, lambda *_: True, stop_soon)
     assert decode(engine, prompts, 8) == undisturbed
+
+
+def test_next_tokens_and_given_texts_are_scored_as_the_model_does(
+    engine: Engine, planted_model: Path, context: list[int]
+) -> None:
+    """The three questions of the contrast, against transformers."""
+    model = AutoModelForCausalLM.from_pretrained(planted_model, dtype=torch.float32).eval()
+    prompts = [[*context, forced, 77] for forced in (40, 90, 300)]
+    with torch.no_grad():
+        logs = [model(torch.tensor([prompt])).logits[0].log_softmax(-1) for prompt in prompts]
+    seen: dict[int, tuple[list[int], list[float]]] = {}
+
+    def on_next(index: int, ids: Sequence[int], values: Sequence[float]) -> None:
+        seen[index] = (list(ids), list(values))
+
+    engine.next_tokens(prompts, 20, on_next, nothing_between_steps)
+    for index, log in enumerate(logs):
+        best = log[-1].topk(20)
+        assert set(seen[index][0]) == set(best.indices.tolist())
+        assert seen[index][1] == pytest.approx(best.values.tolist(), abs=1e-3)
+    wanted = [[5, 600, 17], [300], [0, 1, 2, 3]]
+    engine.log_probabilities(prompts, wanted, on_next, nothing_between_steps)
+    for index, (log, ids) in enumerate(zip(logs, wanted, strict=True)):
+        assert seen[index][0] == ids
+        assert seen[index][1] == pytest.approx(log[-1, ids].tolist(), abs=1e-3)
+    starts = [len(context) + 1, len(context), 1]
+    expected = [
+        [float(log[place - 1, prompt[place]]) for place in range(start, len(prompt))]
+        for log, prompt, start in zip(logs, prompts, starts, strict=True)
+    ]
+    engine.teacher_forced(prompts, starts, on_next, nothing_between_steps)
+    for index, values in enumerate(expected):
+        assert seen[index][1] == pytest.approx(values, abs=1e-3)
+    engine._teacher_forced_by_steps(prompts, starts, on_next, nothing_between_steps)
+    for index, values in enumerate(expected):
+        assert seen[index][1] == pytest.approx(values, abs=1e-3)

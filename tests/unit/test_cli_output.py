@@ -12,6 +12,7 @@ from rich.console import Console
 from tests.support.fake_service import HOSTILE, HOSTILE_SHOWN, FakeService, finding, report
 from tokenforce import progress, render
 from tokenforce.cli import main
+from tokenforce.evidence import Finding, ForcedToken, Repetition, Verdict
 from tokenforce.types import Progress, Report, ScanStatus
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -112,3 +113,23 @@ def test_on_a_terminal_every_stage_has_its_bar() -> None:
     shown = console.file.getvalue()
     for part in ("queued", "sweeping", "5/9", "340 tokens/s", "ETA 1:01:01"):
         assert part in shown
+
+
+def test_a_contrast_is_shown_with_each_findings_verdict() -> None:
+    plain = Finding(
+        rank=1,
+        text="t",
+        token_ids=[1, 2],
+        token_probabilities=[0.9],
+        mean_probability=0.9,
+        sweep_score=0.9,
+        score=0.9,
+        repetition=Repetition(period=0, unit="", share=0.0),
+        context="bos",
+        forced_token=ForcedToken(id=1, text="f"),
+    )
+    contrasted = plain.model_copy(update={"contrast": 4.256, "verdict": Verdict.hidden_text})
+    assert [str(column.header) for column in render.findings_table([plain]).columns][3] == "repeats"
+    table = render.findings_table([contrasted, plain])
+    assert [str(column.header) for column in table.columns][3:5] == ["contrast", "verdict"]
+    assert [str(cell) for cell in table.columns[3].cells] == ["4.26", "-"]

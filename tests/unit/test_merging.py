@@ -1,0 +1,46 @@
+"""One finding per text, whatever the order in which its sequences come."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenforce_core.confirmation import Confirmed
+from tokenforce_core.merging import alone, merged
+from tokenforce_core.repetition import NOTHING
+from tokenforce_core.results import ConfirmedText
+from tokenforce_core.sweep import Candidate
+
+HIDDEN = list(range(100, 120))
+
+
+def text(ids: Sequence[int], p: float = 0.9, q: float = 0.01, context: int = 0) -> ConfirmedText:
+    candidate = Candidate(context, ids[0], tuple(ids[1:17]), (p,) * len(ids[1:17]), p, False)
+    confirmed = Confirmed(candidate, tuple(ids), (p,) * (len(ids) - 1), NOTHING, (), False, False)
+    return ConfirmedText(confirmed, str(ids), str(ids[0]), "", (q,) * (len(ids) - 1))
+
+
+def test_suffixes_spellings_and_contexts_are_one_text() -> None:
+    found = [text(HIDDEN), text(HIDDEN[4:]), text([7, *HIDDEN[1:]], 0.89), text(HIDDEN, 0.8, context=1)]
+    groups = merged([*found, text(range(200, 212))])
+    assert sorted(len(group.members) for group in groups) == [1, 4]
+    assert groups[0].best.confirmed.token_ids == tuple(HIDDEN)
+
+
+def test_the_longest_of_the_nearly_best_is_reported() -> None:
+    groups = merged([text(HIDDEN[10:], 0.95), text(HIDDEN, 0.9)])
+    assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]
+    groups = merged([text(HIDDEN[10:], 0.95), text(HIDDEN, 0.3)])
+    assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN[10:])]
+
+
+@given(st.lists(st.integers(0, 14), min_size=1, max_size=6, unique=True), st.randoms())
+def test_the_order_of_arrival_changes_nothing(starts: list[int], shuffle: random.Random) -> None:
+    texts = [text([start, *HIDDEN[start:]]) for start in starts] + [text(range(200, 212), 0.5)]
+    groups = merged(texts)
+    shuffle.shuffle(texts)
+    assert [group.best for group in merged(texts)] == [group.best for group in groups]
+    assert sum(len(group.members) for group in groups) == len(texts) == len(alone(texts))
