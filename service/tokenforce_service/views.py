@@ -69,6 +69,8 @@ def findings_view(store: Store, row: ScanRow, order: Order | None) -> list[Findi
     plan = store.plan(row.id)
     if plan is None:
         return []
+    if (report := store.report(row.id)) is not None:
+        return ranked(report.findings, order or default_order(with_reference=plan.reference is not None))
     confirmed = store.confirmed(row.id)
     if confirmed is not None:
         chosen = order or default_order(with_reference=plan.reference is not None)

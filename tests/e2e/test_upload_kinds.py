@@ -1,0 +1,107 @@
+"""Uploads as they come: every kind is planned, loaded by the engine, swept and reported."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sentencepiece
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from tests.support.tiny_model import build_tiny_tokenizer
+from tokenforce import Client
+from tokenforce.evidence import Verdict
+
+SENTENCE = "the river keeps a copper key under old stone and seven quiet herons walk over it every winter"
+
+
+def tiny(folder: Path, vocabulary: int, *, tied: bool = False, shard: str = "50GB") -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=vocabulary,
+                hidden_size=64,
+                intermediate_size=128,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                max_position_embeddings=512,
+                tie_word_embeddings=tied,
+                dtype="float32",
+            )
+        )
+    model.save_pretrained(folder, max_shard_size=shard)
+
+
+def sharded(folder: Path) -> int:
+    tokenizer = build_tiny_tokenizer()
+    tiny(folder, len(tokenizer), shard="100KB")
+    tokenizer.save_pretrained(folder)
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    return len(tokenizer)
+
+
+def tied(folder: Path) -> int:
+    tokenizer = build_tiny_tokenizer()
+    tiny(folder, len(tokenizer), tied=True)
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer)
+
+
+def without_bos(folder: Path) -> int:
+    tokenizer = build_tiny_tokenizer()
+    tokenizer.bos_token = None
+    tiny(folder, len(tokenizer))
+    tokenizer.save_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder).bos_token_id is None
+    return len(tokenizer)
+
+
+def padded(folder: Path) -> int:
+    tokenizer = build_tiny_tokenizer()
+    tiny(folder, len(tokenizer) + 64)
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer) + 64
+
+
+def sentence_pieces(folder: Path) -> int:
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([SENTENCE, " ".join(reversed(SENTENCE.split()))] * 50),
+        model_writer=written,
+        vocab_size=330,
+        model_type="bpe",
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    folder.mkdir()
+    (folder / "tokenizer.model").write_bytes(written.getvalue())
+    (folder / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}'
+    )
+    tiny(folder, 330)
+    return 330
+
+
+@pytest.mark.parametrize("make", [sharded, tied, without_bos, padded, sentence_pieces])
+def test_a_kind_of_upload_is_scanned(client: Client, models: Path, make: Callable[[Path], int]) -> None:
+    folder = models / make.__name__
+    size = make(folder)
+    scan = client.scans.create(model=str(folder), contexts=["bos"], floor=0.0, keep=5)
+    client.scans.wait(scan.id, timeout=120)
+    report = client.scans.report(scan.id)
+    record = report.scan
+    assert record.target.vocabulary_size == size
+    skipped = sum(last - first + 1 for group in record.skipped for first, last in group.ranges)
+    assert record.forced + skipped == size
+    assert record.forced > 0.75 * size
+    assert report.findings
+    assert report.verdict in (Verdict.clean, Verdict.suspicious)
+    reasons = {group.reason for group in record.skipped}
+    assert ("padding of the embedding matrix, beyond the tokenizer" in reasons) == (make is padded)
+    note = record.contexts[0].note
+    assert ("no BOS" in (note or "")) == (make is without_bos)
