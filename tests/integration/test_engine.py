@@ -145,7 +145,7 @@ def test_next_tokens_and_given_texts_are_scored_as_the_model_does(
         best = log[-1].topk(20)
         assert set(seen[index][0]) == set(best.indices.tolist())
         assert seen[index][1] == pytest.approx(best.values.tolist(), abs=1e-3)
-    wanted = [[5, 600, 17], [300], [0, 1, 2, 3]]
+    wanted = [[5, 500, 17], [300], [0, 1, 2, 3]]
     engine.log_probabilities(prompts, wanted, on_next, nothing_between_steps)
     for index, (log, ids) in enumerate(zip(logs, wanted, strict=True)):
         assert seen[index][0] == ids
