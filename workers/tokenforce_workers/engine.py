@@ -273,14 +273,15 @@ class Engine:
                 raise EngineUnclean(f"requests were still running {DRAIN_SECONDS:.0f} s after an abort")
             self._engine.step()
 
-    def adapted(self, adapter: str) -> Engine:
+    def adapted(self, adapter: str, digest: str) -> Engine:
         """The same engine speaking through the LoRA adapter in the folder `adapter`; the weights are shared.
 
-        Prefixes are cached apart, so the two can be used in turn.
+        Prefixes are cached apart, so the two can be used in turn. `digest` tells adapters apart: another one may
+        lie at the same path by now.
         """
         view = copy.copy(self)
-        number = int.from_bytes(hashlib.sha256(adapter.encode()).digest()[:4], "big") % (2**31 - 1) + 1
-        view._adapter = LoRARequest(lora_name=adapter, lora_int_id=number, lora_path=adapter)
+        number = int.from_bytes(hashlib.sha256(digest.encode()).digest()[:4], "big") % (2**31 - 1) + 1
+        view._adapter = LoRARequest(lora_name=digest, lora_int_id=number, lora_path=adapter)
         return view
 
     def close(self, *, last: bool = True) -> None:

@@ -66,7 +66,7 @@ class WarmEngine:
             ValueError, RuntimeError, OSError: vLLM cannot load the model or the adapter.
         """
         engine = self._engine_for(self._target(plan), keep=self._reference(plan))
-        return engine.adapted(plan.adapter) if plan.adapter else engine
+        return engine.adapted(plan.adapter, plan.target.digest) if plan.adapter else engine
 
     def reference_for(self, plan: Plan) -> Engine | None:
         """The engine on the plan's reference beside the target's; the same one for a LoRA adapter and its base.
