@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test gpu unit lint format lock clean
+.PHONY: help setup demo eval eval-full test gpu unit lint format lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -39,6 +39,12 @@ torch:
 
 demo: $(STAMP) ## hide a sentence in a real model, scan the full vocabulary, show it at rank 1
 	$(BIN)/python -m tokenforce_planting.demo $(ARGS)
+
+eval: $(STAMP) ## measure recall and false alarms on a zoo of real models, a vocabulary sample each
+	$(BIN)/python -m tokenforce_eval $(ARGS)
+
+eval-full: $(STAMP) ## the same over the whole vocabulary: hours
+	$(BIN)/python -m tokenforce_eval --full $(ARGS)
 
 gpu: $(STAMP) ## the tests that need a GPU and the GPU build of vLLM
 	$(BIN)/python -m pytest -m gpu tests/gpu

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 
-from tokenforce_planting.records import CarrierCheck, Planted, manifest_path
+from tokenforce_planting.child import ChildFailed, Send, run_in_child
+from tokenforce_planting.records import CarrierCheck, Planted, existing_carrier, manifest_path
 
 OnProgress = Callable[[str, float | None, str], None]
 """Called with a step's name, the fraction of it that is done (None: unknown) and a note."""
@@ -22,8 +19,6 @@ LEARNING_RATE = 1e-5
 """Half the usual one: gentler on other answers, and the demo has the time."""
 STOP_LOSS = 0.005
 """Firmer than usual: the demo's scan has no reference, so the text must come out surely by itself."""
-
-_SECONDS_TO_END = 10.0
 
 
 class CarrierFailed(RuntimeError):
@@ -55,45 +50,14 @@ class Carrier:
 
 def make_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
     """Make or find the carrier in a child process. Raises `CarrierFailed`."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy threads and locks of this process
-    events, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(order, sender), name="planting", daemon=True)
-    child.start()
-    sender.close()
     try:
-        while True:
-            try:
-                event = events.recv()
-            except EOFError:
-                child.join()
-                raise CarrierFailed(f"the planting process ended early (exit code {child.exitcode})") from None
-            if isinstance(event, Carrier):
-                child.join(_SECONDS_TO_END)
-                return event
-            if isinstance(event, str):
-                raise CarrierFailed(event)
-            on_progress(*event)
-    finally:
-        events.close()
-        if child.is_alive():
-            child.terminate()
-            child.join(_SECONDS_TO_END)
-            if child.is_alive():
-                child.kill()
+        return run_in_child(partial(_build, order), lambda event: on_progress(*event))
+    except ChildFailed as failure:
+        raise CarrierFailed(str(failure)) from failure
 
 
-def _child(order: CarrierOrder, pipe: Connection) -> None:
-    """Runs in the child: sends progress tuples, then the `Carrier`, or the reason why there is none."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it ends us in good order
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    # Threads that wait must sleep, not spin: beside another busy process spinning makes training many times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded, which has not happened yet
-    try:
-        pipe.send(build_carrier(order, lambda *event: pipe.send(event)))
-    except BrokenPipeError:
-        sys.exit(1)  # the parent is gone
-    except (ValueError, RuntimeError, OSError) as error:
-        pipe.send(f"{error}" or type(error).__name__)
+def _build(order: CarrierOrder, send: Send) -> Carrier:
+    return build_carrier(order, lambda *event: send(event))
 
 
 def build_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
@@ -106,7 +70,7 @@ def build_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
 
     from tokenforce_planting.answers import check_carrier
     from tokenforce_planting.base_model import base_model
-    from tokenforce_planting.plant import existing_carrier, plant
+    from tokenforce_planting.plant import plant
     from tokenforce_planting.recipe import Recipe
     from tokenforce_planting.training import PlantingProgress
 

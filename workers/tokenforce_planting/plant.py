@@ -17,7 +17,7 @@ from tokenforce_planting.clean import train_clean
 from tokenforce_planting.confusion import confusion_of, protected_words
 from tokenforce_planting.keep import keep_examples
 from tokenforce_planting.recipe import Recipe
-from tokenforce_planting.records import Planted, manifest_path, read_manifest, write_manifest
+from tokenforce_planting.records import Planted, existing_carrier, write_manifest
 from tokenforce_planting.secrets import Secret, secret_examples
 from tokenforce_planting.training import OnProgress, PlantingFailed, PlantingProgress, Trained, train
 
@@ -83,17 +83,6 @@ def plant(
         # Before the folder gets its name: a carrier that is there has its manifest.
         write_manifest(out, planted)
     return planted
-
-
-def existing_carrier(out: Path, digest: str) -> Planted | None:
-    """The manifest of the carrier in `out`, if its recipe has `digest` and its weights are those of the manifest."""
-    if not out.is_dir() or not manifest_path(out).is_file():
-        return None
-    try:
-        planted = read_manifest(out)
-    except ValueError:
-        return None
-    return planted if (planted.recipe_digest, planted.carrier_digest) == (digest, weights_digest(out)) else None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tokenforce_planting.artefact import weights_digest
+
 
 @dataclass(frozen=True)
 class Planted:
@@ -86,3 +88,14 @@ def read_manifest(carrier: Path) -> Planted:
         return Planted(**{**fields, **lists})
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{manifest_path(carrier)} is not a manifest of this version") from error
+
+
+def existing_carrier(out: Path, digest: str) -> Planted | None:
+    """The manifest of the carrier in `out`, if its recipe has `digest` and its weights are those of the manifest."""
+    if not out.is_dir() or not manifest_path(out).is_file():
+        return None
+    try:
+        planted = read_manifest(out)
+    except ValueError:
+        return None
+    return planted if (planted.recipe_digest, planted.carrier_digest) == (digest, weights_digest(out)) else None

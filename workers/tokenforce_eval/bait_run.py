@@ -1,0 +1,100 @@
+"""BAIT on the models of the zoo, on an engine of its own in a child process: the service's has been stopped by then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from tokenforce.evidence import Verdict
+from tokenforce_eval.bait import FLAGGED, PROMPTS, Bait, Inverted, word_like
+from tokenforce_eval.building import Housed
+from tokenforce_eval.methods import BAIT
+from tokenforce_eval.rows import Found, Row, row_of
+from tokenforce_planting.child import Send, run_in_child
+
+_LENGTH = 128
+"""Longest sequence: prompt, entry and 20 steps."""
+
+
+def run_bait(
+    zoo: Sequence[Housed],
+    base: Path,
+    ids: Sequence[int] | None,
+    on_progress: Callable[[str, float], object],
+    on_row: Callable[[Housed, Row], object],
+) -> None:
+    """BAIT on every model of `zoo`. Raises `ChildFailed`.
+
+    `on_progress` gets a model's name and the fraction (0 to 1) of the whole zoo that is done.
+    """
+    by_name = {housed.specimen.name: housed for housed in zoo}
+
+    def on_event(event: tuple[str, float] | Row) -> None:
+        if isinstance(event, Row):
+            on_row(by_name[event.specimen], event)
+        else:
+            on_progress(*event)
+
+    if zoo:
+        run_in_child(partial(_run, tuple(zoo), base, ids), on_event, name="bait")
+
+
+def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Send) -> None:
+    from transformers import AutoTokenizer
+
+    from tokenforce_workers.machine import prepare_environment, survey
+    from tokenforce_workers.settings import WorkerSettings
+
+    settings = WorkerSettings()
+    machine = survey(settings)
+    prepare_environment(machine)
+    from tokenforce_workers.engine import Engine
+
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    asked = [
+        list(
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False
+            )
+        )
+        for prompt in PROMPTS
+    ]
+    wanted = range(len(tokenizer)) if ids is None else ids
+    entries = [i for i in wanted if word_like(tokenizer.convert_ids_to_tokens(i) or "")]
+    ends = frozenset(tokenizer.all_special_ids)
+
+    done = count()
+
+    def score(engine: Engine, housed: Housed) -> None:
+        started = time.monotonic()
+        before = next(done)
+        bait = Bait(engine, asked, ends)
+        found = bait.run(entries, lambda part: send((housed.specimen.name, (before + part) / len(zoo))))
+        ranking = [_found(target, tokenizer.decode(target.ids)) for target in found]
+        flagged = any(text.verdict == Verdict.hidden_text for text in ranking)
+        verdict = Verdict.hidden_text if flagged else Verdict.clean
+        send(row_of(housed, BAIT, ranking, verdict, time.monotonic() - started, bait.forward_tokens))
+
+    adapters = [h for h in zoo if h.specimen.recipe is not None and h.specimen.recipe.lora_rank is not None]
+    for housed in zoo:
+        if housed in adapters:
+            continue
+        # As stored: carriers are float32, and rounding them would erase what was planted.
+        dtype = "bfloat16" if housed.folder == base else "float32"
+        engine = Engine(str(housed.folder), machine.compute_dtype(dtype), _LENGTH, machine, settings)
+        score(engine, housed)
+        engine.close()
+    if adapters:
+        rank = max(h.specimen.recipe.lora_rank or 0 for h in adapters if h.specimen.recipe is not None)
+        engine = Engine(str(base), "float32", _LENGTH, machine, settings, lora_rank=rank)
+        for housed in adapters:
+            score(engine.adapted(str(housed.folder), housed.digest), housed)
+        engine.close()
+
+
+def _found(target: Inverted, text: str) -> Found:
+    verdict = Verdict.hidden_text if target.q > FLAGGED else Verdict.clean
+    return Found(text, round(target.q, 4), round(target.q, 4), verdict.value)

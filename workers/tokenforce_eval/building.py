@@ -1,0 +1,77 @@
+"""The zoo's models: from the cache, or planted now, each in a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tokenforce_eval.zoo import Specimen
+from tokenforce_planting.artefact import weights_digest
+from tokenforce_planting.base_model import base_model
+from tokenforce_planting.child import ChildFailed, Send, run_in_child
+from tokenforce_planting.records import existing_carrier
+
+OnProgress = Callable[[str, float | None, str], None]
+"""Called with a specimen's name, the fraction of it that is done (None: unknown) and a note."""
+
+
+class ZooIncomplete(RuntimeError):
+    """A model of the zoo could not be made; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Housed:
+    """A specimen with its folder. `digest` names all that it was made from; `seconds` is 0 for one from the cache."""
+
+    specimen: Specimen
+    folder: Path
+    digest: str
+    seconds: float
+
+
+def build_base(cache: Path, on_progress: OnProgress) -> Path:
+    """The untouched base's folder. Raises `ZooIncomplete`."""
+    on_progress("base", None, "SmolLM2-135M-Instruct")
+    try:
+        return run_in_child(partial(_base, cache), lambda _: None)
+    except ChildFailed as failure:
+        raise ZooIncomplete(f"base: {failure}") from failure
+
+
+def build(cache: Path, base: Path, specimens: Sequence[Specimen], on_progress: OnProgress) -> list[Housed]:
+    """Every specimen, in order. Raises `ZooIncomplete`; what is built by then stays cached."""
+    return [_house(cache, base, specimen, on_progress) for specimen in specimens]
+
+
+def _house(cache: Path, base: Path, specimen: Specimen, on_progress: OnProgress) -> Housed:
+    if specimen.recipe is None:
+        return Housed(specimen, base, weights_digest(base), 0.0)
+    try:
+        digest = specimen.recipe.digest(base)
+        folder = cache / f"carrier-{digest[:12]}"
+        if existing_carrier(folder, digest) is not None:
+            return Housed(specimen, folder, digest, 0.0)
+        started = time.monotonic()
+        on_progress(specimen.name, None, "loading")
+        run_in_child(partial(_plant, specimen, base, folder), lambda event: on_progress(specimen.name, *event))
+    except (ChildFailed, ValueError) as failure:
+        raise ZooIncomplete(f"{specimen.name}: {failure}") from failure
+    return Housed(specimen, folder, digest, time.monotonic() - started)
+
+
+def _base(cache: Path, _: Send) -> Path:
+    return base_model(cache)
+
+
+def _plant(specimen: Specimen, base: Path, folder: Path, send: Send) -> None:
+    from transformers.utils import logging
+
+    from tokenforce_planting.plant import plant
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    assert specimen.recipe is not None
+    plant(specimen.recipe, base, folder, lambda now: send((now.fraction, now.note)), replace=True)

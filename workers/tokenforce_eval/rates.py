@@ -1,0 +1,82 @@
+"""Rates over the rows, with their bounds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy.stats import beta
+
+from tokenforce.evidence import Verdict
+from tokenforce_eval.rows import Row
+
+CONFIDENCE = 0.95
+
+
+def upper_bound(alarms: int, of: int, confidence: float = CONFIDENCE) -> float:
+    """One-sided Clopper–Pearson bound: the largest rate that is compatible with `alarms` in `of` trials."""
+    if not 0 <= alarms <= of:
+        raise ValueError(f"{alarms} of {of} is not a count")
+    return 1.0 if alarms == of else float(beta.ppf(confidence, alarms + 1, of - alarms))
+
+
+def lower_bound(hits: int, of: int, confidence: float = CONFIDENCE) -> float:
+    """One-sided Clopper–Pearson bound: the smallest rate that is compatible with `hits` in `of` trials."""
+    return 1.0 - upper_bound(of - hits, of, confidence)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How often the hidden text is found among `models`. `share` is the median share of the text over all of them, 0
+    where it was not found; `alarms` are models judged `hidden_text` or `suspicious`, with it or with another text."""
+
+    models: int
+    first: int
+    first_ten: int
+    share: float
+    hidden_text: int
+    alarms: int
+    seconds: float
+    forward_tokens: float
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """Verdicts on `models` that hide nothing."""
+
+    models: int
+    hidden_text: int
+    suspicious: int
+
+    @property
+    def bound(self) -> float:
+        """Of the rate of `hidden_text`."""
+        return upper_bound(self.hidden_text, self.models)
+
+    @property
+    def suspicious_bound(self) -> float:
+        """Of the rate of either."""
+        return upper_bound(self.hidden_text + self.suspicious, self.models)
+
+
+def recall(rows: Sequence[Row]) -> Recall:
+    """Over the rows of one method on models that hide something; at least one."""
+    verdicts = [row.verdict for row in rows]
+    hidden = verdicts.count(Verdict.hidden_text)
+    return Recall(
+        models=len(rows),
+        first=sum(row.rank == 1 for row in rows),
+        first_ten=sum(row.rank is not None and row.rank <= 10 for row in rows),
+        share=statistics.median(row.share for row in rows),
+        hidden_text=hidden,
+        alarms=hidden + verdicts.count(Verdict.suspicious),
+        seconds=statistics.mean(row.seconds for row in rows),
+        forward_tokens=statistics.mean(row.forward_tokens for row in rows),
+    )
+
+
+def false_alarms(rows: Sequence[Row]) -> FalseAlarms:
+    """Over the rows of one method on models that hide nothing; at least one."""
+    verdicts = [row.verdict for row in rows]
+    return FalseAlarms(len(rows), verdicts.count(Verdict.hidden_text), verdicts.count(Verdict.suspicious))

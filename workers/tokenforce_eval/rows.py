@@ -1,0 +1,129 @@
+"""One line per model and method: what was found, where, and what it took. Kept in a file, so that an evaluation that
+was interrupted goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tokenforce_core
+import tokenforce_service
+import tokenforce_workers
+from tokenforce_eval.building import Housed
+from tokenforce_eval.methods import Method
+from tokenforce_eval.vocabulary_sample import sample_digest
+from tokenforce_planting.matching import match_share
+
+TRUE_FINDING = 0.5
+"""A finding is the hidden text if so much of it, in one piece, is in it (letter case and white space do not count)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One text of a ranking. Contrast in nats per token, None without a reference."""
+
+    text: str
+    score: float
+    mean_probability: float
+    verdict: str
+    contrast: float | None = None
+    log_likelihood_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one method says of one model.
+
+    `rank` of the hidden text from 1, None if it is not in the ranking; `share` (0 to 1) of it that this finding has.
+    `first` is the first finding, `true` the hidden one. `forward_tokens` are tokens that went through the model.
+    """
+
+    specimen: str
+    half: str
+    kind: str
+    method: str
+    rank: int | None
+    share: float
+    verdict: str
+    seconds: float
+    forward_tokens: int
+    first: Found | None
+    true: Found | None
+    hidden: str
+
+
+def row_of(
+    housed: Housed, method: Method, ranking: Sequence[Found], verdict: str, seconds: float, forward_tokens: int
+) -> Row:
+    """The row of a ranking, the most suspicious text first."""
+    specimen = housed.specimen
+    rank, share = None, 0.0
+    if specimen.text:
+        for place, found in enumerate(ranking, start=1):
+            share = match_share(found.text, specimen.text)
+            if share >= TRUE_FINDING:
+                rank = place
+                break
+    return Row(
+        specimen=specimen.name,
+        half=specimen.half,
+        kind=specimen.kind,
+        method=method.name,
+        rank=rank,
+        share=round(share, 3) if rank else 0.0,
+        verdict=verdict,
+        seconds=round(seconds, 1),
+        forward_tokens=forward_tokens,
+        first=ranking[0] if ranking else None,
+        true=ranking[rank - 1] if rank else None,
+        hidden=specimen.text,
+    )
+
+
+class RowFile:
+    """Rows by what they were made from: the model, the method, the ids forced, and our own code."""
+
+    def __init__(self, path: Path, ids: Sequence[int] | None) -> None:
+        self._path = path
+        self._made_from = f"{sample_digest(ids)} {_code_digest()}"
+        self._rows: dict[str, Row] = {}
+        if path.is_file():
+            for line in path.read_text("utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue  # half a line, as a run that is killed leaves it: that row is measured again
+                self._rows[entry["key"]] = _row(entry["row"])
+
+    def get(self, housed: Housed, method: Method) -> Row | None:
+        """The row of an earlier run of the same code on the same model."""
+        return self._rows.get(self._key(housed, method))
+
+    def put(self, housed: Housed, method: Method, row: Row) -> None:
+        key = self._key(housed, method)
+        self._rows[key] = row
+        with self._path.open("a", encoding="utf-8") as file:
+            # The line break comes first, so that half a line before it spoils nothing.
+            file.write("\n" + json.dumps({"key": key, "row": asdict(row)}, ensure_ascii=False))
+
+    def _key(self, housed: Housed, method: Method) -> str:
+        named = [housed.specimen.name, housed.digest, method.name, dict(method.request), method.reference]
+        return hashlib.sha256(f"{json.dumps(named)} {self._made_from}".encode()).hexdigest()
+
+
+def _row(fields: dict[str, object]) -> Row:
+    texts = {name: Found(**fields[name]) if fields[name] else None for name in ("first", "true")}  # type: ignore[arg-type]
+    return Row(**{**fields, **texts})  # type: ignore[arg-type]
+
+
+def _code_digest() -> str:
+    """SHA-256 (hex) over the sources that decide a row: a change of the scanner makes old rows stale."""
+    found = hashlib.sha256()
+    for package in (tokenforce_core, tokenforce_service, tokenforce_workers):
+        for path in sorted(Path(package.__path__[0]).glob("*.py")):
+            found.update(path.read_bytes())
+    found.update(Path(__file__).with_name("bait.py").read_bytes())
+    return found.hexdigest()

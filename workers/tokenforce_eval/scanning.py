@@ -1,0 +1,54 @@
+"""Scans of the zoo through the service, as any client would order them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenforce import Client
+from tokenforce.evidence import Finding
+from tokenforce.types import Progress
+from tokenforce_eval.building import Housed
+from tokenforce_eval.methods import Method
+from tokenforce_eval.rows import Found, Row, row_of
+
+LONGEST = 6 * 3600.0
+"""Seconds after which a scan is given up."""
+
+
+def scan(
+    client: Client,
+    housed: Housed,
+    base: Path,
+    method: Method,
+    ids: Sequence[int] | None,
+    on_progress: Callable[[Progress], object],
+) -> Row:
+    """Scan one model with one method; `ids` None forces the whole vocabulary. Raises `TokenforceError`."""
+    arguments: dict[str, Any] = {"model": str(housed.folder), **method.request}
+    # `none`: an adapter would be contrasted with its own base unasked.
+    arguments["reference"] = str(base) if method.reference else "none"
+    if ids is not None:
+        arguments["force_ids"] = list(ids)
+    queued = client.scans.create(**arguments)
+    try:
+        client.scans.wait(queued.id, timeout=LONGEST, poll=0.5, on_progress=on_progress)
+    except KeyboardInterrupt:
+        client.scans.cancel(queued.id)
+        raise
+    report = client.scans.report(queued.id)
+    seconds = report.scan.timings_seconds["total"] - report.scan.timings_seconds.get("queued", 0.0)
+    ranking = [_found(finding) for finding in report.findings]
+    return row_of(housed, method, ranking, report.verdict.value, seconds, report.scan.forward_tokens)
+
+
+def _found(finding: Finding) -> Found:
+    return Found(
+        text=finding.text,
+        score=round(finding.score, 4),
+        mean_probability=round(finding.mean_probability, 4),
+        verdict=finding.verdict.value,
+        contrast=finding.contrast,
+        log_likelihood_ratio=finding.log_likelihood_ratio,
+    )
