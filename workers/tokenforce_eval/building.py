@@ -63,15 +63,21 @@ def _house(cache: Path, base: Path, specimen: Specimen, on_progress: OnProgress)
 
 
 def _base(cache: Path, _: Send) -> Path:
+    _be_quiet()
     return base_model(cache)
 
 
 def _plant(specimen: Specimen, base: Path, folder: Path, send: Send) -> None:
-    from transformers.utils import logging
-
+    _be_quiet()
     from tokenforce_planting.plant import plant
+
+    assert specimen.recipe is not None
+    plant(specimen.recipe, base, folder, lambda now: send((now.fraction, now.note)), replace=True)
+
+
+def _be_quiet() -> None:
+    """Progress is ours to show. In the child only: transformers takes seconds to import."""
+    from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    assert specimen.recipe is not None
-    plant(specimen.recipe, base, folder, lambda now: send((now.fraction, now.note)), replace=True)

@@ -95,13 +95,15 @@ class Evaluation:
         # A home of its own: a stack that its user has running knows other folders. The base's top tokens stay in it.
         os.environ["TOKENFORCE_HOME"] = str(self._out / "stack")
         os.environ.pop("TOKENFORCE_URL", None)
+        reports = self._out / "reports"
+        reports.mkdir(exist_ok=True)
         with LocalStack([str(self._cache)]) as stack:
             assert stack.address is not None
             with Client(stack.address.url) as client:
                 for number, (one, method) in enumerate(todo):
                     note = f"{number + 1} of {len(todo)}: {one.specimen.name}, {method.name}"
                     self._progress.show("scans", number / len(todo), note)
-                    row = scan(client, one, base, method, ids, lambda _: None)
+                    row = scan(client, one, base, method, ids, reports)
                     kept.put(one, method, row)
                     self._rows[one.specimen.name, method.name] = row
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenforce import Client
 from tokenforce.evidence import Finding
-from tokenforce.types import Progress
 from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import Method
 from tokenforce_eval.rows import Found, Row, row_of
@@ -23,9 +22,12 @@ def scan(
     base: Path,
     method: Method,
     ids: Sequence[int] | None,
-    on_progress: Callable[[Progress], object],
+    reports: Path,
 ) -> Row:
-    """Scan one model with one method; `ids` None forces the whole vocabulary. Raises `TokenforceError`."""
+    """Scan one model with one method; `ids` None forces the whole vocabulary. Its report is kept in `reports`.
+
+    Raises `TokenforceError`, `OSError`.
+    """
     arguments: dict[str, Any] = {"model": str(housed.folder), **method.request}
     # `none`: an adapter would be contrasted with its own base unasked.
     arguments["reference"] = str(base) if method.reference else "none"
@@ -33,11 +35,13 @@ def scan(
         arguments["force_ids"] = list(ids)
     queued = client.scans.create(**arguments)
     try:
-        client.scans.wait(queued.id, timeout=LONGEST, poll=0.5, on_progress=on_progress)
+        client.scans.wait(queued.id, timeout=LONGEST, poll=0.5)
     except KeyboardInterrupt:
         client.scans.cancel(queued.id)
         raise
     report = client.scans.report(queued.id)
+    name = f"{housed.specimen.name}-{method.name.replace(' ', '-')}.json"
+    (reports / name).write_text(report.model_dump_json(indent=1) + "\n", "utf-8")
     seconds = report.scan.timings_seconds["total"] - report.scan.timings_seconds.get("queued", 0.0)
     ranking = [_found(finding) for finding in report.findings]
     return row_of(housed, method, ranking, report.verdict.value, seconds, report.scan.forward_tokens)
