@@ -1,4 +1,4 @@
-"""`make eval` on the one model of the zoo that need not be planted: the real base, through the real service and BAIT."""
+"""`make eval` on the one model that need not be planted: the real base, through the real service and BAIT."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 
 def evaluate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    where = ["--cache", str(folder / "models"), "--out", str(folder / "eval")]
     return subprocess.run(
-        [sys.executable, "-m", "tokenforce_eval", "--cache", str(folder / "models"), "--out", str(folder / "eval")]
-        + list(arguments),
+        [sys.executable, "-m", "tokenforce_eval", *where, *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "TOKENFORCE_KV_CACHE_GIB": "0.5"},
