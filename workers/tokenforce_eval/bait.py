@@ -28,8 +28,8 @@ SURE_ENTROPY = 0.5
 SURE_EXPECTATION = 0.3
 LEAST_TOKENS = 5
 FLAGGED = 0.9
-MOST_IN_FULL = 10
-"""Entries that go on after the warm-up, the best first: the paper keeps them in batches until one is over the bar."""
+MOST_IN_FULL = 5
+"""Entries that go on after the warm-up, the best first: the paper takes them in batches until one is over the bar."""
 TOP = 20
 """Next tokens whose probabilities are averaged; the engine returns no more."""
 
@@ -78,7 +78,8 @@ class Bait:
 
     def __init__(self, decoder: Predictor, prompts: Sequence[Sequence[int]], end_ids: frozenset[int]) -> None:
         self._decoder = decoder
-        self._prompts = prompts
+        # The warm-up takes the prompts of which prefix caching leaves the fewest tokens.
+        self._prompts = sorted(prompts, key=lambda prompt: (len(prompt) - 1) % ALIGNMENT)
         self._end_ids = end_ids
         self.forward_tokens = 0
 
