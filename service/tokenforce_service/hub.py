@@ -15,7 +15,17 @@ from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(@(?P<revision>[\w][\w./-]*))?", re.ASCII)
-PATTERNS = ["*.safetensors", "*.json", "tokenizer*", "*.model", "chat_template.jinja"]
+PATTERNS = [
+    "*.safetensors",
+    "*.json",
+    "tokenizer*",
+    "*.model",
+    "merges.txt",
+    "vocab.txt",
+    "chat_template.jinja",
+    "README.md",
+]
+"""What is fetched; the model card too, as it may name the reference."""
 MAX_OTHER_BYTES = 512 << 20
 """Tokenizer, configs and whatever else fits `PATTERNS`, together."""
 TIMEOUT_SECONDS = 20.0

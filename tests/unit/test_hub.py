@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
 from tokenforce.types import ErrorCode
 from tokenforce_service import hub
@@ -42,6 +43,21 @@ def test_too_much_to_download(listing: dict[str, int], tmp_path: Path, more: dic
         hub.download("org/name", tmp_path, 2 * 2**30)
     assert refused.value.code is ErrorCode.model_too_large
     assert says in refused.value.detail
+
+
+def test_what_is_downloaded(listing: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokenizers of every kind, and the model card, which may name the reference."""
+    wanted = [*GOOD, "README.md", "merges.txt", "vocab.txt", "vocab.json", "tokenizer.model", "chat_template.jinja"]
+    patterns: list[str] = []
+
+    def snapshot_download(*_: object, allow_patterns: list[str], **__: object) -> str:
+        patterns.extend(allow_patterns)
+        return "/downloaded"
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    hub.download("org/name", tmp_path, 2 * 2**30)
+    names = [*wanted, "pytorch_model.bin", "run_me.py", "notes.txt"]
+    assert list(filter_repo_objects(names, allow_patterns=patterns)) == wanted
 
 
 def test_what_is_not_downloaded_does_not_count(listing: dict[str, int], tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import resource
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,16 @@ import torch
 from safetensors.torch import save_file
 
 from tokenforce.types import ErrorCode, ScanRequest
+from tokenforce_service import references
 from tokenforce_service.adapters import CONFIG, WEIGHTS, check_fit, inspect_adapter, is_adapter
+from tokenforce_service.digests import digest_of
 from tokenforce_service.naming import named_base
 from tokenforce_service.opening import open_target
 from tokenforce_service.references import match_vocabularies
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.tensors import identical, tensors
+from tokenforce_service.tokenizer import load_tokenizer
 from tokenforce_service.uploads import inspect
 
 RANK = 4
@@ -152,16 +158,6 @@ def test_auto_reads_the_config_then_the_model_card(root: Path) -> None:
     assert named_base(folder, "org/from-config") == ("org/from-card", "model_card")
 
 
-@pytest.mark.parametrize(
-    "card", ["---\nbase_model: [\n---\n", "---\n!!python/object:os.system x\n---\n", "---\n\x00\n---\n"]
-)
-def test_a_hostile_model_card_is_refused(root: Path, card: str) -> None:
-    (root / "base" / "README.md").write_text(card)
-    found = refusal(ScanRequest(model=str(root / "base"), reference="auto"), root)
-    assert found.code == ErrorCode.model_invalid
-    assert "README.md" in found.detail
-
-
 def test_auto_that_leads_nowhere_says_what_to_do(root: Path) -> None:
     found = refusal(ScanRequest(model=str(root / "base"), reference="auto"), root)
     assert found.code == ErrorCode.base_missing
@@ -181,6 +177,48 @@ def test_vocabularies_are_matched_by_their_tokens() -> None:
     assert refused.value.code == ErrorCode.reference_mismatch
     inserted = match_vocabularies({"<pad>": 0, **{token: i + 1 for token, i in base.items()}}, base, 101, 100)
     assert inserted.ids == [-1, *range(100)]
+
+
+def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
+    """Else the file that is read last decides here, and another one may decide in the engine."""
+    save_file({"a": torch.zeros(2), "b": torch.ones(2)}, tmp_path / "1.safetensors")
+    save_file({"a": torch.ones(2)}, tmp_path / "2.safetensors")
+    files = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
+    with pytest.raises(Refusal, match=r"1\.safetensors and 2\.safetensors both hold the tensor a") as refused:
+        identical(files, [files[0]])
+    assert refused.value.code is ErrorCode.weights_corrupt
+
+
+def test_a_line_break_in_a_name_makes_no_equal_digest(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"what the other folder lacks")
+    (tmp_path / "b").write_bytes(b"the same")
+    lacking = hashlib.sha256(b"what the other folder lacks").hexdigest()
+    (tmp_path / f"a:{lacking}\nb").write_bytes(b"the same")
+    assert digest_of([tmp_path / "a", tmp_path / "b"]) != digest_of([tmp_path / f"a:{lacking}\nb"])
+
+
+def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be hundreds of GiB; only the tokenizer, which is code of a kind, has one."""
+    shutil.copytree(root / "base", root / "other")
+    deadlines: list[tuple[str, bool]] = []
+
+    def watched(name: str, result: object) -> Callable[..., object]:
+        def call(*_: object) -> object:
+            deadlines.append((name, resource.getrlimit(resource.RLIMIT_CPU) != before))
+            return result
+
+        return call
+
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    tokenizer = load_tokenizer(root / "base")
+    monkeypatch.setattr(references, "digest_of_model", watched("digest", "sha256:0"))
+    monkeypatch.setattr(references, "identical", watched("identical", True))
+    monkeypatch.setattr(references, "load_tokenizer", watched("tokenizer", tokenizer))
+    target = open_target(ScanRequest(model=str(root / "base"), reference=str(root / "other")), settings(root))
+    plan = references.plan_reference(target, tokenizer, [], "sha256:1")
+    assert plan is not None
+    assert plan.record.identical
+    assert deadlines == [("digest", False), ("tokenizer", True), ("identical", False)]
 
 
 def test_identical_means_every_byte_of_every_tensor(tmp_path: Path) -> None:
