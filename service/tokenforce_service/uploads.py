@@ -140,9 +140,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _config(path: Path) -> dict[str, Any]:
+    adapter = (path / "adapter_config.json").is_file()
     if (path / "config.json").is_file():
+        if adapter:
+            raise Refusal(
+                ErrorCode.model_invalid,
+                "The folder has an adapter_config.json beside config.json, and some programs would put that adapter on "
+                "the model; give each a folder of its own.",
+            )
         return read_json(path / "config.json")
-    if (path / "adapter_config.json").is_file():
+    if adapter:
         raise Refusal(
             ErrorCode.config_missing, "This is a LoRA adapter, where a whole model is needed; name its base instead."
         )

@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.support.tiny_adapter import RANK, write_adapter
 from tokenforce.types import ErrorCode, ScanRequest
 from tokenforce_service import references
-from tokenforce_service.adapters import CONFIG, WEIGHTS, check_fit, inspect_adapter, is_adapter
+from tokenforce_service.adapters import is_adapter
 from tokenforce_service.digests import digest_of
 from tokenforce_service.naming import named_base
 from tokenforce_service.opening import open_target
@@ -24,9 +25,6 @@ from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.tensors import identical, tensors
 from tokenforce_service.tokenizer import load_tokenizer
-from tokenforce_service.uploads import inspect
-
-RANK = 4
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +42,6 @@ def root(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made / "base", tmp_path / "base")
     write_adapter(tmp_path / "adapter", tmp_path / "base")
     return tmp_path
-
-
-def write_adapter(folder: Path, base: Path, **changes: object) -> None:
-    folder.mkdir()
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 8, "base_model_name_or_path": str(base), **changes}
-    (folder / CONFIG).write_text(json.dumps(config))
-    prefix = "base_model.model.model.layers.0.self_attn.q_proj"
-    pair = {f"{prefix}.lora_A.weight": torch.zeros(RANK, 64), f"{prefix}.lora_B.weight": torch.zeros(64, RANK)}
-    save_file(pair, folder / WEIGHTS)
 
 
 def settings(root: Path) -> ServiceSettings:
@@ -89,45 +78,6 @@ def test_without_a_word_a_whole_model_has_no_reference(root: Path) -> None:
     target = open_target(ScanRequest(model=str(root / "base")), settings(root))
     assert target.reference is None
     assert target.source is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"peft_type": "IA3"}, "only LORA"),
-        ({"r": 0}, "rank is 0"),
-        ({"r": 4096}, "rank is 4096"),
-        ({"r": True}, "rank is True"),
-        ({"use_dora": True}, "DoRA"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"bias": "all"}, "bias"),
-        ({"r": 8}, "does not fit"),
-    ],
-)
-def test_adapters_that_no_engine_could_use(root: Path, changes: dict[str, object], says: str) -> None:
-    write_adapter(root / "odd", root / "base", **changes)
-    found = refusal(ScanRequest(model=str(root / "odd")), root)
-    assert found.code == ErrorCode.adapter_mismatch
-    assert says in found.detail
-
-
-def test_tensors_that_belong_to_no_module_of_the_base(root: Path) -> None:
-    save_file(
-        {"base_model.model.model.layers.9.q_proj.lora_A.weight": torch.zeros(RANK, 64)}, root / "adapter" / WEIGHTS
-    )
-    adapter, base = inspect_adapter(root / "adapter", [root]), inspect(root / "base", [root], 2**30)
-    with pytest.raises(Refusal, match="the base has no matrix"):
-        check_fit(adapter, base)
-    save_file({"evil": torch.zeros(2)}, root / "adapter" / WEIGHTS)
-    with pytest.raises(Refusal, match="no LoRA matrix"):
-        check_fit(inspect_adapter(root / "adapter", [root]), base)
-
-
-def test_an_adapter_of_pickles_or_without_weights(root: Path) -> None:
-    (root / "adapter" / WEIGHTS).rename(root / "adapter" / "adapter_model.bin")
-    assert refusal(ScanRequest(model=str(root / "adapter")), root).code == ErrorCode.pickle_weights
-    (root / "adapter" / "adapter_model.bin").unlink()
-    assert refusal(ScanRequest(model=str(root / "adapter")), root).code == ErrorCode.weights_missing
 
 
 @pytest.mark.parametrize("named", [None, "", "base", "../base", 7])
