@@ -12,7 +12,15 @@ from tokenforce_core.plan import MAX_LORA_RANK
 from tokenforce_service.adapter_targets import Targets, read_targets, unusable
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.tensors import tensors
-from tokenforce_service.uploads import DTYPES, PICKLES, TOKENIZER_FILES, Upload, check_files, read_json
+from tokenforce_service.uploads import (
+    DTYPES,
+    PICKLES,
+    TOKENIZER_FILES,
+    Upload,
+    check_files,
+    read_json,
+    refuse_code_and_detours,
+)
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -70,12 +78,13 @@ def inspect_adapter(path: Path, roots: list[Path]) -> Adapter:
 
     Raises:
         Refusal: `adapter_mismatch` (the engine cannot use it), `pickle_weights`, `weights_missing`,
-            `weights_corrupt`, `model_invalid`, `path_not_allowed`.
+            `weights_corrupt`, `model_invalid`, `remote_code`, `path_not_allowed`.
     """
     check_files(path, roots)
     config = read_json(path / CONFIG)
     if config.get("peft_type") != "LORA":
         raise unusable(f"it is of type {str(config.get('peft_type'))[:40]}, and only LORA is supported")
+    refuse_code_and_detours(path, CONFIG, config)
     for field, meaning in UNSUPPORTED.items():
         if config.get(field):
             raise unusable(f"it uses {meaning}")
