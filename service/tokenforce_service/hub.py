@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id  # type: ignore[attr-defined]
 
@@ -57,6 +57,21 @@ def not_a_model(model: str) -> Refusal:
     )
 
 
+def refuse_if_offline(model: str) -> None:
+    """Without a hub, a hub id is refused as soon as it is seen.
+
+    Raises:
+        Refusal: `hub_unreachable`; the request is at fault (422), as trying again later will not help.
+    """
+    if constants.HF_HUB_OFFLINE:
+        raise Refusal(
+            ErrorCode.hub_unreachable,
+            f"{model} is a hub id, and this service works without a hub; give a local folder, or start the service "
+            "without HF_HUB_OFFLINE.",
+            status=422,
+        )
+
+
 def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
     """Fetch `org/name[@revision]`, pinned to a commit.
 
@@ -67,6 +82,7 @@ def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
     match = HUB_ID.fullmatch(model)
     if match is None:
         raise not_a_model(model)
+    refuse_if_offline(model)
     repo, revision = match["repo"], match["revision"]
     try:
         info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)

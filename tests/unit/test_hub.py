@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
 from tokenforce.types import ErrorCode
@@ -24,6 +25,7 @@ def listing(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
         return SimpleNamespace(siblings=siblings, sha="0123abc")
 
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "HfApi", lambda: SimpleNamespace(model_info=model_info))
     monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: "/downloaded")
     return files
@@ -58,6 +60,14 @@ def test_what_is_downloaded(listing: dict[str, int], tmp_path: Path, monkeypatch
     hub.download("org/name", tmp_path, 2 * 2**30)
     names = [*wanted, "pytorch_model.bin", "run_me.py", "notes.txt"]
     assert list(filter_repo_objects(names, allow_patterns=patterns)) == wanted
+
+
+@pytest.mark.usefixtures("listing")
+def test_without_a_hub_nothing_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(Refusal, match="works without a hub; give a local folder") as refused:
+        hub.download("org/name", tmp_path, 2 * 2**30)
+    assert (refused.value.code, refused.value.status) == (ErrorCode.hub_unreachable, 422)
 
 
 def test_what_is_not_downloaded_does_not_count(listing: dict[str, int], tmp_path: Path) -> None:
