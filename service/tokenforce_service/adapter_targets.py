@@ -64,7 +64,8 @@ class Targets:
         else:
             wanted = _chosen("target_modules", self.named, modules)
         if not isinstance(self.named, str):
-            wanted = {module for module in wanted if self._in_layers(module)}
+            # Which layers are adapted matters only for ends of names.
+            wanted = {module for module in wanted if module in self.named or self._in_layers(module)}
         return sorted(set(modules) - (wanted - excluded))
 
     def _in_layers(self, module: str) -> bool:

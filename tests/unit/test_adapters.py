@@ -120,6 +120,7 @@ def test_half_pairs(folder: Path, base: Upload, ranks: tuple[int | None, int | N
         {"target_modules": r"(?:.*?(?:layers|text).*?self_attn.*?(?:\b[qo]_proj))"},
         {"target_modules": ["q_proj", "o_proj"], "layers_to_transform": [0, 1]},
         {"target_modules": ["q_proj", "o_proj"], "layers_to_transform": [0, 1], "layers_pattern": "layers"},
+        {"target_modules": ["q_proj", OTHER], "layers_to_transform": 0},
         {"target_modules": ["q_proj", "o_proj"], "exclude_modules": ["model.layers.0.self_attn.o_proj"]},
     ],
 )
