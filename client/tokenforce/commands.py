@@ -28,6 +28,7 @@ from tokenforce.evidence import Finding
 from tokenforce.local import LocalStack
 from tokenforce.outcome import ExitCode, UsageError, code_of_scan, code_of_verdict, complain
 from tokenforce.progress import progress_display
+from tokenforce.roots import roots_of
 from tokenforce.types import CustomContext, ErrorCode, Order, Scan, ScanRequest, ScanStatus
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -41,8 +42,7 @@ def scan(
     folder = request.model if os.path.isabs(request.model) else None
     if folder and not url and not Path(folder).is_dir():
         raise Refused(f"{folder} is not a folder", status=422, code=ErrorCode.model_not_found)
-    roots = [_root_of(name) for name in (request.model, request.reference) if name and os.path.isabs(name)]
-    with service(url, roots) as client:
+    with service(url, [] if url else roots_of(request)) as client:
         scan_id = client.scans.create(**dict(request)).id
         try:
             _wait(client, scan_id, timeout)
@@ -59,15 +59,6 @@ def scan(
             _cancel_quietly(client, scan_id)
             raise
     return code_of_verdict(report.verdict)
-
-
-def _root_of(folder: str) -> str:
-    """The root under which a stack of our own may read: the folder, or the repository it is a snapshot of.
-
-    In a hub cache the files of `models--org--name/snapshots/<commit>` are links to `../../blobs`.
-    """
-    path = Path(folder)
-    return str(path.parent.parent) if path.parent.name == "snapshots" else folder
 
 
 def show(scan_id: str, *, url: str | None, top: int, order: Order | None, as_json: bool) -> ExitCode:

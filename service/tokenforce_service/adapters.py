@@ -9,9 +9,18 @@ from typing import Any
 
 from tokenforce.types import ErrorCode
 from tokenforce_core.plan import MAX_LORA_RANK
+from tokenforce_service.adapter_targets import Targets, read_targets, unusable
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.tensors import tensors
-from tokenforce_service.uploads import DTYPES, PICKLES, TOKENIZER_FILES, Upload, check_files, read_json
+from tokenforce_service.uploads import (
+    DTYPES,
+    PICKLES,
+    TOKENIZER_FILES,
+    Upload,
+    check_files,
+    read_json,
+    refuse_code_and_detours,
+)
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -25,9 +34,15 @@ UNSUPPORTED = {
     "use_qalora": "QALoRA",
     "trainable_token_indices": "trained token embeddings",
     "target_parameters": "adapted parameters that are no modules",
-    "rank_pattern": "ranks that differ by module",
+    "arrow_config": "Arrow routing",
+    "kasa_config": "KaSA",
+    "monteclora_config": "MonteCLoRA",
 }
 """What the engine cannot put on a base: field of the config, what it means."""
+PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+"""Ways to begin a training that leave the base as it is; PEFT changes the base's weights for the others (PiSSA)."""
+EMBEDDINGS = ("embed_tokens", "wte", "wpe", "embed_in", "word_embeddings")
+"""Matrices of the base that are looked up, not multiplied by: an adapter's matrices on them have other shapes."""
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
 
@@ -37,11 +52,16 @@ class Adapter:
 
     path: Path
     base: str | None
-    rank: int
+    targets: Targets
     dtype: str
     parameters: int
     has_tokenizer: bool
     has_chat_template: bool
+
+    @property
+    def rank(self) -> int:
+        """The largest of its modules'."""
+        return self.targets.largest_rank
 
     @property
     def weights(self) -> tuple[Path, ...]:
@@ -58,20 +78,22 @@ def inspect_adapter(path: Path, roots: list[Path]) -> Adapter:
 
     Raises:
         Refusal: `adapter_mismatch` (the engine cannot use it), `pickle_weights`, `weights_missing`,
-            `weights_corrupt`, `model_invalid`, `path_not_allowed`.
+            `weights_corrupt`, `model_invalid`, `remote_code`, `path_not_allowed`.
     """
     check_files(path, roots)
     config = read_json(path / CONFIG)
     if config.get("peft_type") != "LORA":
-        raise _unusable(f"it is of type {str(config.get('peft_type'))[:40]}, and only LORA is supported")
+        raise unusable(f"it is of type {str(config.get('peft_type'))[:40]}, and only LORA is supported")
+    refuse_code_and_detours(path, CONFIG, config)
     for field, meaning in UNSUPPORTED.items():
         if config.get(field):
-            raise _unusable(f"it uses {meaning}")
+            raise unusable(f"it uses {meaning}")
     if config.get("bias", "none") != "none":
-        raise _unusable("it uses bias terms")
-    rank = config.get("r")
-    if type(rank) is not int or not 0 < rank <= MAX_LORA_RANK:
-        raise _unusable(f"its rank is {str(rank)[:20]}; the engine takes 1 to {MAX_LORA_RANK}")
+        raise unusable("it uses bias terms")
+    init = config.get("init_lora_weights")
+    if isinstance(init, str) and init.lower() not in PLAIN_INITS:
+        raise unusable(f"it changes the base's own weights (`init_lora_weights` is {init[:40]!r})")
+    targets = read_targets(config, MAX_LORA_RANK)
     if not (path / WEIGHTS).is_file():
         if any(next(path.glob(pattern), None) for pattern in PICKLES):
             raise Refusal(
@@ -88,7 +110,7 @@ def inspect_adapter(path: Path, roots: list[Path]) -> Adapter:
     return Adapter(
         path=path,
         base=base if isinstance(base, str) and base.strip() else None,
-        rank=rank,
+        targets=targets,
         dtype=DTYPES.get(stored, "float32"),
         parameters=sum(sizes.values()),
         has_tokenizer=any((path / name).is_file() for name in TOKENIZER_FILES),
@@ -97,24 +119,42 @@ def inspect_adapter(path: Path, roots: list[Path]) -> Adapter:
 
 
 def check_fit(adapter: Adapter, base: Upload) -> None:
-    """Every pair of the adapter's matrices must belong to a matrix of the base, with its shape.
+    """The adapter must hold pairs of matrices of modules that its config names, with the shapes of the base's.
 
     Raises:
         Refusal: `adapter_mismatch`.
     """
-    modules = {name.removesuffix(".weight"): tensor.shape for name, tensor in tensors(base.weights).items()}
+    matrices = {name.removesuffix(".weight"): tensor.shape for name, tensor in tensors(base.weights).items()}
+    pairs = _pairs(adapter)
+    for module, pair in pairs.items():
+        shape = matrices.get(module, ())
+        if len(shape) != 2 or module.rpartition(".")[2] in EMBEDDINGS:
+            raise unusable(f"the base has no matrix {module[:100]}")
+        rank = adapter.targets.rank_of(module)
+        for side, wanted in (("A", (rank, shape[1])), ("B", (shape[0], rank))):
+            if side not in pair:
+                raise unusable(
+                    f"its weights have one of the two matrices of {module[:100]}, and lora_{side} is missing"
+                )
+            if pair[side] != wanted:
+                raise unusable(
+                    f"{module[:100]} has the shape {list(shape)}, which lora_{side} with the shape {list(pair[side])} "
+                    f"does not fit at the rank {rank} of its config"
+                )
+    if unnamed := adapter.targets.not_named(pairs):
+        listed = ", ".join(name[:100] for name in unnamed[:3])
+        raise unusable(f"it has weights for {len(unnamed)} modules that its config does not adapt, such as {listed}")
+
+
+def _pairs(adapter: Adapter) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Shapes of the matrices: module of the base → `A` and `B` → (rows, columns)."""
+    pairs: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, tensor in tensors(adapter.weights).items():
         match = _TENSOR.fullmatch(name)
         if match is None:
-            raise _unusable(f"its tensor {name[:100]} is no LoRA matrix")
-        shape = modules.get(match["module"])
-        if shape is None or len(shape) != 2 or len(tensor.shape) != 2:
-            raise _unusable(f"the base has no matrix {match['module'][:100]}")
-        wanted = (adapter.rank, shape[1]) if match["side"] == "A" else (shape[0], adapter.rank)
-        if tensor.shape != wanted:
-            raise _unusable(
-                f"{match['module'][:100]} has the shape {list(shape)}, which {list(tensor.shape)} does not fit"
-            )
+            raise unusable(f"its tensor {name[:100]} is no LoRA matrix")
+        pairs.setdefault(match["module"], {})[match["side"]] = tensor.shape
+    return pairs
 
 
 def finer(one: str, other: str) -> str:
@@ -127,10 +167,3 @@ def _configured_template(path: Path) -> bool:
         read_json(path / "tokenizer_config.json") if (path / "tokenizer_config.json").is_file() else {}
     )
     return bool(config.get("chat_template"))
-
-
-def _unusable(why: str) -> Refusal:
-    return Refusal(
-        ErrorCode.adapter_mismatch,
-        f"This LoRA adapter cannot be put on its base: {why}. Merge it and upload the whole.",
-    )

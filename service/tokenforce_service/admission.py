@@ -9,7 +9,7 @@ from tokenforce_service import hub, uploads
 from tokenforce_service.adapters import inspect_adapter, is_adapter
 from tokenforce_service.contexts import no_chat_template, unknown_context
 from tokenforce_service.naming import named_base
-from tokenforce_service.opening import AUTO, NONE, Target, is_local, open_target
+from tokenforce_service.opening import AUTO, NONE, Target, is_local, open_model, open_target
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.uploads import Upload
@@ -19,22 +19,34 @@ def admit(request: ScanRequest, settings: ServiceSettings, store: Store) -> None
     """Check a request and the folders that it names; what is on a hub is looked at later, by the planner.
 
     Raises:
-        Refusal: the request, the model folder or the reference cannot be used.
+        Refusal: the request, the model folder or the reference cannot be used, or is on a hub where there is none.
     """
     check_request(request)
-    if not is_local(request.model) or (request.reference and not _known_here(request.reference)):
-        return
+    for name in (request.model, request.reference):
+        if name and hub.is_hub_id(name):
+            hub.refuse_if_offline(name)
+    if is_local(request.model):
+        _admit_folder(request, settings, store)
+    elif request.reference and is_local(request.reference):
+        _check_architecture(open_model(request.reference, settings, "reference").upload, store)
+
+
+def _admit_folder(request: ScanRequest, settings: ServiceSettings, store: Store) -> None:
+    """The target is here. Its base or reference is too, or is on a hub: then the target is checked alone."""
     path = uploads.resolve(request.model, settings.model_roots)
-    if is_adapter(path) and request.reference in (None, AUTO, NONE):
-        adapter = inspect_adapter(path, settings.model_roots)
-        if adapter.base is not None and not is_local(adapter.base):
-            return
-    elif request.reference == AUTO:
-        upload = uploads.inspect(path, settings.model_roots, settings.max_model_gib * 2**30)
-        if (base := named_base(path, request.model)) is not None and not is_local(base[0]):
-            check_upload(request, upload, store)
-            return
-    check_target(request, open_target(request, settings), store)
+    adapter = inspect_adapter(path, settings.model_roots) if is_adapter(path) else None
+    other = request.reference
+    if adapter is not None and other in (None, AUTO, NONE):
+        other = adapter.base
+    elif other == AUTO:
+        uploads.check_files(path, settings.model_roots)  # before a linked model card is read
+        other = next(iter(named_base(path, request.model) or ()), None)
+    if other is None or not hub.is_hub_id(other):
+        check_target(request, open_target(request, settings), store)
+        return
+    hub.refuse_if_offline(other)
+    if adapter is None:
+        check_upload(request, uploads.inspect(path, settings.model_roots, settings.max_model_gib * 2**30), store)
 
 
 def _known_here(reference: str) -> bool:

@@ -17,11 +17,15 @@ def digest_of_model(upload: Upload) -> str:
 
 
 def digest_of(files: Iterable[Path]) -> str:
-    """SHA-256 over the files' names and SHA-256, in the order of names."""
+    """SHA-256 over the files' names and SHA-256, in the order of names.
+
+    A name is escaped: with a line break in it, one file could stand for two.
+    """
     whole = hashlib.sha256()
     for file in sorted(files):
         with file.open("rb") as stream:
-            whole.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            name = file.name.encode("unicode_escape").decode("ascii")
+            whole.update(f"{name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return f"sha256:{whole.hexdigest()}"
 
 

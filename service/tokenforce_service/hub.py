@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id  # type: ignore[attr-defined]
 
@@ -15,7 +15,17 @@ from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(@(?P<revision>[\w][\w./-]*))?", re.ASCII)
-PATTERNS = ["*.safetensors", "*.json", "tokenizer*", "*.model", "chat_template.jinja"]
+PATTERNS = [
+    "*.safetensors",
+    "*.json",
+    "tokenizer*",
+    "*.model",
+    "merges.txt",
+    "vocab.txt",
+    "chat_template.jinja",
+    "README.md",
+]
+"""What is fetched; the model card too, as it may name the reference."""
 MAX_OTHER_BYTES = 512 << 20
 """Tokenizer, configs and whatever else fits `PATTERNS`, together."""
 TIMEOUT_SECONDS = 20.0
@@ -47,6 +57,21 @@ def not_a_model(model: str) -> Refusal:
     )
 
 
+def refuse_if_offline(model: str) -> None:
+    """Without a hub, a hub id is refused as soon as it is seen.
+
+    Raises:
+        Refusal: `hub_unreachable`; the request is at fault (422), as trying again later will not help.
+    """
+    if constants.HF_HUB_OFFLINE:
+        raise Refusal(
+            ErrorCode.hub_unreachable,
+            f"{model} is a hub id, and this service works without a hub; give a local folder, or start the service "
+            "without HF_HUB_OFFLINE.",
+            status=422,
+        )
+
+
 def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
     """Fetch `org/name[@revision]`, pinned to a commit.
 
@@ -57,6 +82,7 @@ def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
     match = HUB_ID.fullmatch(model)
     if match is None:
         raise not_a_model(model)
+    refuse_if_offline(model)
     repo, revision = match["repo"], match["revision"]
     try:
         info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)

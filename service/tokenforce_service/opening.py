@@ -69,19 +69,19 @@ def is_local(model: str) -> bool:
 def _base_of(adapter: Adapter, request: ScanRequest, settings: ServiceSettings) -> tuple[Opened, str]:
     """The base that the request names, else the one that the adapter names."""
     if request.reference not in (None, AUTO, NONE):
-        return _open(str(request.reference), settings, "reference"), "request"
+        return open_model(str(request.reference), settings, "reference"), "request"
     if adapter.base is None:
         raise Refusal(
             ErrorCode.base_missing, "The adapter names no base model; name it as the `reference` of the scan."
         )
-    return _open(adapter.base, settings, "base that the adapter names"), "adapter"
+    return open_model(adapter.base, settings, "base that the adapter names"), "adapter"
 
 
 def _reference_of(target: Opened, request: ScanRequest, settings: ServiceSettings) -> tuple[Opened | None, str | None]:
     if request.reference in (None, NONE):
         return None, None
     if request.reference != AUTO:
-        return _open(str(request.reference), settings, "reference"), "request"
+        return open_model(str(request.reference), settings, "reference"), "request"
     found = named_base(target.upload.path, request.model)
     if found is None:
         raise Refusal(
@@ -89,11 +89,15 @@ def _reference_of(target: Opened, request: ScanRequest, settings: ServiceSetting
             "Neither config.json nor the model card names a base model; name the reference itself, or `none`.",
         )
     name, source = found
-    return _open(name, settings, f"base that the upload's {source.replace('_', ' ')} names"), source
+    return open_model(name, settings, f"base that the upload's {source.replace('_', ' ')} names"), source
 
 
-def _open(name: str, settings: ServiceSettings, what: str) -> Opened:
-    """A whole model under its name. What is wrong with it is told as the reference's fault, not the target's."""
+def open_model(name: str, settings: ServiceSettings, what: str) -> Opened:
+    """A whole model under its name, which `what` says the part of in a refusal.
+
+    Raises:
+        Refusal: `base_missing` where a target would be `model_not_found`, else as for a target.
+    """
     if not is_local(name) and not hub.is_hub_id(name):
         raise Refusal(
             ErrorCode.base_missing,

@@ -11,6 +11,7 @@ from tokenforce_core.contract import model_queue
 from tokenforce_core.plan import MAX_LORA_RANK, Plan
 from tokenforce_core.presets import default_contexts, settings_for
 from tokenforce_core.vocabulary import forceable, skip
+from tokenforce_service.adapter_tokenizer import check_vocabulary
 from tokenforce_service.adapters import CONFIG, Adapter, finer
 from tokenforce_service.admission import check_lengths
 from tokenforce_service.contexts import build_context
@@ -20,25 +21,24 @@ from tokenforce_service.references import plan_reference
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.time_limit import time_limit
-from tokenforce_service.tokenizer import load_tokenizer
+from tokenforce_service.tokenizer import TOKENIZER_SECONDS, load_tokenizer
 from tokenforce_service.uploads import Upload, read_json
-
-TOKENIZER_SECONDS = 60.0
-"""For a tokenizer of 262k entries it takes a few seconds; a hostile template would take for ever."""
 
 
 def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -> Plan:
     """The plan of a scan on a checked target. Runs its tokenizer and chat template (sandboxed Jinja).
 
     Raises:
-        Refusal: a tokenizer cannot be loaded, a context cannot be built, α or β do not fit, or the reference's
-            vocabulary does not.
+        Refusal: a tokenizer cannot be loaded, a context cannot be built, α or β do not fit, or the vocabulary of
+            the adapter or the reference does not.
     """
     upload, adapter = target.loaded.upload, target.adapter
     scan_settings = settings_for(request)
     tokenizer_path = adapter.path if adapter is not None and adapter.has_tokenizer else upload.path
     with time_limit(TOKENIZER_SECONDS, "The tokenizer and the chat template"):
         tokenizer = load_tokenizer(tokenizer_path)
+        if tokenizer_path != upload.path:
+            check_vocabulary(tokenizer.get_vocab(), load_tokenizer(upload.path).get_vocab(), upload.vocabulary_size)
         wanted = request.contexts or default_contexts(scan_settings.preset, bool(tokenizer.chat_template))
         contexts = [build_context(item, tokenizer, upload.vocabulary_size) for item in wanted]
         end_ids, skipped = _special_ids(tokenizer, upload)
@@ -57,8 +57,7 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
         vocabulary_size=upload.vocabulary_size,
         max_positions=upload.max_positions,
     )
-    with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
-        reference = plan_reference(target, tokenizer, contexts, loaded_digest)
+    reference = plan_reference(target, tokenizer, contexts, loaded_digest)
     return Plan(
         target=record,
         path=str(upload.path),

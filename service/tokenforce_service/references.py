@@ -12,7 +12,8 @@ from tokenforce_service.digests import digest_of_model
 from tokenforce_service.opening import Target
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.tensors import identical
-from tokenforce_service.tokenizer import load_tokenizer
+from tokenforce_service.time_limit import time_limit
+from tokenforce_service.tokenizer import TOKENIZER_SECONDS, load_tokenizer
 
 LEAST_SHARED = 0.9
 """Share of the target's tokens that the reference has to know."""
@@ -31,6 +32,8 @@ def plan_reference(
 ) -> ReferencePlan | None:
     """The reference's part of the plan; None without one. `tokenizer` is the target's.
 
+    Only the tokenizer has a deadline: to hash and compare the weights takes as long as reading them.
+
     Raises:
         Refusal: `reference_mismatch`, `model_invalid`.
     """
@@ -40,10 +43,11 @@ def plan_reference(
     upload = opened.upload
     digest = digest_of_model(upload)
     same_files = upload.path == target.loaded.upload.path
-    own = load_tokenizer(upload.path).get_vocab()
-    matched = match_vocabularies(
-        tokenizer.get_vocab(), own, target.loaded.upload.vocabulary_size, upload.vocabulary_size
-    )
+    with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
+        own = load_tokenizer(upload.path).get_vocab()
+        matched = match_vocabularies(
+            tokenizer.get_vocab(), own, target.loaded.upload.vocabulary_size, upload.vocabulary_size
+        )
     notes = [matched.note] if matched.note else []
     for context in contexts:
         if unknown := sum(_own_id(matched, i, upload.vocabulary_size) < 0 for i in context.ids):

@@ -37,7 +37,8 @@ def tensors(files: Iterable[Path]) -> dict[str, Tensor]:
     """All tensors of safetensors files by name; the library has checked that offsets fit the file.
 
     Raises:
-        Refusal: `weights_corrupt`.
+        Refusal: `weights_corrupt`, also for a name in two files: which of the two an engine loads is a matter of
+            its order of reading, so that what is compared here need not be what is loaded there.
     """
     found: dict[str, Tensor] = {}
     for file in files:
@@ -53,6 +54,12 @@ def tensors(files: Iterable[Path]) -> dict[str, Tensor]:
             ) from error
         for name, entry in header.items():
             if name != "__metadata__":
+                if name in found:
+                    raise Refusal(
+                        ErrorCode.weights_corrupt,
+                        f"{found[name].file.name} and {file.name} both hold the tensor {name[:100]}, and which one "
+                        "counts is open; remove the file that is not part of the model.",
+                    )
                 start, stop = (8 + length + offset for offset in entry["data_offsets"])
                 found[name] = Tensor(file, entry["dtype"], tuple(entry["shape"]), start, stop)
     if not found:

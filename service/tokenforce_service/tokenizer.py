@@ -10,6 +10,9 @@ from transformers import AutoTokenizer
 from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
 
+TOKENIZER_SECONDS = 60.0
+"""For a tokenizer of 262k entries it takes a few seconds; a hostile one or its template would take for ever."""
+
 
 def load_tokenizer(path: Path) -> Any:
     """The tokenizer of a checked folder; no code from it runs.

@@ -82,7 +82,7 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
     """
     check_files(path, roots)
     config = _config(path)
-    _refuse_code_and_detours(path, config)
+    refuse_code_and_detours(path, "config.json", config)
     weights = _weights(path)
     size = sum(file.stat().st_size for file in weights)
     if size > max_bytes:
@@ -140,9 +140,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _config(path: Path) -> dict[str, Any]:
+    adapter = (path / "adapter_config.json").is_file()
     if (path / "config.json").is_file():
+        if adapter:
+            raise Refusal(
+                ErrorCode.model_invalid,
+                "The folder has an adapter_config.json beside config.json, and some programs would put that adapter on "
+                "the model; give each a folder of its own.",
+            )
         return read_json(path / "config.json")
-    if (path / "adapter_config.json").is_file():
+    if adapter:
         raise Refusal(
             ErrorCode.config_missing, "This is a LoRA adapter, where a whole model is needed; name its base instead."
         )
@@ -160,9 +167,14 @@ def _configured_dtype(config: dict[str, Any]) -> str | None:
     return next((config[name] for name in ("dtype", "torch_dtype") if config.get(name) in COMPUTED), None)
 
 
-def _refuse_code_and_detours(path: Path, config: dict[str, Any]) -> None:
+def refuse_code_and_detours(path: Path, config_name: str, config: dict[str, Any]) -> None:
+    """Neither the config (of a model or an adapter) nor the tokenizer's may name code, or files in place of others.
+
+    Raises:
+        Refusal: `remote_code`, `model_invalid`.
+    """
     tokenizer_config = path / "tokenizer_config.json"
-    named = [("config.json", config)]
+    named = [(config_name, config)]
     if tokenizer_config.is_file():
         named.append((tokenizer_config.name, read_json(tokenizer_config)))
     for name, content in named:

@@ -64,6 +64,7 @@ def gateway(folder: Path, redis_url: str, root: Path, **settings: str) -> Iterat
         "REDIS_URL": redis_url,
         "TOKENFORCE_PORT": str(port),
         "TOKENFORCE_MODEL_ROOTS": json.dumps([str(root)]),
+        "HF_HUB_OFFLINE": "0",  # the engine of other tests turns the hub off in this process
         **settings,
     }
     log_path = folder / "gateway.log"

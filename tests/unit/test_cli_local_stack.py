@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.fake_service import FakeService, start_cli
 from tests.support.fake_stack import FAKE_STACK
+from tests.support.tiny_adapter import write_adapter
 from tokenforce import local
 from tokenforce.cli import main
 
@@ -53,6 +54,17 @@ def test_without_an_address_a_stack_lives_for_the_scan(
         str(hostile),
     ]
     assert (safe_path, end) == ("safe_path True", "stopped in order")
+
+
+def test_the_stack_may_read_the_base_that_an_adapter_names(notes: Path, tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    (base / "model.safetensors").touch()
+    write_adapter(adapter, base)
+    assert main(["scan", str(adapter)]) == 0
+    arguments = json.loads(notes.read_text().splitlines()[0].removeprefix("argv "))
+    assert arguments[2:] == ["--root", str(adapter), "--root", str(base)]
 
 
 @pytest.mark.usefixtures("notes")

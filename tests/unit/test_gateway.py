@@ -153,6 +153,7 @@ def test_full_disk_under_the_hub_s_cache(monkeypatch: pytest.MonkeyPatch, tmp_pa
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", full)
     with pytest.raises(Refusal, match="free some space in") as caught:
         hub.download("org/name", tmp_path, 1e9)

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
 from tokenforce.types import ErrorCode
 from tokenforce_service import hub
@@ -23,6 +25,7 @@ def listing(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
         return SimpleNamespace(siblings=siblings, sha="0123abc")
 
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "HfApi", lambda: SimpleNamespace(model_info=model_info))
     monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: "/downloaded")
     return files
@@ -42,6 +45,29 @@ def test_too_much_to_download(listing: dict[str, int], tmp_path: Path, more: dic
         hub.download("org/name", tmp_path, 2 * 2**30)
     assert refused.value.code is ErrorCode.model_too_large
     assert says in refused.value.detail
+
+
+def test_what_is_downloaded(listing: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokenizers of every kind, and the model card, which may name the reference."""
+    wanted = [*GOOD, "README.md", "merges.txt", "vocab.txt", "vocab.json", "tokenizer.model", "chat_template.jinja"]
+    patterns: list[str] = []
+
+    def snapshot_download(*_: object, allow_patterns: list[str], **__: object) -> str:
+        patterns.extend(allow_patterns)
+        return "/downloaded"
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    hub.download("org/name", tmp_path, 2 * 2**30)
+    names = [*wanted, "pytorch_model.bin", "run_me.py", "notes.txt"]
+    assert list(filter_repo_objects(names, allow_patterns=patterns)) == wanted
+
+
+@pytest.mark.usefixtures("listing")
+def test_without_a_hub_nothing_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(Refusal, match="works without a hub; give a local folder") as refused:
+        hub.download("org/name", tmp_path, 2 * 2**30)
+    assert (refused.value.code, refused.value.status) == (ErrorCode.hub_unreachable, 422)
 
 
 def test_what_is_not_downloaded_does_not_count(listing: dict[str, int], tmp_path: Path) -> None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import resource
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.support.tiny_adapter import RANK, write_adapter
 from tokenforce.types import ErrorCode, ScanRequest
-from tokenforce_service.adapters import CONFIG, WEIGHTS, check_fit, inspect_adapter, is_adapter
+from tokenforce_service import references
+from tokenforce_service.adapters import is_adapter
+from tokenforce_service.digests import digest_of
 from tokenforce_service.naming import named_base
 from tokenforce_service.opening import open_target
 from tokenforce_service.references import match_vocabularies
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.tensors import identical, tensors
-from tokenforce_service.uploads import inspect
-
-RANK = 4
+from tokenforce_service.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +42,6 @@ def root(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made / "base", tmp_path / "base")
     write_adapter(tmp_path / "adapter", tmp_path / "base")
     return tmp_path
-
-
-def write_adapter(folder: Path, base: Path, **changes: object) -> None:
-    folder.mkdir()
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 8, "base_model_name_or_path": str(base), **changes}
-    (folder / CONFIG).write_text(json.dumps(config))
-    prefix = "base_model.model.model.layers.0.self_attn.q_proj"
-    pair = {f"{prefix}.lora_A.weight": torch.zeros(RANK, 64), f"{prefix}.lora_B.weight": torch.zeros(64, RANK)}
-    save_file(pair, folder / WEIGHTS)
 
 
 def settings(root: Path) -> ServiceSettings:
@@ -85,45 +80,6 @@ def test_without_a_word_a_whole_model_has_no_reference(root: Path) -> None:
     assert target.source is None
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"peft_type": "IA3"}, "only LORA"),
-        ({"r": 0}, "rank is 0"),
-        ({"r": 4096}, "rank is 4096"),
-        ({"r": True}, "rank is True"),
-        ({"use_dora": True}, "DoRA"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"bias": "all"}, "bias"),
-        ({"r": 8}, "does not fit"),
-    ],
-)
-def test_adapters_that_no_engine_could_use(root: Path, changes: dict[str, object], says: str) -> None:
-    write_adapter(root / "odd", root / "base", **changes)
-    found = refusal(ScanRequest(model=str(root / "odd")), root)
-    assert found.code == ErrorCode.adapter_mismatch
-    assert says in found.detail
-
-
-def test_tensors_that_belong_to_no_module_of_the_base(root: Path) -> None:
-    save_file(
-        {"base_model.model.model.layers.9.q_proj.lora_A.weight": torch.zeros(RANK, 64)}, root / "adapter" / WEIGHTS
-    )
-    adapter, base = inspect_adapter(root / "adapter", [root]), inspect(root / "base", [root], 2**30)
-    with pytest.raises(Refusal, match="the base has no matrix"):
-        check_fit(adapter, base)
-    save_file({"evil": torch.zeros(2)}, root / "adapter" / WEIGHTS)
-    with pytest.raises(Refusal, match="no LoRA matrix"):
-        check_fit(inspect_adapter(root / "adapter", [root]), base)
-
-
-def test_an_adapter_of_pickles_or_without_weights(root: Path) -> None:
-    (root / "adapter" / WEIGHTS).rename(root / "adapter" / "adapter_model.bin")
-    assert refusal(ScanRequest(model=str(root / "adapter")), root).code == ErrorCode.pickle_weights
-    (root / "adapter" / "adapter_model.bin").unlink()
-    assert refusal(ScanRequest(model=str(root / "adapter")), root).code == ErrorCode.weights_missing
-
-
 @pytest.mark.parametrize("named", [None, "", "base", "../base", 7])
 def test_an_adapter_whose_base_cannot_be_found(root: Path, named: object) -> None:
     write_adapter(root / "lost", root / "base", base_model_name_or_path=named)
@@ -152,16 +108,6 @@ def test_auto_reads_the_config_then_the_model_card(root: Path) -> None:
     assert named_base(folder, "org/from-config") == ("org/from-card", "model_card")
 
 
-@pytest.mark.parametrize(
-    "card", ["---\nbase_model: [\n---\n", "---\n!!python/object:os.system x\n---\n", "---\n\x00\n---\n"]
-)
-def test_a_hostile_model_card_is_refused(root: Path, card: str) -> None:
-    (root / "base" / "README.md").write_text(card)
-    found = refusal(ScanRequest(model=str(root / "base"), reference="auto"), root)
-    assert found.code == ErrorCode.model_invalid
-    assert "README.md" in found.detail
-
-
 def test_auto_that_leads_nowhere_says_what_to_do(root: Path) -> None:
     found = refusal(ScanRequest(model=str(root / "base"), reference="auto"), root)
     assert found.code == ErrorCode.base_missing
@@ -181,6 +127,48 @@ def test_vocabularies_are_matched_by_their_tokens() -> None:
     assert refused.value.code == ErrorCode.reference_mismatch
     inserted = match_vocabularies({"<pad>": 0, **{token: i + 1 for token, i in base.items()}}, base, 101, 100)
     assert inserted.ids == [-1, *range(100)]
+
+
+def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
+    """Else the file that is read last decides here, and another one may decide in the engine."""
+    save_file({"a": torch.zeros(2), "b": torch.ones(2)}, tmp_path / "1.safetensors")
+    save_file({"a": torch.ones(2)}, tmp_path / "2.safetensors")
+    files = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
+    with pytest.raises(Refusal, match=r"1\.safetensors and 2\.safetensors both hold the tensor a") as refused:
+        identical(files, [files[0]])
+    assert refused.value.code is ErrorCode.weights_corrupt
+
+
+def test_a_line_break_in_a_name_makes_no_equal_digest(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"what the other folder lacks")
+    (tmp_path / "b").write_bytes(b"the same")
+    lacking = hashlib.sha256(b"what the other folder lacks").hexdigest()
+    (tmp_path / f"a:{lacking}\nb").write_bytes(b"the same")
+    assert digest_of([tmp_path / "a", tmp_path / "b"]) != digest_of([tmp_path / f"a:{lacking}\nb"])
+
+
+def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be hundreds of GiB; only the tokenizer, which is code of a kind, has one."""
+    shutil.copytree(root / "base", root / "other")
+    deadlines: list[tuple[str, bool]] = []
+
+    def watched(name: str, result: object) -> Callable[..., object]:
+        def call(*_: object) -> object:
+            deadlines.append((name, resource.getrlimit(resource.RLIMIT_CPU) != before))
+            return result
+
+        return call
+
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    tokenizer = load_tokenizer(root / "base")
+    monkeypatch.setattr(references, "digest_of_model", watched("digest", "sha256:0"))
+    monkeypatch.setattr(references, "identical", watched("identical", True))
+    monkeypatch.setattr(references, "load_tokenizer", watched("tokenizer", tokenizer))
+    target = open_target(ScanRequest(model=str(root / "base"), reference=str(root / "other")), settings(root))
+    plan = references.plan_reference(target, tokenizer, [], "sha256:1")
+    assert plan is not None
+    assert plan.record.identical
+    assert deadlines == [("digest", False), ("tokenizer", True), ("identical", False)]
 
 
 def test_identical_means_every_byte_of_every_tensor(tmp_path: Path) -> None:
