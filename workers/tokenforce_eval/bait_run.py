@@ -78,7 +78,7 @@ def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Sen
         verdict = Verdict.hidden_text if flagged else Verdict.clean
         send(row_of(housed, BAIT, ranking, verdict, time.monotonic() - started, bait.forward_tokens))
 
-    adapters = [h for h in zoo if h.specimen.recipe is not None and h.specimen.recipe.lora_rank is not None]
+    adapters = [housed for housed in zoo if housed.lora_rank is not None]
     for housed in zoo:
         if housed in adapters:
             continue
@@ -88,7 +88,7 @@ def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Sen
         score(engine, housed)
         engine.close()
     if adapters:
-        rank = max(h.specimen.recipe.lora_rank or 0 for h in adapters if h.specimen.recipe is not None)
+        rank = max(housed.lora_rank or 0 for housed in adapters)
         engine = Engine(str(base), "float32", _LENGTH, machine, settings, lora_rank=rank)
         for housed in adapters:
             score(engine.adapted(str(housed.folder), housed.digest), housed)

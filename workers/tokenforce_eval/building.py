@@ -31,6 +31,11 @@ class Housed:
     digest: str
     seconds: float
 
+    @property
+    def lora_rank(self) -> int | None:
+        """None for a whole model."""
+        return self.specimen.recipe.lora_rank if self.specimen.recipe is not None else None
+
 
 def build_base(cache: Path, on_progress: OnProgress) -> Path:
     """The untouched base's folder. Raises `ZooIncomplete`."""

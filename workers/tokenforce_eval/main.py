@@ -73,7 +73,8 @@ class Evaluation:
                     self._rows[one.specimen.name, method.name] = row
                 else:
                     todo.append((one, method))
-        scans = [(one, method) for one, method in todo if method is not BAIT]
+        # Adapters share one engine with their base: after the whole models, the largest rank first, it loads once.
+        scans = sorted(((o, m) for o, m in todo if m is not BAIT), key=lambda item: -(item[0].lora_rank or 1000))
         if scans:
             self._scan(scans, base, ids, kept)
 
