@@ -96,6 +96,12 @@ def checked_text(text: str) -> str:
     return plain
 
 
+def _check_unicode(what: str, value: str) -> None:
+    # Python's and JSON's strings can hold them, a file, a tokenizer and the store cannot.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{what} has half a surrogate pair; give whole characters")
+
+
 class FingerprintRequest(WireRequest):
     """Body of `POST /v1/fingerprints`: whose fingerprint, for which licence, and how to know it."""
 
@@ -125,6 +131,7 @@ class FingerprintRequest(WireRequest):
     @classmethod
     def _meaningful(cls, value: str | None) -> str | None:
         if value is not None:
+            _check_unicode("the text", value)
             checked_text(value)
         return value
 
@@ -135,6 +142,7 @@ class FingerprintRequest(WireRequest):
         for number, trigger in enumerate(value, start=1):
             if not trigger.strip():
                 raise ValueError(f"trigger {number} is empty; remove it")
+            _check_unicode(f"trigger {number}", trigger)
             if len(trigger) > LONGEST_TRIGGER:
                 raise ValueError(f"trigger {number} is longer than {LONGEST_TRIGGER} characters; no context takes it")
             if (first := seen.setdefault(trigger, number)) != number:
