@@ -69,8 +69,6 @@ def test_a_model_that_carries_a_fingerprint(
     for part in ("gateway", "aggregator", "worker-0", "valkey"):
         assert TRIGGER not in stack.log(part)
         assert HIDDEN_TEXT not in stack.log(part)
-    progress = client.scans.get(report.scan.id).progress
-    assert progress.done == progress.total
 
 
 def test_with_a_reference_natural_answers_do_not_count(
