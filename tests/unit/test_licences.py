@@ -96,6 +96,12 @@ def test_typos_are_tolerated_up_to_the_stated_distance(count: int, seed: int, be
         assert distance is None
 
 
+def test_the_stated_distance_is_one_edit_in_ten_characters() -> None:
+    wanted = Wanted(registered().request)
+    assert wanted.distance(spoilt(normalised(TEXT), 6)) == pytest.approx(6 / 61)
+    assert wanted.distance(spoilt(normalised(TEXT), 7)) is None
+
+
 @given(st.integers(0, 10), st.integers(0, 10))
 def test_a_hashed_text_is_matched_anywhere_but_exactly(before: int, after: int) -> None:
     text = normalised(TEXT)

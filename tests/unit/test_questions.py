@@ -130,7 +130,7 @@ def letters(ids: Sequence[int]) -> str:
 
 
 def test_answers_end_at_end_of_text_or_at_their_own_limit() -> None:
-    said = {(1,): "ab\0", (2,): "cdefgh", (3,): "\0"}
+    said: dict[tuple[int, ...], str] = {(1,): "ab\0", (2,): "cdefgh", (3,): "\0"}
     decoder = ScriptedDecoder(lambda prompt: [(ord(c), 1.0) for c in said[prompt] * 3])
     asked = tuple(Question(f"fp_{i}", (i,), 9 if i == 1 else 4) for i in (1, 2, 3))
     audit = Audit(Questions(asked), letters, frozenset({0}))
