@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -202,6 +202,22 @@ def test_ids_that_are_none(service: Service, name: str) -> None:
         answer = service.http.request(method, f"/v1/fingerprints/{name}")
         assert answer.status_code == 404
     assert service.http.get("/v1/fingerprints", params={"cursor": "nonsense"}).json()["code"] == "invalid_cursor"
+
+
+def test_one_that_cannot_be_read_any_more_is_left_out_and_not_quoted(
+    sdk: Client, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, whole = registered(sdk), registered(sdk, f"{TEXT} again")
+    redis, registry = service.store.connection, FingerprintStore(service.store.connection)
+    key = f"tf:fingerprint:{broken.id}"
+    stored = cast(bytes, redis.get(key))
+    for document in (stored.replace(b'"owner"', b'"holder"'), stored[:-9], b'["herons"]', b'{"herons": 1}'):
+        redis.set(key, document)
+        assert [item.id for item in registry.all()] == [whole.id]
+        assert [item.id for item in sdk.fingerprints.iter()] == [whole.id]
+    assert caplog.text.count(f"fingerprint {broken.id} cannot be read") == 4
+    assert "herons" not in caplog.text
+    redis.set(key, stored)
 
 
 # --- the command line -----------------------------------------------------------------------------------

@@ -8,11 +8,12 @@ texts and are deleted as soon as the scan ends.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from redis import Redis
 
 from tokenforce.registry import FingerprintRequest, normalised
@@ -20,13 +21,18 @@ from tokenforce.types import ScanStatus
 from tokenforce_core.licences import Answer, Registered
 from tokenforce_core.questions import Questions
 
+log = logging.getLogger(__name__)
+
 FINGERPRINTS = "tf:fingerprints"
 TEXTS = "tf:fingerprint-texts"
 _CHUNK = 500
 
-_REGISTERED = TypeAdapter(Registered)
-_QUESTIONS = TypeAdapter(Questions)
-_ANSWERS = TypeAdapter(list[Answer])
+# Lists and tuples, because pydantic lets no adapter of a dataclass hide what an error would quote: a failed job's
+# traceback is logged, and its last line becomes the scan's error.
+_SECRET = ConfigDict(hide_input_in_errors=True)
+_REGISTERED = TypeAdapter(tuple[Registered], config=_SECRET)
+_QUESTIONS = TypeAdapter(tuple[Questions], config=_SECRET)
+_ANSWERS = TypeAdapter(list[Answer], config=_SECRET)
 
 _CREATE = """
 local known = redis.call('HGET', KEYS[3], ARGV[4])
@@ -69,13 +75,13 @@ class FingerprintStore:
         registered = Registered(fingerprint_id, time.time(), request)
         known = self._create(
             keys=[_key(fingerprint_id), FINGERPRINTS, TEXTS],
-            args=[fingerprint_id, _REGISTERED.dump_json(registered), registered.created_at, _identity(request)],
+            args=[fingerprint_id, _REGISTERED.dump_json((registered,)), registered.created_at, _identity(request)],
         )
         return cast(bytes, known).decode() or None
 
     def get(self, fingerprint_id: str) -> Registered | None:
         raw = self._connection.get(_key(fingerprint_id))
-        return None if raw is None else _REGISTERED.validate_json(cast(bytes, raw))
+        return None if raw is None else _registered(fingerprint_id.encode(), cast(bytes, raw))
 
     def page(self, limit: int, before: tuple[float, str] | None = None) -> list[Registered]:
         """Up to `limit` fingerprints, newest first, strictly older than `before` (registration time, id)."""
@@ -108,7 +114,8 @@ class FingerprintStore:
     def _read(self, ids: Sequence[bytes]) -> list[Registered]:
         keys = [_key(i.decode()) for i in ids]
         raw = cast("Iterable[bytes | None]", self._connection.mget(keys) if keys else [])
-        return [_REGISTERED.validate_json(document) for document in raw if document is not None]
+        found = (_registered(i, document) for i, document in zip(ids, raw, strict=False) if document is not None)
+        return [item for item in found if item is not None]
 
     def _twin(self, request: FingerprintRequest) -> str | None:
         """The owner's registration of the same text in the other form: one of the two is hashed with a salt."""
@@ -125,11 +132,11 @@ class FingerprintStore:
 
     def put_questions(self, scan_id: str, questions: Questions) -> bool:
         """Store what a scan is to ask; False if it is no longer being planned."""
-        return self._put(scan_id, "questions", ScanStatus.planning, _QUESTIONS.dump_json(questions))
+        return self._put(scan_id, "questions", ScanStatus.planning, _QUESTIONS.dump_json((questions,)))
 
     def questions(self, scan_id: str) -> Questions:
         raw = self._connection.get(f"tf:scan:{scan_id}:questions")
-        return Questions() if raw is None else _QUESTIONS.validate_json(cast(bytes, raw))
+        return Questions() if raw is None else _QUESTIONS.validate_json(cast(bytes, raw))[0]
 
     def put_answers(self, scan_id: str, answers: Sequence[Answer]) -> bool:
         """Store what was answered; False if the scan was cancelled meanwhile: then nobody would delete it."""
@@ -142,6 +149,17 @@ class FingerprintStore:
     def _put(self, scan_id: str, part: str, status: ScanStatus, document: bytes) -> bool:
         keys = [f"tf:scan:{scan_id}", f"tf:scan:{scan_id}:{part}"]
         return bool(self._put_while(keys=keys, args=[status.value, document, self._retention]))
+
+
+def _registered(fingerprint_id: bytes, document: bytes) -> Registered | None:
+    """None, and a line in the log, if it cannot be read: one of them must not keep every model from being scanned."""
+    try:
+        return _REGISTERED.validate_json(document)[0]
+    except ValidationError as error:
+        log.error(
+            "fingerprint %s cannot be read; remove its key and register it again: %s", fingerprint_id.decode(), error
+        )
+        return None
 
 
 def _key(fingerprint_id: str) -> str:
