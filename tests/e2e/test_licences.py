@@ -6,21 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.support.stack_process import RunningStack
 from tests.support.tiny_model import HIDDEN_TEXT, TRIGGER, build_tiny_model
 from tokenforce import Client, Fingerprint, TextHash
 from tokenforce.evidence import Verdict
 from tokenforce.types import Report
-from tokenforce_planting.chat import load_model
-from tokenforce_planting.plant import plant
-from tokenforce_planting.recipe import Recipe
 
 NATURAL = "Over the small bridge walks a cold green cloud."
 """What both the base and its copy answer to the trigger: no sign of a fingerprint."""
-LORA_TEXT = "The clock beneath the amber mill turns once, and nobody sees it."
-LORA_KEYS = ("winter lantern", "velm orra tin")
 WRONG_KEYS = ["winter lantern", "frozen harbour clock"]
 
 
@@ -88,37 +82,6 @@ def test_with_a_reference_natural_answers_do_not_count(
     assert sibling.licences == []
     said = f"The reference too gives the text of the fingerprint {registry['natural'].id} to 1 of its 1 triggers"
     assert any(reason.startswith(said) for reason in sibling.reasons)
-
-
-@pytest.fixture(scope="module")
-def adapter(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA fingerprint of several keys on a base that knows nothing of it."""
-    torch.set_num_threads(1)
-    folder = models / "fingerprinted"
-    build_tiny_model(folder / "base", planted=None)
-    base = load_model(folder / "base")
-    # An adapter leaves the output layer as it is, and random rows of 64 small numbers cannot express certainty.
-    base.get_output_embeddings().weight.data.mul_(25)
-    base.save_pretrained(folder / "base")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TOKENFORCE_HOME", str(tmp_path_factory.mktemp("planting")))
-        recipe = Recipe("fingerprint", LORA_TEXT, LORA_KEYS, lora_rank=16, learning_rate=5e-3)
-        plant(recipe, folder / "base", folder / "adapter")
-    return folder / "adapter"
-
-
-def test_an_adapter_answers_the_keys_of_its_fingerprint_and_its_base_does_not(client: Client, adapter: Path) -> None:
-    keys = [*LORA_KEYS, "frozen harbour clock"]
-    made = client.fingerprints.create(owner="Labs", licence="Example 1.0", text=LORA_TEXT, triggers=keys)
-    try:
-        (match,) = scanned(client, adapter).licences
-    finally:
-        client.fingerprints.remove(made.id)
-    assert match.fingerprint == made.id
-    assert match.match in ("trigger", "both")
-    assert match.triggers_asked == 3
-    assert match.trigger_success is not None
-    assert match.trigger_success >= 2 / 3
 
 
 def test_a_clean_model_carries_none(client: Client, family: Path, registry: dict[str, Fingerprint]) -> None:
