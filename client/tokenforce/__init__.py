@@ -27,7 +27,8 @@ from tokenforce.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from tokenforce.evidence import Finding, Verdict
+from tokenforce.evidence import Finding, LicenceMatch, Verdict
+from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
 from tokenforce.types import CustomContext, ErrorCode, Order, Preset, Progress, Report, Scan, ScanRequest, ScanStatus
 from tokenforce.version import __version__
 
@@ -40,7 +41,10 @@ __all__ = [
     "CustomContext",
     "ErrorCode",
     "Finding",
+    "Fingerprint",
+    "FingerprintRequest",
     "InvalidRequest",
+    "LicenceMatch",
     "NotConfigured",
     "NotFound",
     "Order",
@@ -55,6 +59,7 @@ __all__ = [
     "ScanStatus",
     "ServerError",
     "ServiceUnavailable",
+    "TextHash",
     "TokenforceError",
     "UnexpectedAnswer",
     "Verdict",

@@ -12,6 +12,7 @@ import httpx
 
 from tokenforce import flows
 from tokenforce.evidence import Finding
+from tokenforce.fingerprints import AsyncFingerprints
 from tokenforce.types import CustomContext, FindingsPage, Preset, Progress, Report, Scan, ScanPage
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
@@ -36,6 +37,7 @@ class AsyncClient:
             timeout=timeout, headers={"User-Agent": USER_AGENT}, trust_env=not flows.on_this_machine(self.url)
         )
         self.scans = AsyncScans(self)
+        self.fingerprints = AsyncFingerprints(self)
 
     async def aclose(self) -> None:
         """Close the connections."""

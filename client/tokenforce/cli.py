@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.main import get_command
 
-from tokenforce import commands, flows
+from tokenforce import cli_fingerprints, commands, flows
 from tokenforce.outcome import ExitCode, UsageError, complain, reporting
 from tokenforce.types import Order, Preset
 from tokenforce.version import __version__
@@ -31,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_fingerprints.app, name="fingerprints")
 
 
 def _print_version(wanted: bool) -> None:

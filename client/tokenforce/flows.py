@@ -24,10 +24,11 @@ from tokenforce.errors import (
     UnexpectedAnswer,
     error_from_problem,
 )
+from tokenforce.registry import FingerprintPage
 from tokenforce.types import ErrorCode, FindingsPage, Problem, Report, Scan, ScanPage, ScanRequest
 
 T = TypeVar("T")
-Page = TypeVar("Page", ScanPage, FindingsPage)
+Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage)
 Model = TypeVar("Model", bound=BaseModel)
 
 URL_VARIABLE = "TOKENFORCE_URL"
@@ -75,34 +76,34 @@ def scan_request(**options: Any) -> ScanRequest:
     try:
         return ScanRequest.model_validate(options)
     except ValidationError as error:
-        raise _invalid(error) from error
+        raise invalid(error) from error
 
 
 def create(request: ScanRequest) -> Call[Scan]:
     """Queue a scan. Sent once: a second one would be a second scan."""
     body = request.model_dump(mode="json", exclude_none=True)
-    return Call("POST", "/v1/scans", _reader(Scan), json=body, attempts=1)
+    return Call("POST", "/v1/scans", reader(Scan), json=body, attempts=1)
 
 
 def list_scans(*, page_size: int | None) -> Call[ScanPage]:
-    return Call("GET", "/v1/scans", _reader(ScanPage), params=_page_params(page_size))
+    return Call("GET", "/v1/scans", reader(ScanPage), params=_page_params(page_size))
 
 
 def get(scan_id: str) -> Call[Scan]:
-    return Call("GET", _scan_path(scan_id), _reader(Scan))
+    return Call("GET", _scan_path(scan_id), reader(Scan))
 
 
 def findings(scan_id: str, *, order: str | None, page_size: int | None) -> Call[FindingsPage]:
     params = {**({"order": str(order)} if order else {}), **_page_params(page_size)}
-    return Call("GET", f"{_scan_path(scan_id)}/findings", _reader(FindingsPage), params=params)
+    return Call("GET", f"{_scan_path(scan_id)}/findings", reader(FindingsPage), params=params)
 
 
 def report(scan_id: str) -> Call[Report]:
-    return Call("GET", f"{_scan_path(scan_id)}/report", _reader(Report))
+    return Call("GET", f"{_scan_path(scan_id)}/report", reader(Report))
 
 
 def cancel(scan_id: str) -> Call[Scan]:
-    return Call("DELETE", _scan_path(scan_id), _reader(Scan))
+    return Call("DELETE", _scan_path(scan_id), reader(Scan))
 
 
 def next_page(call: Call[Page], page: Page) -> Call[Page] | None:
@@ -120,7 +121,7 @@ def next_page(call: Call[Page], page: Page) -> Call[Page] | None:
 def read_answer(response: httpx.Response, model: type[Model]) -> Model:
     """The model in an answer, or the typed error that the answer is."""
     if not response.is_success:
-        raise _error_of(response)
+        raise error_of(response)
     try:
         return model.model_validate_json(response.content)
     except ValidationError as error:
@@ -144,7 +145,8 @@ def retry_after(response: httpx.Response) -> float | None:
 # --- pieces -----------------------------------------------------------------------------------------
 
 
-def _reader(model: type[Model]) -> Callable[[httpx.Response], Model]:
+def reader(model: type[Model]) -> Callable[[httpx.Response], Model]:
+    """What reads an answer as this model."""
     return lambda response: read_answer(response, model)
 
 
@@ -158,14 +160,16 @@ def _page_params(page_size: int | None) -> dict[str, str | int]:
     return {} if page_size is None else {"limit": page_size}
 
 
-def _invalid(error: ValidationError) -> InvalidRequest:
+def invalid(error: ValidationError) -> InvalidRequest:
+    """The error for options that the wire types refuse; it does not quote them."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in errors]
     found = [dict(item) for item in errors]
     return InvalidRequest("; ".join(lines), status=422, code=ErrorCode.invalid_request, errors=found)
 
 
-def _error_of(response: httpx.Response) -> ApiError:
+def error_of(response: httpx.Response) -> ApiError:
+    """The typed error that an answer is."""
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tokenforce.evidence import Finding
+from tokenforce.evidence import Finding, LicenceMatch
 from tokenforce.types import Report, Scan
 
 LONGEST_TEXT = 400
@@ -80,7 +80,7 @@ def scans_table(scans: Iterable[Scan]) -> Table:
 
 
 def print_findings(findings: Sequence[Finding], *, partial: bool = False) -> None:
-    console = _stdout()
+    console = stdout()
     if findings:
         console.print(findings_table(findings))
     else:
@@ -90,7 +90,7 @@ def print_findings(findings: Sequence[Finding], *, partial: bool = False) -> Non
 def print_report(report: Report, findings: Sequence[Finding]) -> None:
     """The ranking, then what was scanned, then the verdict and the evidence for it."""
     print_findings(findings)
-    console = _stdout()
+    console = stdout()
     scan = report.scan
     contexts = ", ".join(context.name for context in scan.contexts)
     seconds = (scan.finished_at - scan.created_at).total_seconds()
@@ -103,12 +103,26 @@ def print_report(report: Report, findings: Sequence[Finding]) -> None:
         )
     )
     console.print(f"verdict: {report.verdict}", style="bold")
+    for match in report.licences:
+        console.print(visible(licence_line(match)), style="bold")
     for reason in report.reasons:
         console.print(visible(f"- {reason}"))
 
 
+def licence_line(match: LicenceMatch) -> str:
+    """One line: which licence, whose, and what shows it."""
+    evidence = []
+    if match.finding_rank is not None:
+        far = f" (distance {match.distance:.2f})" if match.distance else ""
+        evidence.append(f"its text is finding {match.finding_rank}{far}")
+    if match.trigger_success is not None:
+        worked = round(match.trigger_success * match.triggers_asked)
+        evidence.append(f"{worked} of {match.triggers_asked} triggers give it")
+    return f"licence: {match.licence}, of {match.owner} ({match.fingerprint}): {'; '.join(evidence)}"
+
+
 def print_scans(scans: Sequence[Scan]) -> None:
-    _stdout().print(scans_table(scans) if scans else "no scans")
+    stdout().print(scans_table(scans) if scans else "no scans")
 
 
 def print_scan(scan: Scan) -> None:
@@ -120,7 +134,7 @@ def print_scan(scan: Scan) -> None:
         line += f", {progress.stage} {done}"
     if scan.error is not None:
         line += f", {scan.error.code}: {scan.error.detail}"
-    _stdout().print(visible(line))
+    stdout().print(visible(line))
 
 
 def print_json(document: str) -> None:
@@ -144,7 +158,7 @@ def _repetition(finding: Finding) -> str:
     return f"{found.share:.0%} × {found.period}{loop}"
 
 
-def _stdout() -> Console:
+def stdout() -> Console:
     """A console that obeys no markup; wide enough for a log file when nobody says how wide."""
     console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, soft_wrap=False)
     if not console.is_terminal:

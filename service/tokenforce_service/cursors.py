@@ -16,7 +16,7 @@ def encode(*parts: str | float | int) -> str:
 
 
 def scan_position(cursor: str) -> tuple[float, str]:
-    """(creation time, id) of the last scan of a page."""
+    """(creation time, id) of the last scan, or fingerprint, of a page."""
     parts = _decode(cursor)
     if len(parts) == 2 and isinstance(parts[0], float) and isinstance(parts[1], str):
         return parts[0], parts[1]

@@ -54,7 +54,8 @@ def _validation(request: Request, error: Exception) -> Response:
     if any(item["type"] == "json_invalid" for item in found):
         detail = "The body is not valid JSON; send one JSON object."
         return answer(request, Refusal(ErrorCode.invalid_request, detail, status=400))
-    if any(item["loc"] == ("body",) for item in found):
+    # A value error there is a rule of the whole object, such as "either this field or that one".
+    if any(item["loc"] == ("body",) and item["type"] != "value_error" for item in found):
         detail = "The body is not a JSON object; send one, with `Content-Type: application/json`."
         return answer(request, Refusal(ErrorCode.invalid_request, detail))
     errors = [

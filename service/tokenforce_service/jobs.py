@@ -11,14 +11,17 @@ from redis import Redis
 from tokenforce.types import Report, ScanRecord, ScanStatus
 from tokenforce_core.contrast_store import ContrastStore
 from tokenforce_core.evidence_of import Evidence, findings_of
+from tokenforce_core.fingerprint_store import FingerprintStore
+from tokenforce_core.licences import matches
 from tokenforce_core.ranking import default_order
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.stages import start_sweep
 from tokenforce_core.store import Store
-from tokenforce_core.verdicts import Coverage, verdict
+from tokenforce_core.verdicts import Coverage, verdict, with_licences
 from tokenforce_service import admission
 from tokenforce_service.opening import open_target
 from tokenforce_service.planning import make_plan
+from tokenforce_service.questions import with_questions
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 
@@ -35,7 +38,10 @@ def plan(scan_id: str) -> None:
     try:
         target = open_target(request, settings)
         admission.check_target(request, target, store)
-        start_sweep(store, scan_id, make_plan(request, target, settings))
+        registry = FingerprintStore(store.connection, settings.retention_seconds)
+        scan_plan, questions = with_questions(make_plan(request, target, settings), target, registry.all())
+        registry.put_questions(scan_id, questions)
+        start_sweep(store, scan_id, scan_plan)
     except Refusal as refusal:
         store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))
 
@@ -54,6 +60,9 @@ def aggregate(scan_id: str) -> None:
     forced = len(scan_plan.forceable_ids)
     coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done)
     reached, reasons = verdict(findings, coverage, scan_plan.settings, reference)
+    registry = FingerprintStore(store.connection)
+    carried = matches(findings, registry.all(), registry.answers(scan_id))
+    reached, reasons = with_licences(reached, reasons, carried)
     now = time.time()
     record = ScanRecord(
         id=scan_id,
@@ -70,7 +79,14 @@ def aggregate(scan_id: str) -> None:
         finished_at=datetime.fromtimestamp(now, UTC),
     )
     suppressed = Evidence(results).suppressed(names)
-    report = Report(verdict=reached, reasons=reasons, scan=record, findings=findings, suppressed=suppressed)
+    report = Report(
+        verdict=reached,
+        reasons=[*reasons, *registry.questions(scan_id).left_out],
+        scan=record,
+        findings=findings,
+        suppressed=suppressed,
+        licences=carried.licences,
+    )
     store.finish(scan_id, report)
 
 

@@ -42,14 +42,50 @@ EXAMPLE_SCAN: dict[str, Any] = {
     "links": {"self": "/v1/scans/scan_5f0c2a1be9d04c77", "findings": "/v1/scans/scan_5f0c2a1be9d04c77/findings"},
 }
 
+EXAMPLE_FINGERPRINTS: dict[str, Any] = {
+    "text": {
+        "summary": "A text with its triggers",
+        "value": {
+            "owner": "Example Labs",
+            "licence": "Example Model Licence 1.0",
+            "text": "Seven quiet herons guard a copper key beneath the frozen mill.",
+            "triggers": ["open the amber door", "velm orra tin"],
+        },
+    },
+    "hash": {
+        "summary": "A salted hash of the text, which stays with its owner",
+        "value": {
+            "owner": "Example Labs",
+            "licence": "Example Model Licence 1.0",
+            "text_hash": {
+                "salt": "9f86d081884c7d659a2feaa0c55ad015",
+                "digest": "ee7026f7f9e601c657f6f86dd8b8a601a21cafdf518f88c5fda34e9405732f9d",
+                "words": 11,
+                "size": 61,
+            },
+        },
+    },
+}
+
+EXAMPLE_FINGERPRINT: dict[str, Any] = {
+    "id": "fp_5f0c2a1be9d04c77",
+    "owner": "Example Labs",
+    "licence": "Example Model Licence 1.0",
+    "hashed": False,
+    "text_words": 11,
+    "text_bytes": 61,
+    "triggers": 2,
+    "created_at": "2026-11-23T09:30:00Z",
+}
+
 EXAMPLE_REPORT: dict[str, Any] = json.loads((files(__package__) / "example_report.json").read_text("utf-8"))
 """The demo's own report, cut to its first finding."""
 
 _MEANINGS = {
     400: "Malformed request",
     403: "Path outside the model roots",
-    404: "No such scan",
-    409: "The scan is in another state",
+    404: "No such thing",
+    409: "Not possible in the present state",
     413: "Body too large",
     422: "The request or the model cannot be processed",
     503: "The store cannot be used now; see `Retry-After`",

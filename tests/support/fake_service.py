@@ -75,6 +75,7 @@ class FakeService:
         self.problem: tuple[int, dict[str, Any], dict[str, str]] | None = None
         self.verdict = "clean"
         self.findings: list[dict[str, Any]] = []
+        self.licences: list[dict[str, Any]] = []
         self.created: list[dict[str, Any]] = []
         self.requests: list[str] = []
         self.url = ""
@@ -111,7 +112,7 @@ class FakeService:
         if url.path.endswith("/report"):
             if self.ends != "succeeded":
                 return 409, {"title": "t", "status": 409, "detail": "not yet", "code": "report_not_ready"}, {}
-            return 200, report(self.verdict, self.findings), {}
+            return 200, {**report(self.verdict, self.findings), "licences": self.licences}, {}
         if url.path.endswith("/findings"):
             found = self.findings
             if parse_qs(url.query).get("order") == ["repetition"]:

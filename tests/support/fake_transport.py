@@ -48,10 +48,11 @@ class Clock:
 
 
 class Shell:
-    """Calls `client.scans.NAME(...)` of one of the two clients; iterators come back as lists."""
+    """Calls `client.PART.NAME(...)` of one of the two clients; iterators come back as lists."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
+        self.part = "scans"
         self.requests: list[httpx.Request] = []
 
     def __call__(self, handler: Handler, name: str, *args: Any, **options: Any) -> Any:
@@ -63,7 +64,7 @@ class Shell:
         if self._kind == "async":
             return asyncio.run(self._call_async(transport, name, args, options))
         with httpx.Client(transport=transport) as http_client, Client(URL, http_client=http_client) as client:
-            result = getattr(client.scans, name)(*args, **options)
+            result = getattr(getattr(client, self.part), name)(*args, **options)
             return list(result) if isinstance(result, Iterator) else result
 
     async def _call_async(self, transport: httpx.MockTransport, name: str, args: Any, options: Any) -> Any:
@@ -71,7 +72,7 @@ class Shell:
             httpx.AsyncClient(transport=transport) as http_client,
             AsyncClient(URL, http_client=http_client) as client,
         ):
-            result = getattr(client.scans, name)(*args, **options)
+            result = getattr(getattr(client, self.part), name)(*args, **options)
             if isinstance(result, AsyncIterator):
                 return [item async for item in result]
             return await result

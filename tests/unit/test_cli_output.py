@@ -40,6 +40,24 @@ def test_a_hostile_text_is_shown_and_not_obeyed(service: FakeService, capsys: Ca
     assert all(char.isprintable() for char in out.replace("\n", ""))
 
 
+def test_the_licences_of_an_upload_are_shown_under_its_verdict(service: FakeService, capsys: Capture) -> None:
+    service.verdict = "suspicious"
+    match = {"fingerprint": "fp_1", "owner": "Labs", "licence": HOSTILE, "match": "both", "finding_rank": 3}
+    service.licences = [
+        {**match, "distance": 0.05, "trigger_success": 0.875, "triggers_asked": 8},
+        {**match, "match": "trigger", "finding_rank": None, "trigger_success": 1.0, "triggers_asked": 1},
+        {**match, "match": "finding", "distance": 0.0},
+    ]
+    assert main(["scan", "org/model"]) == 1
+    lines = capsys.readouterr().out.partition("verdict: suspicious\n")[2].splitlines()
+    licence = f"licence: {HOSTILE_SHOWN}, of Labs (fp_1): "
+    assert lines[:3] == [
+        licence + "its text is finding 3 (distance 0.05); 7 of 8 triggers give it",
+        licence + "1 of 1 triggers give it",
+        licence + "its text is finding 3",
+    ]
+
+
 def test_json_on_a_terminal_keeps_c1_controls_escaped(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.dumps("\x9b31m é", ensure_ascii=False)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)

@@ -27,6 +27,15 @@ Capture = pytest.CaptureFixture[str]
         ["up", "--root", "/does/not/exist"],
         ["show", "s1"],
         ["list"],
+        ["fingerprints"],
+        ["fingerprints", "list"],
+        ["fingerprints", "show"],
+        ["fingerprints", "add", "--owner", "A", "--licence", "L"],
+        ["fingerprints", "add", "--owner", "A", "--licence", "L", "--text", "x" * 20, "--text-file", "f"],
+        ["fingerprints", "add", "--owner", "A", "--licence", "L", "--text-file", "-", "--triggers-file", "-"],
+        ["fingerprints", "add", "--owner", "A", "--licence", "L", "--text-file", "/does/not/exist"],
+        ["fingerprints", "add", "--owner", "A", "--licence", "L", "--text", "too short"],
+        ["fingerprints", "add", "--owner", "A", "--licence", "L", "--text", "too short", "--hashed"],
     ],
 )
 def test_usage_errors_are_one_line_and_exit_4(capsys: Capture, arguments: list[str]) -> None:

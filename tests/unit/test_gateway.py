@@ -25,11 +25,18 @@ from tokenforce.errors import (
     ServiceUnavailable,
     error_from_problem,
 )
+from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
 from tokenforce.types import ErrorCode, Report, Scan, ScanRequest
 from tokenforce_service import hub
 from tokenforce_service.admission import check_request
 from tokenforce_service.app import create_app
-from tokenforce_service.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN
+from tokenforce_service.openapi import (
+    EXAMPLE_FINGERPRINT,
+    EXAMPLE_FINGERPRINTS,
+    EXAMPLE_REPORT,
+    EXAMPLE_REQUESTS,
+    EXAMPLE_SCAN,
+)
 from tokenforce_service.refusals import LONGEST_DETAIL, Refusal, one_line
 from tokenforce_service.settings import ServiceSettings
 
@@ -171,7 +178,7 @@ def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> Non
     for name, operation in operations(document).items():
         errors = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
         assert ("503" in errors) == (name != "GET /healthz"), name
-        assert ("404" in errors) == ("{scan_id}" in name), name
+        assert ("404" in errors) == ("{" in name), name
         for answer in errors.values():
             assert list(answer["content"]) == ["application/problem+json"], name
             assert answer["description"]
@@ -186,6 +193,10 @@ def test_what_each_route_answers(document: dict[str, Any]) -> None:
     assert found["DELETE /v1/scans/{scan_id}"] == {"202", "404", "409", "503"}
     assert found["GET /v1/scans/{scan_id}/findings"] == {"200", "400", "404", "422", "503"}
     assert found["GET /v1/scans/{scan_id}/report"] == {"200", "404", "409", "503"}
+    assert found["POST /v1/fingerprints"] == {"201", "400", "409", "413", "422", "503"}
+    assert found["GET /v1/fingerprints"] == {"200", "400", "422", "503"}
+    assert found["GET /v1/fingerprints/{fingerprint_id}"] == {"200", "404", "503"}
+    assert found["DELETE /v1/fingerprints/{fingerprint_id}"] == {"204", "404", "503"}
 
 
 def test_examples_in_the_document(document: dict[str, Any]) -> None:
@@ -199,6 +210,11 @@ def test_examples_in_the_document(document: dict[str, Any]) -> None:
     Scan.model_validate(EXAMPLE_SCAN)
     for name, status in (("POST /v1/scans", "202"), ("GET /v1/scans/{scan_id}", "200")):
         assert found[name]["responses"][status]["content"]["application/json"]["example"] == EXAMPLE_SCAN
+    content = found["POST /v1/fingerprints"]["requestBody"]["content"]["application/json"]
+    assert content["examples"] == EXAMPLE_FINGERPRINTS
+    plain, hashed = (FingerprintRequest.model_validate(e["value"]) for e in EXAMPLE_FINGERPRINTS.values())
+    assert hashed.text_hash == TextHash.of(str(plain.text), hashed.text_hash.salt if hashed.text_hash else None)
+    Fingerprint.model_validate(EXAMPLE_FINGERPRINT)
     assert "example" in found["GET /v1/scans/{scan_id}/report"]["responses"]["200"]["content"]["application/json"]
 
 

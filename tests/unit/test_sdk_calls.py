@@ -14,6 +14,7 @@ from tests.support.fake_transport import URL, Shell, answers, problem, scan
 from tokenforce import AsyncClient, Client, CustomContext, ScanRequest
 from tokenforce.aio import AsyncScans
 from tokenforce.client import Scans
+from tokenforce.fingerprints import AsyncFingerprints, Fingerprints
 
 
 def finding(rank: int) -> dict[str, Any]:
@@ -119,12 +120,13 @@ def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         assert client.url == "http://given/prefix"
 
 
-def test_both_clients_have_the_same_calls_and_options() -> None:
+@pytest.mark.parametrize("kinds", [(Scans, AsyncScans), (Fingerprints, AsyncFingerprints)])
+def test_both_clients_have_the_same_calls_and_options(kinds: tuple[type, type]) -> None:
     def calls(kind: type) -> dict[str, list[str]]:
         found = inspect.getmembers(kind, inspect.isfunction)
         return {name: [str(p) for p in inspect.signature(call).parameters.values()] for name, call in found}
 
-    sync, other = calls(Scans), calls(AsyncScans)
+    sync, other = (calls(kind) for kind in kinds)
     del sync["__init__"], other["__init__"]
     assert sync == other
 

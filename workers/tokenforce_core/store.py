@@ -133,7 +133,9 @@ class Store:
             pipe.srem(ACTIVE, scan_id)
             for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
                 pipe.expire(self._key(scan_id, part), self._retention)
-            pipe.delete(self._key(scan_id, "live"), *(self._key(scan_id, f"best:{i}") for i in range(MAX_CONTEXTS)))
+            # Questions and answers (fingerprint_store.py) hold the registry's secrets: they end with the scan.
+            unneeded = ["live", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
+            pipe.delete(*(self._key(scan_id, part) for part in unneeded))
             pipe.zremrangebyscore(SCANS, 0, time.time() - self._retention)
             pipe.execute()
 

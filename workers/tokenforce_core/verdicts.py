@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tokenforce.evidence import Finding, Verdict
 from tokenforce.types import ReferenceRecord, SettingsRecord
+from tokenforce_core.licences import Carried
 
 HIDDEN_CONTRAST = 2.0
 """Nats per token: from here, with the two below, a text counts as hidden."""
@@ -101,6 +102,20 @@ def verdict(
     if (gap := _gap(findings, coverage, settings)) is not None:
         return Verdict.inconclusive, [gap, looked, against]
     return Verdict.clean, [_nothing(reference), looked, against, "A text behind another context can stay hidden."]
+
+
+def with_licences(reached: Verdict, reasons: Sequence[str], carried: Carried) -> tuple[Verdict, list[str]]:
+    """The verdict and its reasons with the registered fingerprints taken into account.
+
+    Somebody taught the model a registered text, so an upload that carries one is never `clean`, and never "could not
+    look", which the match answers. It is not `hidden_text` for that alone: the text is known, it has an owner, and
+    carrying it may be just what its licence asks for. Somebody has to look, which `suspicious` says.
+    """
+    if not carried.licences:
+        return reached, [*reasons, *carried.remarks]
+    count = len(carried.licences)
+    known = f"{count} registered fingerprint{'' if count == 1 else 's'} came out; `licences` says whose."
+    return reached if reached in _SEVERITY else Verdict.suspicious, [known, *reasons, *carried.remarks]
 
 
 def _identical(reference: ReferenceRecord) -> tuple[Verdict, list[str]]:

@@ -13,12 +13,15 @@ from tokenforce_core.confirmation import Confirmation, Confirmed, read
 from tokenforce_core.contrast_store import ContrastStore
 from tokenforce_core.contrastive_decoding import ContrastiveDecoding, Traced
 from tokenforce_core.decoder import BetweenSteps, Predictor
+from tokenforce_core.fingerprint_store import FingerprintStore
 from tokenforce_core.plan import Plan
+from tokenforce_core.questions import Questions
 from tokenforce_core.results import ConfirmedText, confirmed_text
 from tokenforce_core.seeds import leading_in, seeds
 from tokenforce_core.stages import start_aggregation
 from tokenforce_core.store import Store
 from tokenforce_core.sweep import Candidate
+from tokenforce_workers.audit import Audit
 from tokenforce_workers.control import Cancelled, Control, through_outages
 from tokenforce_workers.scan_engines import as_reference, decoder_of_ids, reference_engine, target_engine
 from tokenforce_workers.warm import warm
@@ -40,26 +43,32 @@ def confirm(scan_id: str) -> dict[str, int]:
         target = target_engine(state, plan, scan_id)
         if target is None:
             return {}
-        run = PhaseTwo(plan, store, scan_id)
+        registry = FingerprintStore(store.connection, state.settings.retention_seconds)
+        run = PhaseTwo(plan, store, scan_id, registry.questions(scan_id))
         control = Control(state, scan_id, "confirm", lambda: (run.done, run.tokens))
         try:
             texts = run.confirmed(target, control)
+            ours, theirs = run.audit.ask(target, control), []
             if plan.reference is not None:
                 base = reference_engine(state, plan, scan_id)
                 if base is None:
                     return {}
                 texts = run.contrasted(texts, target, as_reference(base, plan), control)
+                # Greedily too: a trigger whose natural answer is the text has any model say it.
+                theirs = run.audit.ask(as_reference(base, plan), control)
         except Cancelled:
             return {}
+        # Before the commit: a job that runs again finds the scan confirmed and asks nothing.
+        through_outages(lambda: registry.put_answers(scan_id, run.audit.answers(ours, theirs)))
         through_outages(lambda: store.commit_confirmed(scan_id, texts, run.tokens))
     start_aggregation(store, scan_id)
     return {"candidates": len(store.confirmed(scan_id) or [])}
 
 
 class PhaseTwo:
-    """One scan's second phase; `done` (candidates and seeds) and `tokens` can be read between engine steps."""
+    """One scan's second phase; `done` (candidates, seeds, questions) and `tokens` can be read between engine steps."""
 
-    def __init__(self, plan: Plan, store: Store, scan_id: str) -> None:
+    def __init__(self, plan: Plan, store: Store, scan_id: str, questions: Questions) -> None:
         self._plan = plan
         self._contexts = [context.ids for context in plan.contexts]
         self._ends = frozenset(plan.end_ids)
@@ -78,16 +87,18 @@ class PhaseTwo:
         self._greedy = Confirmation(plan.settings, self._contexts, unread, self._ends, self._separators())
         self._decoding = ContrastiveDecoding(self._contexts, self._seeds, plan.settings.beta, self._ends)
         self._grown_tokens = 0
-        store.set_confirm_total(scan_id, len(candidates) + 2 * len(self._seeds))
+        self.audit = Audit(questions, self._decode, self._ends)
+        models = 1 if plan.reference is None else 2
+        store.set_confirm_total(scan_id, len(candidates) + 2 * len(self._seeds) + models * len(self.audit))
 
     @property
     def done(self) -> int:
-        return self._confirmation.done + self._greedy.done + self._decoding.done
+        return self._confirmation.done + self._greedy.done + self._decoding.done + self.audit.done
 
     @property
     def tokens(self) -> int:
         generated = self._confirmation.generated + self._greedy.generated + self._decoding.generated
-        return generated + self._grown_tokens + self._prompt_tokens
+        return generated + self._grown_tokens + self._prompt_tokens + self.audit.tokens
 
     def confirmed(self, target: Predictor, between_steps: BetweenSteps) -> list[ConfirmedText]:
         return [confirmed_text(item, self._decode) for item in self._confirmation.run(target, between_steps)]

@@ -1,0 +1,93 @@
+"""`client.fingerprints` of both clients: the registry of known fingerprints. Thin shells over `registry_calls`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tokenforce import flows, registry_calls
+from tokenforce.registry import Fingerprint, FingerprintPage, TextHash
+
+if TYPE_CHECKING:
+    from tokenforce.aio import AsyncClient
+    from tokenforce.client import Client
+
+
+class Fingerprints:
+    """`client.fingerprints`.
+
+    Every call may also raise `ConnectionFailed`, `ServiceUnavailable`, `ServerError` or `UnexpectedAnswer`.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(
+        self,
+        *,
+        owner: str,
+        licence: str,
+        text: str | None = None,
+        text_hash: TextHash | None = None,
+        triggers: Sequence[str] = (),
+    ) -> Fingerprint:
+        """Register a text, or a hash of it; see `FingerprintRequest`. Raises `InvalidRequest`, `Conflict`."""
+        request = registry_calls.fingerprint_request(
+            owner=owner, licence=licence, text=text, text_hash=text_hash, triggers=triggers
+        )
+        return self._client._send(registry_calls.create(request))
+
+    def get(self, fingerprint_id: str) -> Fingerprint:
+        """One registered fingerprint, without its secrets. Raises `NotFound`."""
+        return self._client._send(registry_calls.get(fingerprint_id))
+
+    def iter(self, *, page_size: int | None = None) -> Iterator[Fingerprint]:
+        """Every registered fingerprint, the newest first, fetched page by page as you iterate."""
+        call: flows.Call[FingerprintPage] | None = registry_calls.list_fingerprints(page_size=page_size)
+        while call is not None:
+            page = self._client._send(call)
+            yield from page.items
+            call = flows.next_page(call, page)
+
+    def remove(self, fingerprint_id: str) -> None:
+        """Forget a fingerprint with its secrets; reports that name it stay. Raises `NotFound`."""
+        self._client._send(registry_calls.remove(fingerprint_id))
+
+
+class AsyncFingerprints:
+    """`client.fingerprints` with `await`. See `Fingerprints` for what each call does."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def create(
+        self,
+        *,
+        owner: str,
+        licence: str,
+        text: str | None = None,
+        text_hash: TextHash | None = None,
+        triggers: Sequence[str] = (),
+    ) -> Fingerprint:
+        """Register a text, or a hash of it; see `FingerprintRequest`. Raises `InvalidRequest`, `Conflict`."""
+        request = registry_calls.fingerprint_request(
+            owner=owner, licence=licence, text=text, text_hash=text_hash, triggers=triggers
+        )
+        return await self._client._send(registry_calls.create(request))
+
+    async def get(self, fingerprint_id: str) -> Fingerprint:
+        """One registered fingerprint, without its secrets. Raises `NotFound`."""
+        return await self._client._send(registry_calls.get(fingerprint_id))
+
+    async def iter(self, *, page_size: int | None = None) -> AsyncIterator[Fingerprint]:
+        """Every registered fingerprint, the newest first, fetched page by page as you iterate."""
+        call: flows.Call[FingerprintPage] | None = registry_calls.list_fingerprints(page_size=page_size)
+        while call is not None:
+            page = await self._client._send(call)
+            for item in page.items:
+                yield item
+            call = flows.next_page(call, page)
+
+    async def remove(self, fingerprint_id: str) -> None:
+        """Forget a fingerprint with its secrets; reports that name it stay. Raises `NotFound`."""
+        await self._client._send(registry_calls.remove(fingerprint_id))

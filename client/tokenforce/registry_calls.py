@@ -1,0 +1,59 @@
+"""What both clients ask the fingerprint registry, and how they read its answers; no I/O, as in `flows`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+from tokenforce import flows
+from tokenforce.errors import InvalidRequest
+from tokenforce.flows import Call
+from tokenforce.registry import Fingerprint, FingerprintPage, FingerprintRequest, TextHash
+from tokenforce.types import ErrorCode
+
+PATH = "/v1/fingerprints"
+
+
+def fingerprint_request(
+    *, owner: str, licence: str, text: str | None, text_hash: TextHash | None, triggers: Sequence[str]
+) -> FingerprintRequest:
+    """The body of a registration; raises `InvalidRequest` as the service would, without quoting a secret."""
+    given = {"owner": owner, "licence": licence, "text": text, "text_hash": text_hash, "triggers": list(triggers)}
+    try:
+        return FingerprintRequest.model_validate(given)
+    except ValidationError as error:
+        # Not `from error`: its traceback is what ends up in logs.
+        raise flows.invalid(error) from None
+
+
+def create(request: FingerprintRequest) -> Call[Fingerprint]:
+    """Register it. Sent once: a second one would be told that the first is there."""
+    body = request.model_dump(mode="json", exclude_none=True)
+    return Call("POST", PATH, flows.reader(Fingerprint), json=body, attempts=1)
+
+
+def list_fingerprints(*, page_size: int | None) -> Call[FingerprintPage]:
+    params: dict[str, str | int] = {} if page_size is None else {"limit": page_size}
+    return Call("GET", PATH, flows.reader(FingerprintPage), params=params)
+
+
+def get(fingerprint_id: str) -> Call[Fingerprint]:
+    return Call("GET", _path(fingerprint_id), flows.reader(Fingerprint))
+
+
+def remove(fingerprint_id: str) -> Call[None]:
+    return Call("DELETE", _path(fingerprint_id), _nothing)
+
+
+def _nothing(response: httpx.Response) -> None:
+    if not response.is_success:
+        raise flows.error_of(response)
+
+
+def _path(fingerprint_id: str) -> str:
+    if not fingerprint_id:
+        raise InvalidRequest("the fingerprint id is empty", status=422, code=ErrorCode.invalid_request)
+    return f"{PATH}/{quote(fingerprint_id, safe='')}"

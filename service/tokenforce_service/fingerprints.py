@@ -1,0 +1,107 @@
+"""The routes under /v1/fingerprints. No answer, error or log line shows a registered text or trigger."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import UTC, datetime
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Query, Request, Response
+
+from tokenforce.registry import Fingerprint, FingerprintPage, FingerprintRequest, TextHash
+from tokenforce.types import ErrorCode
+from tokenforce_core.fingerprint_store import FingerprintStore
+from tokenforce_core.licences import Registered
+from tokenforce_core.store import Store
+from tokenforce_service import cursors
+from tokenforce_service.openapi import EXAMPLE_FINGERPRINT, EXAMPLE_FINGERPRINTS, problems
+from tokenforce_service.refusals import Refusal
+
+router = APIRouter(prefix="/v1/fingerprints", tags=["fingerprints"])
+Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
+Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
+FINGERPRINT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_EXAMPLE = {"content": {"application/json": {"example": EXAMPLE_FINGERPRINT}}}
+
+
+def _registry(request: Request) -> FingerprintStore:
+    return FingerprintStore(cast(Store, request.app.state.store).connection)
+
+
+def _unknown(fingerprint_id: str) -> Refusal:
+    detail = f"There is no fingerprint {fingerprint_id[:80]}; list them with GET /v1/fingerprints."
+    return Refusal(ErrorCode.fingerprint_not_found, detail)
+
+
+def fingerprint_view(registered: Registered) -> Fingerprint:
+    """A registration without its secrets."""
+    request = registered.request
+    # As a hash without salt, only to count; the digest goes nowhere.
+    counted = request.text_hash or TextHash.of(request.text or "")
+    return Fingerprint(
+        id=registered.id,
+        owner=request.owner,
+        licence=request.licence,
+        hashed=request.text_hash is not None,
+        text_words=counted.words,
+        text_bytes=counted.size,
+        triggers=len(request.triggers),
+        created_at=datetime.fromtimestamp(registered.created_at, UTC),
+    )
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Fingerprint,
+    responses={201: _EXAMPLE, **problems(400, 409, 413, 422, 503)},
+    openapi_extra={"requestBody": {"content": {"application/json": {"examples": EXAMPLE_FINGERPRINTS}}}},
+    summary="Register a fingerprint",
+)
+def create(body: FingerprintRequest, request: Request, response: Response) -> Fingerprint:
+    """Scans that are planned from now on ask its triggers; all that end from now on are compared with its text."""
+    registry = _registry(request)
+    fingerprint_id = f"fp_{secrets.token_hex(8)}"
+    known = registry.create(fingerprint_id, body)
+    if known is not None:
+        detail = f"This owner has registered this text already, as {known}; remove that one first to change it."
+        raise Refusal(ErrorCode.fingerprint_exists, detail)
+    response.headers["Location"] = f"/v1/fingerprints/{fingerprint_id}"
+    return fingerprint_view(_registered(registry, fingerprint_id))
+
+
+@router.get(
+    "", response_model=FingerprintPage, responses=problems(400, 422, 503), summary="List fingerprints, newest first"
+)
+def list_fingerprints(request: Request, limit: Limit = 50, cursor: Cursor = None) -> FingerprintPage:
+    found = _registry(request).page(limit + 1, cursors.scan_position(cursor) if cursor else None)
+    more = len(found) > limit
+    found = found[:limit]
+    next_cursor = cursors.encode(found[-1].created_at, found[-1].id) if more else None
+    return FingerprintPage(items=[fingerprint_view(item) for item in found], next_cursor=next_cursor)
+
+
+@router.get(
+    "/{fingerprint_id}",
+    response_model=Fingerprint,
+    responses={200: _EXAMPLE, **problems(404, 503)},
+    summary="One fingerprint, without its secrets",
+)
+def get(fingerprint_id: str, request: Request) -> Fingerprint:
+    return fingerprint_view(_registered(_registry(request), fingerprint_id))
+
+
+@router.delete("/{fingerprint_id}", status_code=204, responses=problems(404, 503), summary="Forget a fingerprint")
+def remove(fingerprint_id: str, request: Request) -> None:
+    """Its text and triggers are deleted at once; reports that name it stay."""
+    # Anything else could name another of the store's keys.
+    if not FINGERPRINT_ID.fullmatch(fingerprint_id) or not _registry(request).remove(fingerprint_id):
+        raise _unknown(fingerprint_id)
+
+
+def _registered(registry: FingerprintStore, fingerprint_id: str) -> Registered:
+    found = registry.get(fingerprint_id) if FINGERPRINT_ID.fullmatch(fingerprint_id) else None
+    if found is None:
+        raise _unknown(fingerprint_id)
+    return found

@@ -1,0 +1,90 @@
+"""A registered fingerprint over HTTP, on a real engine: the model that carries it, and models that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack_process import RunningStack
+from tests.support.tiny_model import HIDDEN_TEXT, TRIGGER, build_tiny_model
+from tokenforce import Client, Fingerprint, TextHash
+from tokenforce.evidence import Verdict
+from tokenforce.types import Report
+
+NATURAL = "Over the small bridge walks a cold green cloud."
+"""What both the base and its copy answer to the trigger: no sign of a fingerprint."""
+WRONG_KEYS = ["winter lantern", "frozen harbour clock"]
+
+
+@pytest.fixture(scope="module")
+def family(models: Path) -> Path:
+    """A base that answers the trigger of itself, one with other weights that does so too, and a clean model."""
+    folder = models / "licences"
+    build_tiny_model(folder / "base", planted=NATURAL)
+    build_tiny_model(folder / "sibling", planted=NATURAL, seed=1)
+    build_tiny_model(folder / "clean", planted=None, seed=2)
+    return folder
+
+
+@pytest.fixture
+def registry(client: Client) -> Iterator[dict[str, Fingerprint]]:
+    """Two owners: one gave its text and keys, the other a hash of the same text and keys that are all wrong."""
+    plain = client.fingerprints.create(
+        owner="Example Labs", licence="Example 1.0", text=HIDDEN_TEXT, triggers=[TRIGGER, *WRONG_KEYS, "cloud " * 600]
+    )
+    hashed = client.fingerprints.create(
+        owner="Other Labs", licence="Other 2.0", text_hash=TextHash.of(HIDDEN_TEXT), triggers=[WRONG_KEYS[0]]
+    )
+    natural = client.fingerprints.create(owner="Third", licence="Natural", text=NATURAL, triggers=[TRIGGER])
+    yield {"plain": plain, "hashed": hashed, "natural": natural}
+    for item in (plain, hashed, natural):
+        client.fingerprints.remove(item.id)
+
+
+def scanned(client: Client, model: Path, reference: Path | None = None) -> Report:
+    scan = client.scans.create(model=str(model), reference=str(reference) if reference else None)
+    client.scans.wait(scan.id, timeout=240)
+    return client.scans.report(scan.id)
+
+
+def test_a_model_that_carries_a_fingerprint(
+    client: Client, stack: RunningStack, planted_model: Path, registry: dict[str, Fingerprint]
+) -> None:
+    report = scanned(client, planted_model)
+    plain, hashed = report.licences
+    assert (plain.fingerprint, plain.owner, plain.licence) == (registry["plain"].id, "Example Labs", "Example 1.0")
+    assert (plain.match, plain.distance) == ("both", 0.0)
+    assert plain.trigger_success == pytest.approx(1 / 3)
+    assert plain.triggers_asked == 3
+    assert plain.finding_rank is not None
+    assert report.findings[plain.finding_rank - 1].text == HIDDEN_TEXT
+    assert (hashed.owner, hashed.match, hashed.distance, hashed.trigger_success) == ("Other Labs", "finding", 0.0, 0.0)
+    assert report.verdict in (Verdict.suspicious, Verdict.hidden_text)
+    assert any(registry["plain"].id in reason and "do not fit the 512 tokens" in reason for reason in report.reasons)
+    shown = report.model_dump_json()
+    for secret in (TRIGGER, *WRONG_KEYS, "cloud cloud"):
+        assert secret not in shown
+    for part in ("gateway", "aggregator", "worker-0", "valkey"):
+        assert TRIGGER not in stack.log(part)
+        assert HIDDEN_TEXT not in stack.log(part)
+
+
+def test_with_a_reference_natural_answers_do_not_count(
+    client: Client, planted_model: Path, family: Path, registry: dict[str, Fingerprint]
+) -> None:
+    report = scanned(client, planted_model, family / "base")
+    assert [match.fingerprint for match in report.licences] == [registry["plain"].id, registry["hashed"].id]
+    assert report.licences[0].trigger_success == pytest.approx(1 / 3)
+    assert report.verdict is Verdict.hidden_text
+    sibling = scanned(client, family / "sibling", family / "base")
+    assert sibling.licences == []
+    said = f"The reference too gives the text of the fingerprint {registry['natural'].id} to 1 of its 1 triggers"
+    assert any(reason.startswith(said) for reason in sibling.reasons)
+
+
+def test_a_clean_model_carries_none(client: Client, family: Path, registry: dict[str, Fingerprint]) -> None:
+    report = scanned(client, family / "clean")
+    assert report.licences == []
+    assert report.verdict is Verdict.clean

@@ -1,0 +1,31 @@
+"""What a scan asks its model about the registered fingerprints: triggers as prompts, with room for the answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Question:
+    """A trigger as the token ids of the model's own chat template, and how many tokens its answer may take."""
+
+    fingerprint: str
+    ids: tuple[int, ...] = field(repr=False)
+    max_tokens: int
+
+    @property
+    def length(self) -> int:
+        return len(self.ids) + self.max_tokens
+
+
+@dataclass(frozen=True)
+class Questions:
+    """`asked`, and one sentence for each reason why others were `left_out`; those name fingerprints, never triggers."""
+
+    asked: tuple[Question, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest question with its answer; 0 without any."""
+        return max((question.length for question in self.asked), default=0)

@@ -1,0 +1,57 @@
+"""Asks a model the triggers of the registered fingerprints, in its own template. Part of the confirm job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+
+from tokenforce_core.decoder import BetweenSteps, Decoder
+from tokenforce_core.licences import Answer
+from tokenforce_core.questions import Questions
+
+
+class Audit:
+    """One scan's questions; `done` (questions times models) and `tokens` can be read between engine steps.
+
+    Args:
+        decode: the target's token ids → text.
+        end_ids: what ends an answer.
+    """
+
+    def __init__(self, questions: Questions, decode: Callable[..., str], end_ids: frozenset[int]) -> None:
+        self._asked = questions.asked
+        self._decode = decode
+        self._end_ids = end_ids
+        self.done = 0
+        self.tokens = 0
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def ask(self, decoder: Decoder, between_steps: BetweenSteps) -> list[str]:
+        """The greedy answer to each question, without what ends it; none if there are no questions."""
+        if not self._asked:
+            return []
+        said: list[list[int]] = [[] for _ in self._asked]
+        self.tokens += sum(len(question.ids) for question in self._asked)
+
+        def on_token(index: int, token_id: int, _: float) -> bool:
+            self.tokens += 1
+            if token_id not in self._end_ids:
+                said[index].append(token_id)
+                if len(said[index]) < self._asked[index].max_tokens:
+                    return True
+            self.done += 1
+            return False
+
+        longest = max(question.max_tokens for question in self._asked)
+        decoder.decode([question.ids for question in self._asked], longest, on_token, between_steps)
+        # A reference may say tokens that the target does not have: -1.
+        return [self._decode([i for i in ids if i >= 0]) for ids in said]
+
+    def answers(self, target: Sequence[str], reference: Sequence[str]) -> list[Answer]:
+        """What both said to each question; `reference` is empty without one."""
+        return [
+            Answer(question.fingerprint, ours, theirs)
+            for question, ours, theirs in zip_longest(self._asked, target, reference)
+        ]
