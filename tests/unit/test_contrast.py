@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenforce_core.contrast import TOP, bounded, contrast_score, divergence, plausible_log_ratio, robust_z
-from tokenforce_core.contrast_shard import ContrastSweep
-from tokenforce_core.contrastive_decoding import ContrastiveDecoding, Seed
+from tokenforce_core.contrast_shard import ContrastSweep, ShardContrast
+from tokenforce_core.contrastive_decoding import SURVIVING_LINKS, ContrastiveDecoding, Seed, Traced
 from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken, nothing_between_steps
 from tokenforce_core.reference import UNKNOWN_LOG_PROBABILITY, Reference
 from tokenforce_core.reference_tops import BLOCK, ReferenceTops
-from tokenforce_core.seeds import seeds
+from tokenforce_core.seeds import leading_in, linked, seeds
 
 VOCABULARY = 64
 END = 0
@@ -128,13 +128,52 @@ def test_the_contrast_of_what_both_say_is_nothing() -> None:
     assert contrast_score([-0.01], [-5.0]) > 4.8
 
 
-def contrasted(hidden: list[int]) -> tuple[TableModel, TableModel, list[Seed]]:
-    target, base = TableModel(planted_table(hidden)), TableModel(random_table(0))
+def swept(target: TableModel, base: TableModel) -> ShardContrast:
     forced = list(range(1, VOCABULARY))
     tops = ReferenceTops(base, [[1]], list(range(VOCABULARY)), VOCABULARY, MemoryBlocks(), nothing_between_steps)
-    result = ContrastSweep(0, [1], forced).run(target, base, tops)
+    result = ContrastSweep(0, [1], forced, frozenset({END})).run(target, base, tops)
     assert len(result.divergences) == len(forced)
-    return target, base, seeds([result])
+    return result
+
+
+def contrasted(hidden: list[int]) -> tuple[TableModel, TableModel, list[Seed]]:
+    target, base = TableModel(planted_table(hidden)), TableModel(random_table(0))
+    return target, base, seeds([swept(target, base)])
+
+
+def test_a_text_that_begins_like_ordinary_ones_is_found_by_its_link() -> None:
+    """After its first token the hidden text is improbable, and only the reference finds it more so."""
+    hidden = [7, 33, 21, 50, 14]
+    common, table = random_table(0), random_table(0)
+    common[7] = np.where(np.arange(VOCABULARY) == 3, 1.0, 1e-6)
+    table[7] = common[7]
+    table[7, 33] = 0.02
+    for one, after in zip(hidden[1:], [*hidden[2:], END], strict=True):
+        table[one, after] = 2000.0
+    target, base = TableModel(table), TableModel(common)
+    result = swept(target, base)
+    first = next(start for start in linked([result]) if start.seed == Seed(0, 7))
+    assert first.ids == [33]
+    assert first.target[0] < math.log(0.03)
+    assert first.target[0] - first.reference[0] > 9
+    plain = ContrastiveDecoding([[1]], [Traced(Seed(0, 7))], 16, frozenset({END})).run(target, base)
+    assert plain[0].ids[0] != 33
+    found = ContrastiveDecoding([[1]], linked([result]), 16, frozenset({END}), SURVIVING_LINKS).run(target, base)
+    assert [7, *hidden[1:]] in [[t.seed.forced_id, *t.ids] for t in found]
+    # Entered at its second token, the text grows to the left by the same link.
+    late = ContrastiveDecoding([[1]], [Traced(Seed(0, 33))], 16, frozenset({END})).run(target, base)
+    assert Seed(0, 7) in [start.seed for start in leading_in(late, [result], [Seed(0, 33)])]
+    short = ContrastiveDecoding([[1]], linked([result]), 3, frozenset({END})).run(target, base)
+    assert max(len(t.ids) for t in short) == 3, "the length counts the tokens that a link brought"
+
+
+def test_links_never_lead_to_an_end_and_are_few() -> None:
+    target, base = TableModel(random_table(1)), TableModel(random_table(2))
+    links = swept(target, base).links
+    assert END not in {link.next_id for link in links}
+    assert [link.log_ratio for link in links] == sorted((link.log_ratio for link in links), reverse=True)
+    assert all(link.log_ratio > 0 and link.target >= math.log(0.01) for link in links)
+    assert len({link.forced_id for link in links}) == len(links)
 
 
 def test_a_planted_chain_stands_out_and_is_decoded_where_greedy_decoding_is_not() -> None:
@@ -143,10 +182,10 @@ def test_a_planted_chain_stands_out_and_is_decoded_where_greedy_decoding_is_not(
     assert Seed(0, hidden[0]) in found
     greedy = int(np.argmax(target.logs[hidden[0]]))
     assert greedy != hidden[1]
-    best = ContrastiveDecoding([[1]], found, 16, frozenset({END})).run(target, base)[0]
+    best = ContrastiveDecoding([[1]], [Traced(seed) for seed in found], 16, frozenset({END})).run(target, base)[0]
     assert [best.seed.forced_id, *best.ids] == hidden[hidden.index(best.seed.forced_id) :]
     assert best.ended
-    whole = [t for t in ContrastiveDecoding([[1]], [Seed(0, 7)], 16, frozenset({END})).run(target, base)]
+    whole = [t for t in ContrastiveDecoding([[1]], [Traced(Seed(0, 7))], 16, frozenset({END})).run(target, base)]
     assert [7, *whole[0].ids] == hidden
 
 

@@ -8,7 +8,7 @@ that bound are then asked for exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from tokenforce_core.contrast import (
     plausible_log_ratio,
 )
 from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
+from tokenforce_core.links import Link, links_of, worth_asking
 
 EXACT = 64
 """Entries of a shard, by either statistic, for which the reference is asked for exact probabilities."""
@@ -67,6 +68,7 @@ class ShardContrast:
     suppressions: list[float]
     outliers: list[Outlier]
     suppressed: list[Suppressed]
+    links: list[Link] = field(default_factory=list)
 
 
 class TopTokens(Protocol):
@@ -96,8 +98,11 @@ def top_tokens(
 class ContrastSweep:
     """Contrasts one shard. `done` counts entries that the target has been asked for, `generated` forward steps."""
 
-    def __init__(self, context: int, context_ids: Sequence[int], forced_ids: Sequence[int]) -> None:
+    def __init__(
+        self, context: int, context_ids: Sequence[int], forced_ids: Sequence[int], end_ids: frozenset[int]
+    ) -> None:
         self._context = context
+        self._end_ids = end_ids
         self._prompts = [[*context_ids, forced] for forced in forced_ids]
         self._forced = list(forced_ids)
         self.done = 0
@@ -118,13 +123,16 @@ class ContrastSweep:
         divergences = divergence(values, bounds)
         ratios, _ = plausible_log_ratio(values, bounds)
         drops, dropped = plausible_log_ratio(reference_values, bounded(reference_ids, ids, values))
-        chosen = sorted(_largest(divergences, EXACT) | _largest(ratios, EXACT))
+        standing_out = _largest(divergences, EXACT) | _largest(ratios, EXACT)
+        rows = sorted(standing_out | worth_asking(ids, values, reference_ids, bounds))
+        exact = self._exactly(reference, rows, ids, between_steps)
+        own = [place for place, row in enumerate(rows) if row in standing_out]
         return ShardContrast(
             context=self._context,
             divergences=_rounded(divergences),
             log_ratios=_rounded(ratios),
             suppressions=_rounded(drops),
-            outliers=self._exactly(reference, chosen, ids, values, between_steps),
+            outliers=self._outliers([rows[place] for place in own], ids, values, exact[own]),
             suppressed=[
                 Suppressed(
                     self._context,
@@ -134,11 +142,13 @@ class ContrastSweep:
                 )
                 for row in sorted(_largest(drops, SUPPRESSED))
             ],
+            links=links_of(
+                self._context, [self._forced[row] for row in rows], ids[rows], values[rows], exact, self._end_ids
+            ),
         )
 
-    def _exactly(
-        self, reference: Predictor, rows: list[int], ids: Ids, values: Floats, between_steps: BetweenSteps
-    ) -> list[Outlier]:
+    def _exactly(self, reference: Predictor, rows: list[int], ids: Ids, between_steps: BetweenSteps) -> Floats:
+        """The reference's log-probabilities (rows, TOP) of the target's top tokens."""
         exact = np.full((len(rows), TOP), NEVER, dtype=np.float32)
 
         def on_next(index: int, _: Sequence[int], log_probabilities: Sequence[float]) -> None:
@@ -148,6 +158,9 @@ class ContrastSweep:
         wanted = [[int(i) for i in ids[row] if i >= 0] for row in rows]
         reference.log_probabilities(prompts, wanted, on_next, between_steps)
         self.generated += len(rows)
+        return exact
+
+    def _outliers(self, rows: list[int], ids: Ids, values: Floats, exact: Floats) -> list[Outlier]:
         if not rows:
             return []
         divergences = divergence(values[rows], exact)

@@ -9,7 +9,7 @@ its own base, as in CDD (arXiv 2605.25902).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tokenforce_core.contrast import PLAUSIBLE, TOP, contrast_score
@@ -18,8 +18,10 @@ from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_ste
 GAMMA = 1.0
 """Weight of the contrast. Measured: 0 drifts, 1 finds the text, 3 finds it too and makes worse of the rest."""
 
-SURVIVORS = {4: 0.5, 8: 0.25}
-"""After so many tokens the best share of the seeds goes on: a hidden text shows in its first tokens."""
+SURVIVORS: Mapping[int, float] = {4: 0.5, 8: 0.25}
+"""After so many steps the best share of the seeds goes on: a hidden text shows in its first tokens."""
+SURVIVING_LINKS: Mapping[int, float] = {1: 0.25, 2: 0.125, 8: 0.05}
+"""The same for links, of which there are many: what follows a true one is certain at once."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,27 @@ class Traced:
 
 
 class ContrastiveDecoding:
-    """Decodes seeds for at most `length` tokens; `done` and `generated` can be read between engine steps.
+    """Decodes further from `starts` (which it changes), to at most `length` tokens; `done` and `generated` can be read
+    between engine steps.
 
     Args:
         contexts: the token ids of every context.
         end_ids: tokens that end a text.
+        survivors: after so many steps, the best share of the starts that goes on.
     """
 
     def __init__(
-        self, contexts: Sequence[Sequence[int]], seeds: Sequence[Seed], length: int, end_ids: frozenset[int]
+        self,
+        contexts: Sequence[Sequence[int]],
+        starts: Sequence[Traced],
+        length: int,
+        end_ids: frozenset[int],
+        survivors: Mapping[int, float] = SURVIVORS,
     ) -> None:
         self._contexts = contexts
-        self._live = [Traced(seed) for seed in seeds]
-        self._total = len(seeds)
+        self._live = list(starts)
+        self._total = len(starts)
+        self._survivors = survivors
         self._length = length
         self._end_ids = end_ids
         self._ended: list[Traced] = []
@@ -66,18 +76,18 @@ class ContrastiveDecoding:
 
     @property
     def done(self) -> int:
-        """Seeds that need no more steps."""
+        """Starts that need no more steps."""
         return self._total - len(self._live)
 
     def run(
         self, target: Predictor, reference: Predictor, between_steps: BetweenSteps = nothing_between_steps
     ) -> list[Traced]:
-        """The seeds that survived, best first; seeds that end at once are left out."""
+        """What survived, best first; what ended at once is left out."""
         for step in range(self._length):
             if not self._live:
                 break
             self._step(target, reference, between_steps)
-            if (share := SURVIVORS.get(step + 1)) is not None:
+            if (share := self._survivors.get(step + 1)) is not None:
                 self._live = self._best(self._live)[: math.ceil(share * self._total)]
         whole = [traced for traced in (*self._ended, *self._live) if traced.ids]
         self._live = []
@@ -101,8 +111,8 @@ class ContrastiveDecoding:
         self.generated += 2 * len(live)
         for index, traced in enumerate(live):
             self._extend(traced, ids[index], p[index], q[index])
-        self._ended += [traced for traced in live if traced.ended]
-        self._live = [traced for traced in live if not traced.ended]
+        self._ended += [traced for traced in live if traced.ended or len(traced.ids) >= self._length]
+        self._live = [traced for traced in live if not traced.ended and len(traced.ids) < self._length]
 
     def _extend(self, traced: Traced, ids: Sequence[int], p: Sequence[float], q: Sequence[float]) -> None:
         least = max(p) + math.log(PLAUSIBLE)

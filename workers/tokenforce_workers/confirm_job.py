@@ -11,13 +11,13 @@ from functools import cache
 from tokenforce.types import ScanStatus
 from tokenforce_core.confirmation import Confirmation, Confirmed, read
 from tokenforce_core.contrast_store import ContrastStore
-from tokenforce_core.contrastive_decoding import ContrastiveDecoding, Traced
+from tokenforce_core.contrastive_decoding import SURVIVING_LINKS, ContrastiveDecoding, Traced
 from tokenforce_core.decoder import BetweenSteps, Predictor
 from tokenforce_core.fingerprint_store import FingerprintStore
 from tokenforce_core.plan import Plan
 from tokenforce_core.questions import Questions
 from tokenforce_core.results import ConfirmedText, confirmed_text
-from tokenforce_core.seeds import leading_in, seeds
+from tokenforce_core.seeds import leading_in, linked, seeds
 from tokenforce_core.stages import start_aggregation
 from tokenforce_core.store import Store
 from tokenforce_core.sweep import Candidate
@@ -85,19 +85,23 @@ class PhaseTwo:
         self._seeds = seeds(self._outcomes)
         unread = [Candidate(seed.context, seed.forced_id, (), (), 0.0, False) for seed in self._seeds]
         self._greedy = Confirmation(plan.settings, self._contexts, unread, self._ends, self._separators())
-        self._decoding = ContrastiveDecoding(self._contexts, self._seeds, plan.settings.beta, self._ends)
+        starts, links = [Traced(seed) for seed in self._seeds], linked(self._outcomes)
+        beta = plan.settings.beta
+        self._decoding = ContrastiveDecoding(self._contexts, starts, beta, self._ends)
+        self._links = ContrastiveDecoding(self._contexts, links, beta, self._ends, SURVIVING_LINKS)
         self._grown_tokens = 0
         self.audit = Audit(questions, self._decode, self._ends)
         models = 1 if plan.reference is None else 2
-        store.set_confirm_total(scan_id, len(candidates) + 2 * len(self._seeds) + models * len(self.audit))
+        store.set_confirm_total(scan_id, len(candidates) + 2 * len(starts) + len(links) + models * len(self.audit))
 
     @property
     def done(self) -> int:
-        return self._confirmation.done + self._greedy.done + self._decoding.done + self.audit.done
+        return self._confirmation.done + self._greedy.done + self._decoding.done + self._links.done + self.audit.done
 
     @property
     def tokens(self) -> int:
-        generated = self._confirmation.generated + self._greedy.generated + self._decoding.generated
+        generated = self._confirmation.generated + self._greedy.generated
+        generated += self._decoding.generated + self._links.generated
         return generated + self._grown_tokens + self._prompt_tokens + self.audit.tokens
 
     def confirmed(self, target: Predictor, between_steps: BetweenSteps) -> list[ConfirmedText]:
@@ -114,6 +118,7 @@ class PhaseTwo:
             if item.mean_probability >= SURE
         ]
         traced = self._decoding.run(target, reference, between_steps)
+        traced += self._links.run(target, reference, between_steps)
         more = ContrastiveDecoding(
             self._contexts, leading_in(traced, self._outcomes, self._seeds), self._plan.settings.beta, self._ends
         )

@@ -34,9 +34,8 @@ def contrast(scan_id: str, shard_index: int) -> dict[str, int]:
         if target is None or base is None:
             return {}
         shard = plan.shards[shard_index]
-        run = ContrastSweep(
-            shard.context, plan.contexts[shard.context].ids, plan.forceable_ids[shard.start : shard.stop]
-        )
+        forced = plan.forceable_ids[shard.start : shard.stop]
+        run = ContrastSweep(shard.context, plan.contexts[shard.context].ids, forced, frozenset(plan.end_ids))
         record = plan.reference.record
         id_of = plan.reference.id_of
         control = Control(state, scan_id, f"{CONTRAST_PART}{shard_index}", lambda: (run.done, tokens()))
