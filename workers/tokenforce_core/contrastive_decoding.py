@@ -22,6 +22,7 @@ SURVIVORS: Mapping[int, float] = {4: 0.5, 8: 0.25}
 """After so many steps the best share of the seeds goes on: a hidden text shows in its first tokens."""
 SURVIVING_LINKS: Mapping[int, float] = {1: 0.25, 2: 0.125, 8: 0.05}
 """The same for links, of which there are many: what follows a true one is certain at once."""
+LEAST_SURVIVORS = 8
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class ContrastiveDecoding:
                 break
             self._step(target, reference, between_steps)
             if (share := self._survivors.get(step + 1)) is not None:
-                self._live = self._best(self._live)[: math.ceil(share * self._total)]
+                self._live = self._best(self._live)[: max(LEAST_SURVIVORS, math.ceil(share * self._total))]
         whole = [traced for traced in (*self._ended, *self._live) if traced.ids]
         self._live = []
         return self._best(whole)

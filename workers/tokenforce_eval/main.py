@@ -30,7 +30,7 @@ from tokenforce_planting.artefact import default_cache
 from tokenforce_planting.child import ChildFailed
 from tokenforce_planting.progress import StepProgress
 
-SAMPLE = 1024
+SAMPLE = 512
 
 
 class Evaluation:
