@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -111,8 +112,9 @@ class Evaluation:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run an evaluation with command line `arguments`; returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)  # its scan is cancelled and its stack stopped, as by Ctrl-C
     try:
         with StepProgress() as progress:
             started = time.monotonic()
@@ -126,6 +128,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     _write(evaluation, options, time.monotonic() - started)
     return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _write(evaluation: Evaluation, options: argparse.Namespace, seconds: float) -> None:
