@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from tokenforce_core.contrast import TOP, bounded, contrast_score, divergence, plausible_log_ratio, robust_z
 from tokenforce_core.contrast_shard import ContrastSweep, ShardContrast
-from tokenforce_core.contrastive_decoding import SURVIVING_LINKS, ContrastiveDecoding, Seed, Traced
+from tokenforce_core.contrastive_decoding import (
+    SURVIVING_LINKS,
+    ContrastiveDecoding,
+    Seed,
+    Traced,
+    without_suffixes,
+)
 from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken, nothing_between_steps
 from tokenforce_core.reference import UNKNOWN_LOG_PROBABILITY, Reference
 from tokenforce_core.reference_tops import BLOCK, ReferenceTops
@@ -165,6 +171,16 @@ def test_a_text_that_begins_like_ordinary_ones_is_found_by_its_link() -> None:
     assert Seed(0, 7) in [start.seed for start in leading_in(late, [result], [Seed(0, 33)])]
     short = ContrastiveDecoding([[1]], linked([result]), 3, frozenset({END})).run(target, base)
     assert max(len(t.ids) for t in short) == 3, "the length counts the tokens that a link brought"
+
+
+def test_of_one_text_entered_at_several_tokens_the_first_entry_goes_on() -> None:
+    text = list(range(100, 120))
+    whole, late, later = (Traced(Seed(0, 1), text[start : start + 12]) for start in (0, 2, 5))
+    other, elsewhere = Traced(Seed(0, 2), list(range(12))), Traced(Seed(1, 1), text[3:15])
+    loop, same_loop = Traced(Seed(0, 3), [5, 6] * 6), Traced(Seed(0, 4), [6, 5] * 6)
+    for order in ([late, whole, later, other, elsewhere], [elsewhere, other, later, late, whole]):
+        assert {id(t) for t in without_suffixes(order)} == {id(whole), id(other), id(elsewhere)}
+    assert len(without_suffixes([loop, same_loop])) == 1
 
 
 def test_links_never_lead_to_an_end_and_are_few() -> None:

@@ -27,6 +27,8 @@ WEAK_AFTER = 12
 WEAK = 0.8
 """Nats per token: a text that has no more contrast after so many tokens is left as short as it is. Every further step
 costs a forward pass of all that follows the last full KV block, for both models; hidden texts have 2.5 to 7."""
+SAME = 6
+"""Tokens in a row that make two texts the same."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ class ContrastiveDecoding:
                 break
             self._step(target, reference, between_steps)
             if step + 1 == WEAK_AFTER:
-                self._ended += [traced for traced in self._live if traced.score < WEAK]
-                self._live = [traced for traced in self._live if traced.score >= WEAK]
+                going_on = without_suffixes([t for t in self._best(self._live) if t.score >= WEAK])
+                self._ended += [traced for traced in self._live if traced not in going_on]
+                self._live = going_on
             if (share := self._survivors.get(step + 1)) is not None:
                 self._live = self._best(self._live)[: max(LEAST_SURVIVORS, math.ceil(share * self._total))]
         whole = [traced for traced in (*self._ended, *self._live) if traced.ids]
@@ -136,3 +139,25 @@ class ContrastiveDecoding:
     @staticmethod
     def _best(traced: Sequence[Traced]) -> list[Traced]:
         return sorted(traced, key=lambda t: (-t.score, t.seed.context, t.seed.forced_id))
+
+
+def without_suffixes(traced: Sequence[Traced]) -> list[Traced]:
+    """Of texts that were entered at several of their tokens only the one that was entered first.
+
+    A text whose first `SAME` tokens another one of its context has come to say would go on as that one does.
+    """
+    kept: list[Traced] = []
+    for text in traced:
+        if any(_place(text, other) is not None for other in kept):
+            continue
+        kept = [other for other in kept if not _place(other, text)]
+        kept.append(text)
+    return kept
+
+
+def _place(text: Traced, other: Traced) -> int | None:
+    """Where in `other` the beginning of `text` is."""
+    if text.seed.context != other.seed.context or len(text.ids) < SAME:
+        return None
+    start = text.ids[:SAME]
+    return next((i for i in range(len(other.ids) - SAME + 1) if other.ids[i : i + SAME] == start), None)
