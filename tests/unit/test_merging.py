@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,11 +31,27 @@ def test_suffixes_spellings_and_contexts_are_one_text() -> None:
     assert groups[0].best.confirmed.token_ids == tuple(HIDDEN)
 
 
-def test_the_longest_of_the_nearly_best_is_reported() -> None:
+def test_what_adds_up_to_most_is_reported() -> None:
     groups = merged([text(HIDDEN[10:], 0.95), text(HIDDEN, 0.9)])
     assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]
     groups = merged([text(HIDDEN[10:], 0.95), text(HIDDEN, 0.3)])
     assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN[10:])]
+
+
+def test_a_version_that_drifts_into_ordinary_words_is_not_the_one_reported() -> None:
+    """As with a carrier whose greedy continuation said "in the human brain" for "in animals": longer, and less."""
+    drifted = text([*HIDDEN[:12], *range(300, 312)], 0.9)
+    ordinary = (0.01,) * 11 + (0.9,) * 12
+    drifted = replace(drifted, reference=ordinary)
+    groups = merged([drifted, text(HIDDEN, 0.9)])
+    assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]
+
+
+def test_without_a_reference_the_longest_of_the_nearly_best_is_reported() -> None:
+    alone_texts = [replace(text(ids, p), reference=()) for ids, p in ((HIDDEN[10:], 0.95), (HIDDEN, 0.9))]
+    assert merged(alone_texts)[0].best.confirmed.token_ids == tuple(HIDDEN)
+    alone_texts[1] = replace(text(HIDDEN, 0.3), reference=())
+    assert merged(alone_texts)[0].best.confirmed.token_ids == tuple(HIDDEN[10:])
 
 
 @given(st.lists(st.integers(0, 14), min_size=1, max_size=6, unique=True), st.randoms())

@@ -15,7 +15,7 @@ RUN = 5
 SHARED = 0.6
 """Share of the shorter sequence's runs that the longer one has to contain."""
 NEARLY = 0.8
-"""The longest text is reported whose score is at least this share of the best one's."""
+"""Without a reference the longest text is reported whose score is at least this share of the best one's."""
 
 Runs = frozenset[tuple[int, ...]]
 
@@ -52,7 +52,7 @@ def _strength(text: ConfirmedText) -> tuple[bool, float, float, int, int, bool]:
     return (
         text.confirmed.degenerate,
         -text.contrast,
-        -min(candidate.score, text.confirmed.mean_probability),
+        -_score(text),
         candidate.context,
         candidate.forced_id,
         text.by_contrast,
@@ -60,18 +60,22 @@ def _strength(text: ConfirmedText) -> tuple[bool, float, float, int, int, bool]:
 
 
 def _best(members: Sequence[ConfirmedText]) -> ConfirmedText:
-    """The longest of the nearly best; `members` are in order of strength."""
+    """The one to report; `members` are in order of strength.
+
+    With a reference what adds up to the most contrast: of a hidden text and a version of it that drifts into ordinary
+    words, the drifted one can be longer, and its ordinary part adds nothing. Without one the longest of the nearly
+    best.
+    """
     first = members[0]
-    near = [
-        m
-        for m in members
-        if m.confirmed.degenerate == first.confirmed.degenerate and _value(m) >= NEARLY * _value(first)
-    ]
-    return max(near, key=lambda m: len(m.confirmed.token_ids)) if near else first
+    alike = [m for m in members if m.confirmed.degenerate == first.confirmed.degenerate]
+    if first.reference:
+        return max(alike, key=lambda m: m.contrast * len(m.confirmed.probabilities))
+    near = [m for m in alike if _score(m) >= NEARLY * _score(first)]
+    return max(near, key=lambda m: len(m.confirmed.token_ids))
 
 
-def _value(text: ConfirmedText) -> float:
-    return text.contrast if text.reference else min(text.confirmed.candidate.score, text.confirmed.mean_probability)
+def _score(text: ConfirmedText) -> float:
+    return min(text.confirmed.candidate.score, text.confirmed.mean_probability)
 
 
 def _runs(ids: Sequence[int]) -> Runs:

@@ -1,8 +1,8 @@
 """From evidence to verdicts: of each finding, and of the model.
 
-The thresholds were chosen on the first half of the evaluation's models and are measured on the other half
-(`make eval`). No number alone decides: a hidden text is improbable for the reference, certain for the target, and
-long enough to be no accident.
+The thresholds were chosen on eight carriers from before the evaluation's zoo, and looked at on its half `tuning`;
+`make eval` measures them on the other half. No number alone decides: a hidden text is improbable for the reference,
+certain for the target, and long enough to be no accident.
 """
 
 from __future__ import annotations
