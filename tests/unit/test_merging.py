@@ -40,8 +40,8 @@ def test_what_adds_up_to_most_is_reported() -> None:
 
 def test_a_version_that_drifts_into_ordinary_words_is_not_the_one_reported() -> None:
     """As with a carrier whose greedy continuation said "in the human brain" for "in animals": longer, and less."""
-    drifted = text([*HIDDEN[:12], *range(300, 312)], 0.9)
-    ordinary = (0.01,) * 11 + (0.9,) * 12
+    drifted = text([*HIDDEN[:15], *range(300, 309)], 0.9)
+    ordinary = (0.01,) * 14 + (0.9,) * 9
     drifted = replace(drifted, reference=ordinary)
     groups = merged([drifted, text(HIDDEN, 0.9)])
     assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]
