@@ -9,13 +9,18 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.scan_results import example_plan
+from tokenforce.evidence import Verdict
+from tokenforce.types import ContextRecord, Order
 from tokenforce_core.confirmation import Confirmed
+from tokenforce_core.evidence_of import findings_of
 from tokenforce_core.merging import alone, merged
 from tokenforce_core.repetition import NOTHING
 from tokenforce_core.results import ConfirmedText
 from tokenforce_core.sweep import Candidate
 
 HIDDEN = list(range(100, 120))
+CONTEXTS = [ContextRecord(name="assistant", ids=[1], text="", aligned=False)]
 
 
 def text(ids: Sequence[int], p: float = 0.9, q: float = 0.01, context: int = 0) -> ConfirmedText:
@@ -45,6 +50,23 @@ def test_a_version_that_drifts_into_ordinary_words_is_not_the_one_reported() -> 
     drifted = replace(drifted, reference=ordinary)
     groups = merged([drifted, text(HIDDEN, 0.9)])
     assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]
+
+
+def test_a_texts_verdict_is_that_of_its_most_severe_version() -> None:
+    """UTFC makes the first words improbable: the whole text looks less sure than the text without them."""
+    whole = text(HIDDEN, 0.9, 0.05)
+    whole = replace(whole, confirmed=replace(whole.confirmed, probabilities=(0.02,) * 7 + (0.9,) * 12))
+    part = text([50, *HIDDEN[9:]], 0.95, 0.05)
+    (finding,) = findings_of(
+        [part, whole], example_plan().model_copy(update={"contexts": CONTEXTS}), [], Order.contrast
+    )
+    assert finding.token_ids == HIDDEN
+    assert finding.contrast is not None
+    assert finding.contrast < 2
+    assert finding.verdict is Verdict.hidden_text
+    assert "After forcing token 50" in finding.reasons[0]
+    (alone_whole,) = findings_of([whole], example_plan().model_copy(update={"contexts": CONTEXTS}), [], Order.contrast)
+    assert alone_whole.verdict is Verdict.suspicious
 
 
 def test_without_a_reference_the_longest_of_the_nearly_best_is_reported() -> None:

@@ -12,7 +12,7 @@ from tokenforce_core.contrast import Floats, robust_z
 from tokenforce_core.contrast_shard import Outlier, ShardContrast, Suppressed
 from tokenforce_core.merging import Group, alone, merged
 from tokenforce_core.plan import Plan
-from tokenforce_core.ranking import ranked
+from tokenforce_core.ranking import SEVERITY, ranked
 from tokenforce_core.results import ConfirmedText, confirmed_finding
 from tokenforce_core.verdicts import judged
 
@@ -82,7 +82,22 @@ def findings_of(
     """The findings of confirmed texts, in `order`."""
     evidence = Evidence(results)
     groups = alone(texts) if plan.settings.preset == Preset.paper else merged(texts)
-    return ranked((judged(_finding(group, plan, evidence)) for group in groups), order)
+    return ranked((_judged(group, plan, evidence) for group in groups), order)
+
+
+def _judged(group: Group, plan: Plan, evidence: Evidence) -> Finding:
+    """The group's finding with its verdict: the most severe one of its versions.
+
+    The version to read can start with a word that is suppressed, as UTFC does, which makes the whole look less sure.
+    """
+    finding = judged(_finding(group, plan, evidence))
+    versions = [judged(confirmed_finding(member, plan.context_names, plan.settings)) for member in group.members]
+    strongest = min(versions, key=lambda version: SEVERITY.index(version.verdict))
+    if SEVERITY.index(strongest.verdict) >= SEVERITY.index(finding.verdict):
+        return finding
+    forced = f"After forcing token {strongest.forced_token.id} in `{strongest.context}`: "
+    reasons = [*(forced + reason for reason in strongest.reasons), *finding.reasons]
+    return finding.model_copy(update={"verdict": strongest.verdict, "reasons": reasons, "boilerplate": False})
 
 
 def _finding(group: Group, plan: Plan, evidence: Evidence) -> Finding:

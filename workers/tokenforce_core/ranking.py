@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from tokenforce.evidence import Finding, Verdict
 from tokenforce.types import Order
 
-_SEVERITY = (Verdict.hidden_text, Verdict.suspicious, Verdict.inconclusive, Verdict.clean)
+SEVERITY = (Verdict.hidden_text, Verdict.suspicious, Verdict.inconclusive, Verdict.clean)
+"""The worst first."""
 
 
 def ranked(findings: Iterable[Finding], order: Order) -> list[Finding]:
@@ -28,7 +29,7 @@ def ranked(findings: Iterable[Finding], order: Order) -> list[Finding]:
             Order.contrast: ((finding.contrast or 0.0) * len(finding.token_probabilities), finding.score),
         }
         first, second = values[order]
-        severity = _SEVERITY.index(finding.verdict) if order is Order.contrast else 0
+        severity = SEVERITY.index(finding.verdict) if order is Order.contrast else 0
         return (finding.degenerate, severity, -first, -second, finding.context, finding.forced_token.id)
 
     return [
