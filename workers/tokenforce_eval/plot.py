@@ -43,8 +43,10 @@ def _recalls(axes: Axes, rows: Sequence[Row]) -> None:
             axes.bar(x, found.first_ten / found.models, width * 0.92, color=colour, alpha=0.35)
             label = method if column == 0 else None
             axes.bar(x, found.first / found.models, width * 0.92, color=colour, label=label)
+            share = found.first_ten / found.models
+            axes.annotate(f"{found.first}/{found.models}", (x, share), ha="center", va="bottom", fontsize=8)
     axes.set_xticks(range(len(kinds)), [f"{k}\n(n = {_models(rows, k)})" for k in kinds])
-    axes.set_ylim(0, 1.05)
+    axes.set_ylim(0, 1.08)
     axes.set_ylabel("found at rank 1 (pale: in the first ten)")
     axes.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.14))
     axes.spines[["top", "right"]].set_visible(False)
@@ -68,7 +70,7 @@ def _distances(axes: Axes, rows: Sequence[Row]) -> None:
         linewidth=0.8,
     )
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("contrast with the base (nats per token); dotted: suspicious, line: hidden_text")
+    axes.set_xlabel("contrast with the base, nats per token (dotted: suspicious)")
     axes.set_ylabel("mean token probability")
     axes.legend(frameon=False, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
