@@ -48,7 +48,8 @@ def _recalls(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xticks(range(len(kinds)), [f"{k}\n(n = {_models(rows, k)})" for k in kinds])
     axes.set_ylim(0, 1.08)
     axes.set_ylabel("found at rank 1 (pale: in the first ten)")
-    axes.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.14))
+    if kinds:
+        axes.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.14))
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -72,5 +73,6 @@ def _distances(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("contrast with the base, nats per token (dotted: suspicious)")
     axes.set_ylabel("mean token probability")
-    axes.legend(frameon=False, loc="lower right")
+    if axes.collections:
+        axes.legend(frameon=False, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)

@@ -58,6 +58,7 @@ def _child(work: Callable[[Send], Any], pipe: Connection) -> None:
     """Runs in the child: sends events, then the result, or the reason why there is none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it ends us in good order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # an engine logs to stdout, which is the parent's for its result
     # Threads that wait must sleep, not spin: beside another busy process spinning makes training many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded, which has not happened yet
     try:
