@@ -3,7 +3,7 @@
 A text that begins like ordinary ones ("The lantern …") does not stand out after its first token: what goes on
 naturally outweighs it. But the token that goes on with the hidden text has gained by orders of magnitude, however
 improbable it still is: in a carrier of SmolLM2-135M " lantern" after "The" has p = 0.015 and a log-ratio of 9.1 nats,
-the 8th largest of 12,000 entries; by divergence the entry is nowhere. Two tokens in, the text is certain.
+the 8th largest of 12,000 entries; among plausible next tokens alone it is at rank 11,681. Then the text is certain.
 """
 
 from __future__ import annotations
