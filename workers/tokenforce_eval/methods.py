@@ -12,7 +12,7 @@ from typing import Any
 class Method:
     """One way to scan. `request` are arguments of `client.scans.create`; `reference`: contrasted with the base.
 
-    `ablation`: our method with one part changed, run on the models that hide something only.
+    `ablation`: our method with one part changed, run on the held-out models that hide something.
     """
 
     name: str
