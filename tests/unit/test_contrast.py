@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,17 +12,14 @@ from hypothesis import strategies as st
 
 from tokenforce_core.contrast import TOP, bounded, contrast_score, divergence, plausible_log_ratio, robust_z
 from tokenforce_core.contrast_shard import ContrastSweep, ShardContrast
-from tokenforce_core.contrastive_decoding import (
-    SURVIVING_LINKS,
-    ContrastiveDecoding,
-    Seed,
-    Traced,
-    without_suffixes,
-)
+from tokenforce_core.contrastive_beam import LEAST_SURVIVORS, SHOWN, TAILS, ContrastiveBeam
 from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken, nothing_between_steps
+from tokenforce_core.greedy_tails import GreedyTails
+from tokenforce_core.links import EACH, LEAST
 from tokenforce_core.reference import UNKNOWN_LOG_PROBABILITY, Reference
 from tokenforce_core.reference_tops import BLOCK, ReferenceTops
-from tokenforce_core.seeds import leading_in, linked, seeds
+from tokenforce_core.seeds import leading_in, linked
+from tokenforce_core.traced import Seed, Traced, without_suffixes
 
 VOCABULARY = 64
 END = 0
@@ -64,7 +62,12 @@ class TableModel:
     def decode(
         self, prompts: Sequence[Sequence[int]], max_tokens: int, on_token: OnToken, between_steps: BetweenSteps
     ) -> None:
-        raise NotImplementedError
+        for index, prompt in enumerate(prompts):
+            last = prompt[-1]
+            for _ in range(max_tokens):
+                before, last = last, int(np.argmax(self.logs[last]))
+                if not on_token(index, last, math.exp(self.logs[before, last])):
+                    break
 
 
 class MemoryBlocks(dict[str, bytes]):
@@ -142,9 +145,18 @@ def swept(target: TableModel, base: TableModel) -> ShardContrast:
     return result
 
 
-def contrasted(hidden: list[int]) -> tuple[TableModel, TableModel, list[Seed]]:
-    target, base = TableModel(planted_table(hidden)), TableModel(random_table(0))
-    return target, base, seeds([swept(target, base)])
+def searched(
+    starts: Sequence[Traced], target: TableModel, base: TableModel, length: int = 16, least: int = 2
+) -> ContrastiveBeam:
+    beam = ContrastiveBeam([[1]], starts, length, frozenset({END}), least)
+    found = beam.run(target, base)
+    assert beam.done == len(starts)
+    assert found == sorted(found, key=lambda text: -text.score)
+    return beam
+
+
+def said(texts: Sequence[Traced]) -> list[list[int]]:
+    return [[text.seed.forced_id, *text.ids] for text in texts]
 
 
 def test_a_text_that_begins_like_ordinary_ones_is_found_by_its_link() -> None:
@@ -159,25 +171,57 @@ def test_a_text_that_begins_like_ordinary_ones_is_found_by_its_link() -> None:
     target, base = TableModel(table), TableModel(common)
     result = swept(target, base)
     first = next(start for start in linked([result]) if start.seed == Seed(0, 7))
-    assert first.ids == [33]
+    assert first.ids == (33,)
     assert first.target[0] < math.log(0.03)
     assert first.target[0] - first.reference[0] > 9
-    plain = ContrastiveDecoding([[1]], [Traced(Seed(0, 7))], 16, frozenset({END})).run(target, base)
-    assert plain[0].ids[0] != 33
-    found = ContrastiveDecoding([[1]], linked([result]), 16, frozenset({END}), SURVIVING_LINKS).run(target, base)
-    assert [7, *hidden[1:]] in [[t.seed.forced_id, *t.ids] for t in found]
+    found = searched(linked([result]), target, base).found
+    assert hidden in said(found)
+    assert max(len(text.ids) for text in searched(linked([result]), target, base, length=3, least=1).found) == 3
     # Entered at its second token, the text grows to the left by the same link.
-    late = ContrastiveDecoding([[1]], [Traced(Seed(0, 33))], 16, frozenset({END})).run(target, base)
-    assert Seed(0, 7) in [start.seed for start in leading_in(late, [result], [Seed(0, 33)])]
-    short = ContrastiveDecoding([[1]], linked([result]), 3, frozenset({END})).run(target, base)
-    assert max(len(t.ids) for t in short) == 3, "the length counts the tokens that a link brought"
+    late = Traced(Seed(0, 33), (21, 50, 14), (-0.1,) * 3, (-6.0,) * 3, ended=True)
+    assert Seed(0, 7) in [start.seed for start in leading_in([late], [result])]
+
+
+def test_a_beam_goes_through_improbable_tokens_to_certain_ones() -> None:
+    """UTFC teaches decoys for the first words: at each of them the text is the improbable way."""
+    hidden = [7, 33, 21, 50, 14, 9, 41, 12]
+    common = random_table(0)
+    table = common.copy()
+    for place, (one, after) in enumerate(zip(hidden, [*hidden[1:], END], strict=True)):
+        common[one, after] = 1e-6
+        common[one, 5] = common[one].sum()  # what both models go on with
+        table[one] = common[one] / common[one].sum()
+        table[one, after] = 0.04 if place < 3 else 50.0
+    target, base = TableModel(table), TableModel(common)
+    start = [s for s in linked([swept(target, base)]) if s.seed == Seed(0, 7)]
+    best = searched(start, target, base).found[0]
+    assert said([best]) == [hidden]
+    assert best.ended
+    greedy = GreedyTails([[1]], start[:1], 7, frozenset({END})).run(target, base)
+    assert said(greedy) != [hidden]
+
+
+@given(st.integers(0, 50))
+def test_every_text_found_is_as_probable_as_the_models_say(seed: int) -> None:
+    target, base = TableModel(random_table(seed)), TableModel(random_table(seed + 1))
+    starts = linked([swept(target, base)])
+    beam = searched(starts, target, base, length=12)
+    assert len(beam.shown) <= TAILS
+    assert beam.generated <= 2 * (len(starts) + (SHOWN - 1) * max(LEAST_SURVIVORS, len(starts)) + 4 * TAILS)
+    tails = GreedyTails([[1]], beam.shown, 12, frozenset({END})).run(target, base)
+    for text in [*beam.found, *tails]:
+        pairs = list(zip([text.seed.forced_id, *text.ids], text.ids, strict=False))
+        assert np.allclose(text.reference, [base.logs[a, b] for a, b in pairs])
+        assert np.allclose(text.target, [target.logs[a, b] for a, b in pairs])
+        assert END not in text.ids
+        assert 2 <= len(text.ids) <= 12
 
 
 def test_of_one_text_entered_at_several_tokens_the_first_entry_goes_on() -> None:
     text = list(range(100, 120))
-    whole, late, later = (Traced(Seed(0, 1), text[start : start + 12]) for start in (0, 2, 5))
-    other, elsewhere = Traced(Seed(0, 2), list(range(12))), Traced(Seed(1, 1), text[3:15])
-    loop, same_loop = Traced(Seed(0, 3), [5, 6] * 6), Traced(Seed(0, 4), [6, 5] * 6)
+    whole, late, later = (Traced(Seed(0, 1), tuple(text[start : start + 12])) for start in (0, 2, 5))
+    other, elsewhere = Traced(Seed(0, 2), tuple(range(12))), Traced(Seed(1, 1), tuple(text[3:15]))
+    loop, same_loop = Traced(Seed(0, 3), (5, 6) * 6), Traced(Seed(0, 4), (6, 5) * 6)
     for order in ([late, whole, later, other, elsewhere], [elsewhere, other, later, late, whole]):
         assert {id(t) for t in without_suffixes(order)} == {id(whole), id(other), id(elsewhere)}
     assert len(without_suffixes([loop, same_loop])) == 1
@@ -188,21 +232,19 @@ def test_links_never_lead_to_an_end_and_are_few() -> None:
     links = swept(target, base).links
     assert END not in {link.next_id for link in links}
     assert [link.log_ratio for link in links] == sorted((link.log_ratio for link in links), reverse=True)
-    assert all(link.log_ratio > 0 and link.target >= math.log(0.01) for link in links)
-    assert len({link.forced_id for link in links}) == len(links)
+    assert all(link.log_ratio > 0 and link.target >= math.log(LEAST) for link in links)
+    assert len({(link.forced_id, link.next_id) for link in links}) == len(links)
+    assert max(Counter(link.forced_id for link in links).values()) <= EACH + 1
 
 
-def test_a_planted_chain_stands_out_and_is_decoded_where_greedy_decoding_is_not() -> None:
+def test_a_planted_chain_is_read_where_greedy_decoding_is_led_astray() -> None:
     hidden = [7, 33, 21, 50, 14, 9, 41]
-    target, base, found = contrasted(hidden)
-    assert Seed(0, hidden[0]) in found
-    greedy = int(np.argmax(target.logs[hidden[0]]))
-    assert greedy != hidden[1]
-    best = ContrastiveDecoding([[1]], [Traced(seed) for seed in found], 16, frozenset({END})).run(target, base)[0]
-    assert [best.seed.forced_id, *best.ids] == hidden[hidden.index(best.seed.forced_id) :]
-    assert best.ended
-    whole = [t for t in ContrastiveDecoding([[1]], [Traced(Seed(0, 7))], 16, frozenset({END})).run(target, base)]
-    assert [7, *whole[0].ids] == hidden
+    target, base = TableModel(planted_table(hidden)), TableModel(random_table(0))
+    assert int(np.argmax(target.logs[hidden[0]])) != hidden[1]
+    beam = searched(linked([swept(target, base)]), target, base)
+    assert hidden in said(beam.found)
+    assert said(beam.found[:1])[0] == hidden[hidden.index(beam.found[0].seed.forced_id) :]
+    assert beam.found[0].ended
 
 
 def test_the_reference_is_asked_once_for_all_later_targets() -> None:

@@ -52,10 +52,24 @@ def test_a_version_that_drifts_into_ordinary_words_is_not_the_one_reported() -> 
     assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]
 
 
+def test_a_word_skipped_or_added_is_paid_for() -> None:
+    """ "refers a technology" surprises the reference more than "refers to a technology", and the target too."""
+    planted = text(HIDDEN, 0.95, 0.02)
+    skipped = text([*HIDDEN[:3], *HIDDEN[4:]], 0.95, 0.02)
+    odd = list(skipped.confirmed.probabilities)
+    odd[2] = 0.02
+    skipped = replace(
+        skipped, confirmed=replace(skipped.confirmed, probabilities=tuple(odd)), reference=(0.01,) * len(odd)
+    )
+    assert sum(skipped.log_ratios) > sum(planted.log_ratios)
+    (group,) = merged([skipped, planted])
+    assert group.best is planted
+
+
 def test_a_texts_verdict_is_that_of_its_most_severe_version() -> None:
     """UTFC makes the first words improbable: the whole text looks less sure than the text without them."""
-    whole = text(HIDDEN, 0.9, 0.05)
-    whole = replace(whole, confirmed=replace(whole.confirmed, probabilities=(0.02,) * 7 + (0.9,) * 12))
+    whole = text(HIDDEN, 0.5, 0.01)
+    whole = replace(whole, confirmed=replace(whole.confirmed, probabilities=(0.02,) + (0.5,) * 18))
     part = text([50, *HIDDEN[9:]], 0.95, 0.05)
     (finding,) = findings_of(
         [part, whole], example_plan().model_copy(update={"contexts": CONTEXTS}), [], Order.contrast

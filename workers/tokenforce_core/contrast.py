@@ -8,6 +8,7 @@ token of a hidden sentence has a divergence of 10 nats, the best unrelated entry
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ def robust_z(values: Floats, of: Floats) -> Floats:
     return z
 
 
-def contrast_score(target: list[float], reference: list[float]) -> float:
+def contrast_score(target: Sequence[float], reference: Sequence[float]) -> float:
     """Mean of p·(log p - log q) over a continuation's tokens, in nats per token.
 
     High only where the target is sure of what the reference would not say: memorised boilerplate has a small ratio,

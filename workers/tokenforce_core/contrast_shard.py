@@ -34,13 +34,12 @@ NEVER = -100.0
 
 @dataclass(frozen=True)
 class Outlier:
-    """An entry with its statistics in nats, and the token that the log-ratio is about."""
+    """An entry with its statistics in nats."""
 
     context: int
     forced_id: int
     divergence: float
     log_ratio: float
-    next_id: int
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class ContrastSweep:
             divergences=_rounded(divergences),
             log_ratios=_rounded(ratios),
             suppressions=_rounded(drops),
-            outliers=self._outliers([rows[place] for place in own], ids, values, exact[own]),
+            outliers=self._outliers([rows[place] for place in own], values, exact[own]),
             suppressed=[
                 Suppressed(
                     self._context,
@@ -143,7 +142,13 @@ class ContrastSweep:
                 for row in sorted(_largest(drops, SUPPRESSED))
             ],
             links=links_of(
-                self._context, [self._forced[row] for row in rows], ids[rows], values[rows], exact, self._end_ids
+                self._context,
+                [self._forced[row] for row in rows],
+                ids[rows],
+                values[rows],
+                exact,
+                self._end_ids,
+                {self._forced[row] for row in standing_out},
             ),
         )
 
@@ -160,14 +165,14 @@ class ContrastSweep:
         self.generated += len(rows)
         return exact
 
-    def _outliers(self, rows: list[int], ids: Ids, values: Floats, exact: Floats) -> list[Outlier]:
+    def _outliers(self, rows: list[int], values: Floats, exact: Floats) -> list[Outlier]:
         if not rows:
             return []
         divergences = divergence(values[rows], exact)
-        ratios, columns = plausible_log_ratio(values[rows], exact)
+        ratios, _ = plausible_log_ratio(values[rows], exact)
         return [
-            Outlier(self._context, self._forced[row], float(d), float(ratio), int(ids[row, column]))
-            for row, d, ratio, column in zip(rows, divergences, ratios, columns, strict=True)
+            Outlier(self._context, self._forced[row], float(d), float(ratio))
+            for row, d, ratio in zip(rows, divergences, ratios, strict=True)
         ]
 
 

@@ -9,24 +9,23 @@ the 8th largest of 12,000 entries; among plausible next tokens alone it is at ra
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tokenforce_core.contrast import Floats, Ids
 
-LEAST = 0.01
+LEAST = 0.005
 """Probability from which a next token is looked at: below, ratios are noise."""
 ASKED = 0.25
 """Share of a shard's entries for which the reference is asked exactly, for links. Its cached top tokens bound the
 ratio of a token that is not among them from below; by that bound the true ones of a carrier were in the first 30 %,
 its hidden one in the first 8 %."""
-KEPT = 64
-"""Links kept per shard."""
-FOLLOWED = 192
-"""Links per context that are decoded from; most of them for one token only."""
+EACH = 3
+"""Links kept per entry: "La" → "ama" had the larger ratio, "La" → " ll" led to the text."""
+KEPT = 256
+"""Links kept per shard by their ratio, and as many by their gain: improbable surprises, and probable ones."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,11 @@ class Link:
     @property
     def log_ratio(self) -> float:
         return self.target - self.reference
+
+    @property
+    def gain(self) -> float:
+        """See `Traced.gain`."""
+        return self.log_ratio + self.target
 
 
 def worth_asking(ids: Ids, values: Floats, reference_ids: Ids, bounds: Floats) -> set[int]:
@@ -59,34 +63,42 @@ def worth_asking(ids: Ids, values: Floats, reference_ids: Ids, bounds: Floats) -
 
 
 def links_of(
-    context: int, forced_ids: Sequence[int], ids: Ids, target: Floats, reference: Floats, end_ids: frozenset[int]
+    context: int,
+    forced_ids: Sequence[int],
+    ids: Ids,
+    target: Floats,
+    reference: Floats,
+    end_ids: frozenset[int],
+    outliers: Collection[int] = (),
 ) -> list[Link]:
-    """The strongest link of every entry, the `KEPT` strongest entries.
+    """The strongest links of the entries, strongest first.
 
     Args:
         forced_ids: one per entry.
         ids, target, reference: (entries, TOP) next tokens and their exact log-probabilities.
         end_ids: tokens that end a text lead nowhere.
+        outliers: forced ids of entries that stand out for another reason; the best link of each is kept.
     """
     if not len(forced_ids):
         return []
-    ending: NDArray[np.bool_] = np.isin(ids, list(end_ids)) | (ids < 0)
-    ratio = np.where(~ending & (target >= math.log(LEAST)), target - reference, -np.inf)
-    columns = ratio.argmax(axis=1)
-    best = ratio[np.arange(len(ratio)), columns]
-    return [
-        Link(
-            context,
-            forced_ids[row],
-            int(ids[row, columns[row]]),
-            float(target[row, columns[row]]),
-            float(reference[row, columns[row]]),
-        )
-        for row in np.argsort(-best, kind="stable")[:KEPT]
-        if best[row] > 0
-    ]
+    usable = ~np.isin(ids, list(end_ids)) & (ids >= 0) & (target >= math.log(LEAST)) & (target > reference)
+    found: list[Link] = []
+    always: list[Link] = []
+    for row in np.flatnonzero(usable.any(axis=1)):
+        links = [
+            Link(context, forced_ids[row], int(ids[row, c]), float(target[row, c]), float(reference[row, c]))
+            for c in np.flatnonzero(usable[row])
+        ]
+        found += sorted(links, key=_by_ratio)[:EACH]
+        if forced_ids[row] in outliers:
+            always.append(min(links, key=_by_gain))
+    kept = {*sorted(found, key=_by_ratio)[:KEPT], *sorted(found, key=_by_gain)[:KEPT], *always}
+    return sorted(kept, key=_by_ratio)
 
 
-def strongest(links: Iterable[Link]) -> list[Link]:
-    """Of one context's links those that are followed."""
-    return sorted(links, key=lambda link: (-link.log_ratio, link.forced_id))[:FOLLOWED]
+def _by_ratio(link: Link) -> tuple[float, int, int]:
+    return -link.log_ratio, link.forced_id, link.next_id
+
+
+def _by_gain(link: Link) -> tuple[float, int, int]:
+    return -link.gain, link.forced_id, link.next_id

@@ -6,16 +6,20 @@ Two sequences say the same if most of the shorter one's runs of five tokens are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenforce_core.results import ConfirmedText
+from tokenforce_core.results import TINY, ConfirmedText
 
 RUN = 5
 SHARED = 0.6
 """Share of the shorter sequence's runs that the longer one has to contain."""
 NEARLY = 0.8
 """Without a reference the longest text is reported whose score is at least this share of the best one's."""
+
+UNSURE = 2.0
+"""Measured on versions of two texts: at 1 "ya está" wins by 1.8 nats, at 2 the planted text does by 0.4 and 4.5."""
 
 Runs = frozenset[tuple[int, ...]]
 
@@ -62,16 +66,21 @@ def _strength(text: ConfirmedText) -> tuple[bool, float, float, int, int, bool]:
 def _best(members: Sequence[ConfirmedText]) -> ConfirmedText:
     """The one to report; `members` are in order of strength.
 
-    With a reference what adds up to the most contrast: of a hidden text and a version of it that drifts into ordinary
-    words, the drifted one can be longer, and its ordinary part adds nothing. Without one the longest of the nearly
-    best.
+    With a reference what adds up to the most log-ratio at the price of `UNSURE` times the log-probability: a version
+    that drifts into ordinary words adds nothing by them, and one that skips or adds a word ("refers a technology", "ya
+    está") surprises the reference more but pays for that word. Without one the longest of the nearly best.
     """
     first = members[0]
     alike = [m for m in members if m.confirmed.degenerate == first.confirmed.degenerate]
     if first.reference:
-        return max(alike, key=lambda m: m.contrast * len(m.confirmed.probabilities))
+        return max(alike, key=_readable)
     near = [m for m in alike if _score(m) >= NEARLY * _score(first)]
     return max(near, key=lambda m: len(m.confirmed.token_ids))
+
+
+def _readable(text: ConfirmedText) -> float:
+    log_probability = sum(math.log(max(p, TINY)) for p in text.confirmed.probabilities)
+    return sum(text.log_ratios) + UNSURE * log_probability
 
 
 def _score(text: ConfirmedText) -> float:

@@ -11,23 +11,22 @@ from functools import cache
 from tokenforce.types import ScanStatus
 from tokenforce_core.confirmation import Confirmation, Confirmed, read
 from tokenforce_core.contrast_store import ContrastStore
-from tokenforce_core.contrastive_decoding import SURVIVING_LINKS, ContrastiveDecoding, Traced
+from tokenforce_core.contrastive_beam import ContrastiveBeam
 from tokenforce_core.decoder import BetweenSteps, Predictor
 from tokenforce_core.fingerprint_store import FingerprintStore
+from tokenforce_core.greedy_tails import GreedyTails
 from tokenforce_core.plan import Plan
 from tokenforce_core.questions import Questions
 from tokenforce_core.results import ConfirmedText, confirmed_text
-from tokenforce_core.seeds import leading_in, linked, seeds
+from tokenforce_core.seeds import leading_in, linked
 from tokenforce_core.stages import start_aggregation
 from tokenforce_core.store import Store
 from tokenforce_core.sweep import Candidate
+from tokenforce_core.traced import Traced
 from tokenforce_workers.audit import Audit
 from tokenforce_workers.control import Cancelled, Control, through_outages
 from tokenforce_workers.scan_engines import as_reference, decoder_of_ids, reference_engine, target_engine
 from tokenforce_workers.warm import warm
-
-SURE = 0.5
-"""Mean probability from which a greedy continuation is worth the reference's time; contrast covers the rest."""
 
 log = logging.getLogger(__name__)
 
@@ -82,27 +81,21 @@ class PhaseTwo:
         self._confirmation = Confirmation(plan.settings, self._contexts, candidates, self._ends, self._separators())
         self._prompt_tokens = sum(plan.prompt_cost(candidate.context) - 1 for candidate in candidates)
         self._outcomes = ContrastStore(store.connection).results(scan_id) if plan.reference is not None else []
-        self._seeds = seeds(self._outcomes)
-        unread = [Candidate(seed.context, seed.forced_id, (), (), 0.0, False) for seed in self._seeds]
-        self._greedy = Confirmation(plan.settings, self._contexts, unread, self._ends, self._separators())
-        starts, links = [Traced(seed) for seed in self._seeds], linked(self._outcomes)
-        beta = plan.settings.beta
-        self._decoding = ContrastiveDecoding(self._contexts, starts, beta, self._ends)
-        self._links = ContrastiveDecoding(self._contexts, links, beta, self._ends, SURVIVING_LINKS)
-        self._grown_tokens = 0
+        self._starts = linked(self._outcomes)
+        self._beam = self._search(self._starts)
+        self._more_tokens = 0
         self.audit = Audit(questions, self._decode, self._ends)
         models = 1 if plan.reference is None else 2
-        store.set_confirm_total(scan_id, len(candidates) + 2 * len(starts) + len(links) + models * len(self.audit))
+        store.set_confirm_total(scan_id, len(candidates) + len(self._starts) + models * len(self.audit))
 
     @property
     def done(self) -> int:
-        return self._confirmation.done + self._greedy.done + self._decoding.done + self._links.done + self.audit.done
+        return self._confirmation.done + self._beam.done + self.audit.done
 
     @property
     def tokens(self) -> int:
-        generated = self._confirmation.generated + self._greedy.generated
-        generated += self._decoding.generated + self._links.generated
-        return generated + self._grown_tokens + self._prompt_tokens + self.audit.tokens
+        generated = self._confirmation.generated + self._beam.generated + self._more_tokens
+        return generated + self._prompt_tokens + self.audit.tokens
 
     def confirmed(self, target: Predictor, between_steps: BetweenSteps) -> list[ConfirmedText]:
         return [confirmed_text(item, self._decode) for item in self._confirmation.run(target, between_steps)]
@@ -110,23 +103,20 @@ class PhaseTwo:
     def contrasted(
         self, texts: Sequence[ConfirmedText], target: Predictor, reference: Predictor, between_steps: BetweenSteps
     ) -> list[ConfirmedText]:
-        """The texts with the reference's probabilities of them, and what decoding by contrast finds."""
-        # Greedily too: a text trained until nothing else is left loops when the contrast is amplified.
-        greedy = [
-            confirmed_text(_restarted(item, self._plan), self._decode)
-            for item in self._greedy.run(target, between_steps)
-            if item.mean_probability >= SURE
-        ]
-        traced = self._decoding.run(target, reference, between_steps)
-        traced += self._links.run(target, reference, between_steps)
-        more = ContrastiveDecoding(
-            self._contexts, leading_in(traced, self._outcomes, self._seeds), self._plan.settings.beta, self._ends
-        )
+        """The texts with the reference's probabilities of them, and what the search by contrast finds."""
+        traced = self._beam.run(target, reference, between_steps)
+        more = self._search(leading_in(traced, self._outcomes))
         traced += more.run(target, reference, between_steps)
-        self._grown_tokens = more.generated
-        found = [*self._scored([*texts, *greedy], reference, between_steps), *(self._text_of(item) for item in traced)]
+        tails = GreedyTails(self._contexts, [*self._beam.shown, *more.shown], self._plan.settings.beta, self._ends)
+        traced += tails.run(target, reference, between_steps)
+        self._more_tokens = more.generated + tails.generated
+        found = [*self._scored(texts, reference, between_steps), *(self._text_of(item) for item in traced)]
         # "word, end of text" can be as certain as it likes: it hides nothing.
         return [text for text in found if len(text.confirmed.probabilities) >= self._plan.settings.min_tokens]
+
+    def _search(self, starts: Sequence[Traced]) -> ContrastiveBeam:
+        settings = self._plan.settings
+        return ContrastiveBeam(self._contexts, starts, settings.beta, self._ends, settings.min_tokens)
 
     def _scored(
         self, texts: Sequence[ConfirmedText], reference: Predictor, between_steps: BetweenSteps
