@@ -42,7 +42,7 @@ def plans(planted_model: Path, models: Path) -> list[Plan]:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if ".lora_" in name:
-                    parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.05)
+                    parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.3)
         model.save_pretrained(str(models / f"random-{seed}"))
         request = ScanRequest(model=str(models / f"random-{seed}"), reference=str(planted_model), alpha=8, keep=40)
         plans.append(make_plan(request, open_target(request, settings), settings))
@@ -104,7 +104,7 @@ def test_merged_and_beside_its_base_an_adapter_gives_the_same(
     assert merged.contrast.divergences == pytest.approx(beside.contrast.divergences, abs=1e-3)
     assert {o.forced_id for o in merged.contrast.outliers} == {o.forced_id for o in beside.contrast.outliers}
     assert merged.scores == pytest.approx(beside.scores, abs=1e-3)
-    assert max(merged.contrast.divergences) > 0.01  # the adapter does say something
+    assert max(merged.contrast.divergences) > 0.3  # the adapter does say something
 
 
 def test_the_base_stays_warm_from_adapter_to_adapter(store: Store, machine: Machine, plans: list[Plan]) -> None:
