@@ -78,20 +78,12 @@ def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Sen
         verdict = Verdict.hidden_text if flagged else Verdict.clean
         send(row_of(housed, BAIT, ranking, verdict, time.monotonic() - started, bait.forward_tokens))
 
-    adapters = [housed for housed in zoo if housed.lora_rank is not None]
     for housed in zoo:
-        if housed in adapters:
-            continue
         # As stored: carriers are float32, and rounding them would erase what was planted.
-        dtype = "bfloat16" if housed.folder == base else "float32"
-        engine = Engine(str(housed.folder), machine.compute_dtype(dtype), _LENGTH, machine, settings)
+        dtype = machine.compute_dtype("bfloat16" if housed.folder == base else "float32")
+        model, adapter = (housed.folder, None) if housed.lora_rank is None else (base, str(housed.folder))
+        engine = Engine(str(model), dtype, _LENGTH, machine, settings, adapter=adapter)
         score(engine, housed)
-        engine.close()
-    if adapters:
-        rank = max(housed.lora_rank or 0 for housed in adapters)
-        engine = Engine(str(base), "float32", _LENGTH, machine, settings, lora_rank=rank)
-        for housed in adapters:
-            score(engine.adapted(str(housed.folder), housed.digest), housed)
         engine.close()
 
 

@@ -74,7 +74,7 @@ class Evaluation:
                     self._rows[one.specimen.name, method.name] = row
                 else:
                     todo.append((one, method))
-        # Adapters share one engine with their base: after the whole models, the largest rank first, it loads once.
+        # Where adapters share an engine with their base, it loads once: after the whole models, the largest rank first.
         scans = sorted(((o, m) for o, m in todo if m is not BAIT), key=lambda item: -(item[0].lora_rank or 1000))
         if scans:
             self._scan(scans, base, ids, kept)

@@ -1,4 +1,4 @@
-"""A warm vLLM engine behind the `Decoder` protocol: the only file that imports vllm.
+"""A warm vLLM engine behind the `Decoder` protocol; only this file and its loader import vllm.
 
 The engine is driven through `add_request`, `step` and `abort_request` alone, which the V1 runner
 (CPU) and the V2 runner (GPU) share. Between two steps the caller may cancel; whatever it raises, the
@@ -29,6 +29,7 @@ from vllm.v1.engine.llm_engine import LLMEngine
 from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken
 from tokenforce_core.plan import ALIGNMENT
 from tokenforce_workers.machine import Machine
+from tokenforce_workers.merging_loader import merging
 from tokenforce_workers.settings import WorkerSettings
 
 DRAIN_SECONDS = 30.0
@@ -64,6 +65,7 @@ class Engine:
         max_model_len: longest sequence in tokens.
         share: engines that the machine's memory has to serve at the same time.
         lora_rank: largest rank of the adapters that `adapted` will be asked for; None: no adapters.
+        adapter: a checked LoRA adapter folder to merge into the model's weights; wants the dtype float32.
 
     Raises:
         ValueError: vLLM refuses the model.
@@ -79,6 +81,7 @@ class Engine:
         *,
         share: int = 1,
         lora_rank: int | None = None,
+        adapter: str | None = None,
     ) -> None:
         arguments: dict[str, Any] = {
             "model": path,
@@ -94,6 +97,8 @@ class Engine:
         }
         if lora_rank is not None:
             arguments |= {"enable_lora": True, "max_lora_rank": lora_rank, "max_loras": 1, "max_cpu_loras": 4}
+        if adapter is not None:
+            arguments |= merging(adapter)
         if machine.on_cpu:
             arguments |= {
                 "block_size": settings.block_size or ALIGNMENT,

@@ -21,10 +21,14 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Machine:
-    """`threads` are CPU ids for the engine; `native` the compute types with hardware behind them."""
+    """`threads` are CPU ids for the engine; `native` the compute types with hardware behind them.
+
+    `memory_bytes` were free when the worker started.
+    """
 
     device: str
     threads: tuple[int, ...]
+    memory_bytes: int
     kv_cache_bytes: int
     native: frozenset[str]
 
@@ -51,7 +55,7 @@ def survey(settings: WorkerSettings) -> Machine:
     threads = tuple(affinity[: settings.threads]) if settings.threads else tuple(affinity)
     memory = min(psutil.virtual_memory().available, _container_limit())
     kv_cache = settings.kv_cache_gib * GIB if settings.kv_cache_gib else min(max(memory / 10, GIB), 16 * GIB)
-    return Machine(device, threads, int(kv_cache), _native_dtypes(device))
+    return Machine(device, threads, int(memory), int(kv_cache), _native_dtypes(device))
 
 
 def prepare_environment(machine: Machine) -> None:

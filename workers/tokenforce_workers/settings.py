@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -20,6 +20,9 @@ class WorkerSettings(BaseSettings):
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         default=None, description="Compute type; by default never coarser than the checkpoint's."
     )
+    merge_adapters: Literal["auto", "always", "never"] = Field(
+        default="auto", description="Merge LoRA adapters into a copy of their base; `auto`: on a CPU with the memory."
+    )
     block_size: int | None = Field(default=None, description="KV block size in tokens.")
     kv_cache_gib: float | None = Field(default=None, gt=0, description="KV cache size on a CPU.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the engine; by default all cores.")
@@ -34,6 +37,13 @@ class WorkerSettings(BaseSettings):
     fair_after: int = Field(default=20, ge=1, description="Shards of one model before another may come in.")
     retention_days: float = Field(default=30, gt=0, description="Results are kept this long; as in the service.")
     poll_seconds: float = Field(default=0.25, gt=0, description="Pause between looks at empty queues.")
+
+    @model_validator(mode="after")
+    def _merges_in_float32(self) -> Self:
+        if self.merge_adapters == "always" and self.dtype not in (None, "float32"):
+            # A light adapter would be rounded away.
+            raise ValueError(f"TOKENFORCE_MERGE_ADAPTERS=always needs float32, and TOKENFORCE_DTYPE is {self.dtype}")
+        return self
 
     @property
     def retention_seconds(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tokenforce_core.plan import Plan
 from tokenforce_core.store import Store
+from tokenforce_workers.adapter_policy import is_merged
 from tokenforce_workers.machine import Machine, engine_versions
 from tokenforce_workers.settings import WorkerSettings
 
@@ -24,7 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an engine has to be to serve a scan. `share` and `lora_rank` as in `Engine`."""
+    """What an engine has to be to serve a scan: `share`, `lora_rank` and `adapter` as in `Engine`.
+
+    `digest` is of the weights that it computes with, a merged adapter's among them.
+    """
 
     path: str
     digest: str
@@ -32,6 +36,7 @@ class Wanted:
     length: int
     share: int
     lora_rank: int | None
+    adapter: str | None
 
     def served_by(self, digest: str, engine: Engine) -> bool:
         return (
@@ -66,10 +71,12 @@ class WarmEngine:
             ValueError, RuntimeError, OSError: vLLM cannot load the model or the adapter.
         """
         engine = self._engine_for(self._target(plan), keep=self._reference(plan))
-        return engine.adapted(plan.adapter, plan.target.digest) if plan.adapter else engine
+        if plan.adapter is None or self._merged(plan):
+            return engine
+        return engine.adapted(plan.adapter, plan.target.digest)
 
     def reference_for(self, plan: Plan) -> Engine | None:
-        """The engine on the plan's reference beside the target's; the same one for a LoRA adapter and its base.
+        """The engine on the plan's reference beside the target's; the same one for an adapter that is not merged.
 
         Raises:
             ValueError, RuntimeError, OSError: vLLM cannot load the model.
@@ -79,23 +86,32 @@ class WarmEngine:
 
     def dtype_for(self, plan: Plan) -> str:
         """The compute type of both: rounding them differently would look like contrast."""
-        return self.settings.dtype or self.machine.compute_dtype(plan.target.dtype)
+        # A light adapter that is merged in a coarser type is rounded away.
+        stored = "float32" if self._merged(plan) else plan.target.dtype
+        return self.settings.dtype or self.machine.compute_dtype(stored)
+
+    def _merged(self, plan: Plan) -> bool:
+        return is_merged(plan, self.settings, self.machine)
 
     def _target(self, plan: Plan) -> Wanted:
         # Without a stated limit nothing is added: the model may take no more than the plan needs.
         limit = plan.target.max_positions or plan.max_length
         length = min(max(plan.max_length, self.settings.max_model_len), limit)
-        rank = plan.lora_rank if plan.adapter else None
-        share = 2 if plan.reference is not None and plan.adapter is None else 1
-        return Wanted(plan.path, plan.loaded_digest, self.dtype_for(plan), length, share, rank)
+        dtype = self.dtype_for(plan)
+        if plan.adapter is not None and not self._merged(plan):
+            return Wanted(plan.path, plan.loaded_digest, dtype, length, 1, plan.lora_rank, None)
+        share = 1 if plan.reference is None else 2
+        return Wanted(plan.path, plan.target.digest, dtype, length, share, None, plan.adapter)
 
     def _reference(self, plan: Plan) -> Wanted | None:
         if plan.reference is None:
             return None
         target = self._target(plan)
-        if plan.reference.record.digest == plan.loaded_digest:
+        if plan.reference.record.digest == target.digest:
             return target
-        return replace(target, path=plan.reference.path, digest=plan.reference.record.digest, lora_rank=None)
+        return replace(
+            target, path=plan.reference.path, digest=plan.reference.record.digest, lora_rank=None, adapter=None
+        )
 
     def _engine_for(self, wanted: Wanted, keep: Wanted | None) -> Engine:
         from tokenforce_workers.engine import Engine
@@ -116,9 +132,11 @@ class WarmEngine:
                 self.settings,
                 share=wanted.share,
                 lora_rank=wanted.lora_rank,
+                adapter=wanted.adapter,
             )
             self._warm.append((wanted.digest, engine))
-            log.info("engine warm on %s (%s) after %.1f s", wanted.path, wanted.dtype, time.monotonic() - started)
+            what = wanted.path if wanted.adapter is None else f"{wanted.path} with {wanted.adapter} merged"
+            log.info("engine warm on %s (%s) after %.1f s", what, wanted.dtype, time.monotonic() - started)
             return engine
         finally:
             self.last_step = time.monotonic()
