@@ -42,6 +42,7 @@ def answer(request: Request, refusal: Refusal, errors: list[dict[str, Any]] | No
         problem = problem.model_copy(update={"errors": errors})
     body = problem.model_dump_json(exclude_none=True, exclude=None if errors else {"errors"})
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if refusal.status == 503 else {}
+    headers |= refusal.headers
     return Response(body, refusal.status, headers=headers, media_type=PROBLEM)
 
 

@@ -83,7 +83,8 @@ EXAMPLE_REPORT: dict[str, Any] = json.loads((files(__package__) / "example_repor
 
 _MEANINGS = {
     400: "Malformed request",
-    403: "Path outside the model roots",
+    401: "No key, or one that is not valid (any more); see `WWW-Authenticate`",
+    403: "The key lacks the scope, or a path is outside the model roots",
     404: "No such thing",
     409: "Not possible in the present state",
     413: "Body too large",
@@ -93,15 +94,13 @@ _MEANINGS = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem-document responses for these statuses."""
-    return {
-        status: {
-            "description": _MEANINGS[status],
-            "model": Problem,
-            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status in statuses
-    }
+    """Problem-document responses for these statuses. Those of a missing key are added to each route that needs one."""
+    return {status: {**_documented(status), "model": Problem} for status in statuses}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": _MEANINGS[status], "content": content}
 
 
 class DocumentedApp(FastAPI):
@@ -114,12 +113,15 @@ class DocumentedApp(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             for operation in (operation for path in document["paths"].values() for operation in path.values()):
-                for status, response in list(operation["responses"].items()):
+                if operation.get("security"):
+                    for status in (401, 403):
+                        operation["responses"].setdefault(str(status), _documented(status))
+                for name, response in list(operation["responses"].items()):
                     content = response.get("content", {})
                     if PROBLEM in content:
                         content.pop("application/json", None)
                     elif "HTTPValidationError" in str(content):
-                        del operation["responses"][status]
+                        del operation["responses"][name]
             for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
         return self.openapi_schema or {}
