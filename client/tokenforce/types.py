@@ -186,6 +186,7 @@ class Scan(WireAnswer):
     """One scan as `GET /v1/scans/{id}` shows it."""
 
     id: str
+    owner: str | None = Field(default=None, description="Of the key that started it; nobody else sees the scan.")
     status: ScanStatus
     model: str
     request: RequestRecord

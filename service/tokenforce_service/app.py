@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from redis import Redis
 
 from tokenforce_core.store import Store
-from tokenforce_service import errors, fingerprints, health, scans
+from tokenforce_service import errors, fingerprints, health, keys, scans
 from tokenforce_service.callers import KeyRing
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.middleware import BodyLimit, Observed
@@ -31,6 +31,7 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
     app.state.keys = KeyRing(connection)
     app.include_router(scans.router)
     app.include_router(fingerprints.router)
+    app.include_router(keys.router)
     app.include_router(health.router)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)

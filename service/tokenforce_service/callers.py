@@ -5,6 +5,7 @@ A route says `caller: Annotated[Caller, needs(Scope.scans_read)]`, or one of the
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
@@ -14,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer, SecurityScopes
 from fastapi.security.utils import get_authorization_scheme_param
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from tokenforce.api_keys import Scope
 from tokenforce.types import ErrorCode
@@ -84,7 +86,9 @@ class KeyRing:
         if row is not None:
             self._seen[row.id] = (time.monotonic(), row)
             if row.proven_by(token.secret) and (row.last_used_at or 0.0) <= time.time() - USE_SECONDS:
-                self.store.note_use(row.id)
+                # A store that cannot write now is no reason not to read.
+                with contextlib.suppress(ResponseError):
+                    self.store.note_use(row.id)
         return row
 
 
@@ -116,7 +120,7 @@ def _token(request: Request) -> Token:
         raise Refusal(ErrorCode.unauthenticated, detail, headers={"WWW-Authenticate": "Bearer"})
     token = parse(text)
     if token is None:
-        raise _unauthenticated("This is not a key of ours, which look like tf_<id>_<secret>; was it copied whole?")
+        raise _unauthenticated("This is no key: they look like tf_<id>_<secret>; check that it was copied whole.")
     return token
 
 
@@ -126,4 +130,3 @@ def _unauthenticated(detail: str) -> Refusal:
 
 MayRead = Annotated[Caller, needs(Scope.scans_read)]
 MayWrite = Annotated[Caller, needs(Scope.scans_write)]
-IsAdmin = Annotated[Caller, needs(Scope.admin)]

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from tokenforce.types import ErrorCode
 from tokenforce_service.openapi import PROBLEM
 from tokenforce_service.refusals import Refusal, one_line
+from tokenforce_service.tokens import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def _store(request: Request, error: Exception) -> Response:
 
 def unexpected(request: Request, error: Exception) -> Response:
     """The answer to an error that nobody foresaw; the caller learns only where to look it up."""
-    name, path = getattr(request.state, "request_id", None), one_line(request.scope["path"])
+    name, path = getattr(request.state, "request_id", None), one_line(without_secrets(request.scope["path"]))
     log.error("%s unexpected error on %s %s", name, request.method, path, exc_info=error)
     detail = "Something unexpected happened; the log has it under this request_id."
     return answer(request, Refusal(ErrorCode.internal_error, detail))

@@ -27,6 +27,7 @@ EXAMPLE_REQUESTS: dict[str, Any] = {
 
 EXAMPLE_SCAN: dict[str, Any] = {
     "id": "scan_5f0c2a1be9d04c77",
+    "owner": "marketplace",
     "status": "sweeping",
     "model": "/models/upload-17",
     "request": {"model": "/models/upload-17", "preset": "standard", "contexts": ["assistant"]},
@@ -77,6 +78,28 @@ EXAMPLE_FINGERPRINT: dict[str, Any] = {
     "triggers": 2,
     "created_at": "2026-11-23T09:30:00Z",
 }
+
+EXAMPLE_KEY_REQUEST: dict[str, Any] = {
+    "owner": "marketplace",
+    "scopes": ["scans:read", "scans:write"],
+    "name": "upload pipeline",
+}
+
+EXAMPLE_KEY: dict[str, Any] = {
+    "id": "Zk3tB7qLw0Xe9RfA",
+    **EXAMPLE_KEY_REQUEST,
+    "created_at": "2026-11-22T21:40:00Z",
+    "last_used_at": "2026-11-23T09:30:00Z",
+    "expires_at": None,
+    "revoked_at": None,
+}
+
+EXAMPLE_NEW_KEY: dict[str, Any] = {
+    **EXAMPLE_KEY,
+    "last_used_at": None,
+    "token": f"tf_{EXAMPLE_KEY['id']}_{'x' * 43}",
+}
+"""The token is of the right form, and no key's."""
 
 EXAMPLE_REPORT: dict[str, Any] = json.loads((files(__package__) / "example_report.json").read_text("utf-8"))
 """The demo's own report, cut to its first finding."""

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 from redis import Redis
 
-from tests.support.keys import bearer
 from tests.support.stack_process import gateway, valkey
 from tests.support.tiny_model import build_tiny_model
 from tokenforce.types import ErrorCode
@@ -94,5 +93,4 @@ def running_service(folder: Path, **settings: str) -> Iterator[Service]:
         store = Store(connection)
         store.publish_architectures(["LlamaForCausalLM"])
         with gateway(folder, server.url, root, **settings) as http:
-            http.headers.update(bearer(connection))
             yield Service(http, server, store, folder, root, model)
