@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,7 +21,7 @@ from tokenforce import Client
 from tokenforce.api_keys import Scope
 from tokenforce.types import ErrorCode, ScanRequest, ScanStatus
 from tokenforce_core.store import Store
-from tokenforce_service import callers, key_store
+from tokenforce_service import callers
 from tokenforce_service.app import create_app
 from tokenforce_service.key_store import KeyStore
 from tokenforce_service.settings import ServiceSettings
@@ -76,7 +77,7 @@ WRONG = {
 
 @pytest.mark.parametrize("value", list(WRONG.values()), ids=list(WRONG))
 def test_what_is_no_key(http: TestClient, value: str) -> None:
-    answer = http.get(SCANS, headers={"Authorization": value.encode("latin-1")})  # type: ignore[dict-item]
+    answer = http.get(SCANS, headers={b"Authorization": value.encode("latin-1")})
     problem = assert_problem(cast(Any, answer), 401, UNAUTHENTICATED, "")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     for part in value.replace(",", " ").split():
@@ -149,7 +150,7 @@ def test_secrets_are_compared_in_constant_time(http: TestClient, redis: Redis, m
         return False
 
     token = made(redis)
-    monkeypatch.setattr(key_store.hmac, "compare_digest", compare)
+    monkeypatch.setattr("hmac.compare_digest", compare)
     for sent in (token, Token("a" * 16, token.secret)):  # a key that exists, and one that does not
         compared.clear()
         assert http.get(SCANS, headers=bearing(sent)).status_code == 401
@@ -389,7 +390,7 @@ def test_the_last_use_is_noted_once_a_minute(redis: Redis, monkeypatch: pytest.M
     row, _ = store.create("a", [Scope.hooks])
     noted = []
     for now in (1000.0, 1059.9, 1060.0, 1061.0):
-        monkeypatch.setattr(key_store.time, "time", lambda now=now: now)
+        monkeypatch.setattr("tokenforce_service.key_store.time", SimpleNamespace(time=lambda now=now: now))
         store.note_use(row.id)
         found = store.get(row.id)
         assert found is not None

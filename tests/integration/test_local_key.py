@@ -37,7 +37,7 @@ def test_the_stack_s_key_is_kept_from_start_to_start(redis: Redis, server_url: s
     ensure_local_key(file, server_url)
     first = file.read_text()
     row = row_of(redis, first)
-    assert (row.owner, row.scopes, row.revoked_at) == ("local", {Scope.admin}, None)
+    assert (row.owner, row.scopes, row.revoked_at) == ("local", frozenset({Scope.admin}), None)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     ensure_local_key(file, server_url)
     assert file.read_text() == first
@@ -108,7 +108,7 @@ def test_an_admin_s_key_is_made_beside_redis(
     assert admin_key.main(["--owner", "ops", "--name", "spare"]) == 0
     shown = capsys.readouterr()
     first, second = (row_of(redis, line) for line in shown.out.splitlines())
-    assert (first.owner, first.scopes) == ("admin", {Scope.admin})
+    assert (first.owner, first.scopes) == ("admin", frozenset({Scope.admin}))
     assert (second.owner, second.name) == ("ops", "spare")
     for token in shown.out.splitlines():
         assert token.split("_")[2] not in shown.err
