@@ -11,6 +11,7 @@ import pytest
 from tests.support.tiny_model import HIDDEN_TEXT, build_tiny_model
 
 os.environ.pop("TOKENFORCE_URL", None)
+os.environ.pop("TOKENFORCE_KEY", None)
 os.environ.pop("REDIS_URL", None)
 
 

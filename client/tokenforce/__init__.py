@@ -10,14 +10,17 @@ with Client("http://127.0.0.1:8000") as client:
 from __future__ import annotations
 
 from tokenforce.aio import AsyncClient
+from tokenforce.api_keys import Key, NewKey, Scope
 from tokenforce.client import Client
 from tokenforce.errors import (
     ApiError,
     Conflict,
     ConnectionFailed,
     InvalidRequest,
+    NotAuthenticated,
     NotConfigured,
     NotFound,
+    NotPermitted,
     Refused,
     ScanCancelled,
     ScanFailed,
@@ -44,9 +47,13 @@ __all__ = [
     "Fingerprint",
     "FingerprintRequest",
     "InvalidRequest",
+    "Key",
     "LicenceMatch",
+    "NewKey",
+    "NotAuthenticated",
     "NotConfigured",
     "NotFound",
+    "NotPermitted",
     "Order",
     "Preset",
     "Progress",
@@ -57,6 +64,7 @@ __all__ = [
     "ScanFailed",
     "ScanRequest",
     "ScanStatus",
+    "Scope",
     "ServerError",
     "ServiceUnavailable",
     "TextHash",

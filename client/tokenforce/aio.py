@@ -11,8 +11,10 @@ from typing import Any, Self, TypeVar, overload
 import httpx
 
 from tokenforce import flows
+from tokenforce.credentials import authorization
 from tokenforce.evidence import Finding
 from tokenforce.fingerprints import AsyncFingerprints
+from tokenforce.keys import AsyncKeys
 from tokenforce.types import CustomContext, FindingsPage, Preset, Progress, Report, Scan, ScanPage
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
@@ -24,20 +26,28 @@ class AsyncClient:
     """Talks to one tokenforce service. Use it with `async with`, or `aclose()` it.
 
     Without `url` the address is that of `http_client`, else the environment variable `TOKENFORCE_URL`.
+    Without `key` the API key is what `http_client` sends already, else that of `TOKENFORCE_KEY`.
     A given `http_client` stays yours to close. `timeout` limits each request, in seconds.
-    Raises `NotConfigured` when there is no usable address.
+    Raises `NotConfigured` when there is no usable address, or the key cannot be one.
     """
 
     def __init__(
-        self, url: str | None = None, *, http_client: httpx.AsyncClient | None = None, timeout: float = 30.0
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        http_client: httpx.AsyncClient | None = None,
+        timeout: float = 30.0,
     ) -> None:
         self.url = flows.service_url(url, str(http_client.base_url) if http_client else "")
+        self._authorization = authorization(key, http_client.headers if http_client else None)
         self._owned = http_client is None
         self._http = http_client or httpx.AsyncClient(
             timeout=timeout, headers={"User-Agent": USER_AGENT}, trust_env=not flows.on_this_machine(self.url)
         )
         self.scans = AsyncScans(self)
         self.fingerprints = AsyncFingerprints(self)
+        self.keys = AsyncKeys(self)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -57,7 +67,11 @@ class AsyncClient:
         while True:
             try:
                 response = await self._http.request(
-                    call.method, self.url + call.path, params=call.params, headers=call.headers, json=call.json
+                    call.method,
+                    self.url + call.path,
+                    params=call.params,
+                    headers={**self._authorization, **call.headers},
+                    json=call.json,
                 )
             except httpx.RequestError as error:
                 await asyncio.sleep(attempts.after_failure(error, self.url))
@@ -71,7 +85,8 @@ class AsyncClient:
 class AsyncScans:
     """`client.scans`.
 
-    Every call may also raise `ConnectionFailed`, `ServiceUnavailable`, `ServerError` or `UnexpectedAnswer`.
+    Every call may also raise `NotAuthenticated`, `NotPermitted`, `ConnectionFailed`, `ServiceUnavailable`,
+    `ServerError` or `UnexpectedAnswer`.
     Calls that may run twice are tried again a few times before that.
     """
 

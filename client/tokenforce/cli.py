@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.main import get_command
 
-from tokenforce import cli_fingerprints, commands, flows
+from tokenforce import cli_fingerprints, cli_keys, commands, flows
 from tokenforce.outcome import ExitCode, UsageError, complain, reporting
 from tokenforce.types import Order, Preset
 from tokenforce.version import __version__
@@ -32,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_fingerprints.app, name="fingerprints")
+app.add_typer(cli_keys.app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:

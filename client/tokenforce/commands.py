@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -102,7 +103,8 @@ def up(*, roots: Sequence[str], port: int | None) -> ExitCode:
             assert stack.address is not None
             state = "was running already" if stack.address.reused else "runs; Ctrl-C stops it"
             sys.stderr.write(f"the stack {state}; logs in {stack.address.logs}\n")
-            sys.stderr.write(f"in another terminal: export TOKENFORCE_URL={stack.address.url}\n")
+            key = f'"$(cat {shlex.quote(stack.address.key_file)})"'
+            sys.stderr.write(f"in another terminal: export TOKENFORCE_URL={stack.address.url} TOKENFORCE_KEY={key}\n")
             sys.stdout.write(f"{stack.address.url}\n")
             sys.stdout.flush()
             if stack.address.reused:
@@ -132,7 +134,7 @@ def service(url: str | None, roots: Sequence[str]) -> Iterator[Client]:
     with _starting(LocalStack(roots, ephemeral=True)) as stack:
         assert stack.address is not None
         try:
-            with Client(stack.address.url) as client:
+            with Client(stack.address.url, key=stack.address.key()) as client:
                 yield client
         except ConnectionFailed as error:
             raise (stack.failure() if stack.died() else error) from error

@@ -5,6 +5,8 @@
     ├── ConnectionFailed                 nobody answered
     ├── ApiError                         the service said no: status, code, detail, request_id
     │   ├── InvalidRequest               4xx: the request itself is wrong
+    │   ├── NotAuthenticated             401: no key, or one that is not valid (any more)
+    │   ├── NotPermitted                 403: the key lacks the scope
     │   ├── NotFound                     404: no such scan
     │   ├── Conflict                     409: not in this state of the scan
     │   ├── Refused                      the model cannot be scanned; the code says why
@@ -69,8 +71,16 @@ class InvalidRequest(ApiError):
     """The request is wrong; sending it again does not help."""
 
 
+class NotAuthenticated(ApiError):
+    """The service wants a key, or does not take this one: unknown, revoked or expired."""
+
+
+class NotPermitted(ApiError):
+    """The key is good, and lacks the scope that this call needs."""
+
+
 class NotFound(ApiError):
-    """There is no such thing."""
+    """There is no such thing, or it belongs to somebody else."""
 
 
 class Conflict(ApiError):
@@ -160,6 +170,9 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.invalid_cursor: InvalidRequest,
     ErrorCode.unknown_context: InvalidRequest,
     ErrorCode.unknown_preset: InvalidRequest,
+    ErrorCode.unauthenticated: NotAuthenticated,
+    ErrorCode.scope_missing: NotPermitted,
+    ErrorCode.key_not_found: NotFound,
     ErrorCode.not_found: NotFound,
     ErrorCode.scan_not_found: NotFound,
     ErrorCode.fingerprint_not_found: NotFound,
@@ -172,6 +185,8 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
 }
 
 CLASS_OF_STATUS: dict[int, type[ApiError]] = {
+    401: NotAuthenticated,
+    403: NotPermitted,
     404: NotFound,
     409: Conflict,
     **dict.fromkeys((429, 502, 503, 504, 507), ServiceUnavailable),

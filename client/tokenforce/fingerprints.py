@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Fingerprints:
     """`client.fingerprints`.
 
-    Every call may also raise `ConnectionFailed`, `ServiceUnavailable`, `ServerError` or `UnexpectedAnswer`.
+    Every call may also raise `NotAuthenticated`, `NotPermitted`, `ConnectionFailed`, `ServiceUnavailable`,
+    `ServerError` or `UnexpectedAnswer`.
     """
 
     def __init__(self, client: Client) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from tokenforce.api_keys import KeyPage
 from tokenforce.errors import (
     ApiError,
     InvalidRequest,
@@ -28,7 +29,7 @@ from tokenforce.registry import FingerprintPage
 from tokenforce.types import ErrorCode, FindingsPage, Problem, Report, Scan, ScanPage, ScanRequest
 
 T = TypeVar("T")
-Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage)
+Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage, KeyPage)
 Model = TypeVar("Model", bound=BaseModel)
 
 URL_VARIABLE = "TOKENFORCE_URL"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import IO, Self
@@ -46,6 +47,19 @@ class StackAddress(BaseModel):
     """Another stack of this user was running already: it answers, and it is not ours to stop."""
     home: str
     logs: str
+    key_file: str
+    """Holds the stack's key; readable by its user only, so that neither this line nor any log has to."""
+
+    def key(self) -> str:
+        """The API key of the stack.
+
+        Raises:
+            StackFailed: its file is gone or is somebody else's.
+        """
+        try:
+            return Path(self.key_file).read_text("utf-8").strip()
+        except OSError as error:
+            raise StackFailed(f"the key of the local stack cannot be read: {error}") from error
 
 
 class LocalStack:

@@ -53,6 +53,9 @@ class ErrorCode(StrEnum):
 
     invalid_request = "invalid_request"
     body_too_large = "body_too_large"
+    unauthenticated = "unauthenticated"
+    scope_missing = "scope_missing"
+    key_not_found = "key_not_found"
     not_found = "not_found"
     method_not_allowed = "method_not_allowed"
     scan_not_found = "scan_not_found"
@@ -183,6 +186,7 @@ class Scan(WireAnswer):
     """One scan as `GET /v1/scans/{id}` shows it."""
 
     id: str
+    owner: str | None = Field(default=None, description="Of the key that started it; nobody else sees the scan.")
     status: ScanStatus
     model: str
     request: RequestRecord

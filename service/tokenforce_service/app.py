@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from redis import Redis
 
 from tokenforce_core.store import Store
-from tokenforce_service import errors, fingerprints, health, scans
+from tokenforce_service import errors, fingerprints, health, keys, scans
+from tokenforce_service.callers import KeyRing
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.middleware import BodyLimit, Observed
 from tokenforce_service.openapi import DocumentedApp
@@ -27,8 +28,10 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
         description="Finds texts hidden in the weights of a language model. All errors are RFC 9457 problem documents.",
     )
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
+    app.state.keys = KeyRing(connection)
     app.include_router(scans.router)
     app.include_router(fingerprints.router)
+    app.include_router(keys.router)
     app.include_router(health.router)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)

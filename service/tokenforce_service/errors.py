@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from tokenforce.types import ErrorCode
 from tokenforce_service.openapi import PROBLEM
 from tokenforce_service.refusals import Refusal, one_line
+from tokenforce_service.tokens import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def answer(request: Request, refusal: Refusal, errors: list[dict[str, Any]] | No
         problem = problem.model_copy(update={"errors": errors})
     body = problem.model_dump_json(exclude_none=True, exclude=None if errors else {"errors"})
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if refusal.status == 503 else {}
+    headers |= refusal.headers
     return Response(body, refusal.status, headers=headers, media_type=PROBLEM)
 
 
@@ -101,7 +103,7 @@ def _store(request: Request, error: Exception) -> Response:
 
 def unexpected(request: Request, error: Exception) -> Response:
     """The answer to an error that nobody foresaw; the caller learns only where to look it up."""
-    name, path = getattr(request.state, "request_id", None), one_line(request.scope["path"])
+    name, path = getattr(request.state, "request_id", None), one_line(without_secrets(request.scope["path"]))
     log.error("%s unexpected error on %s %s", name, request.method, path, exc_info=error)
     detail = "Something unexpected happened; the log has it under this request_id."
     return answer(request, Refusal(ErrorCode.internal_error, detail))

@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import UTC, datetime
-from typing import Annotated, cast
+from typing import cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
+from tokenforce.api_keys import Scope
 from tokenforce.registry import Fingerprint, FingerprintPage, FingerprintRequest, TextHash
 from tokenforce.types import ErrorCode
 from tokenforce_core.fingerprint_store import FingerprintStore
 from tokenforce_core.licences import Registered
 from tokenforce_core.store import Store
 from tokenforce_service import cursors
+from tokenforce_service.callers import Caller, MayRead, MayWrite
+from tokenforce_service.cursors import Cursor, Limit
 from tokenforce_service.openapi import EXAMPLE_FINGERPRINT, EXAMPLE_FINGERPRINTS, problems
 from tokenforce_service.refusals import Refusal
 
 router = APIRouter(prefix="/v1/fingerprints", tags=["fingerprints"])
-Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
-Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
 FINGERPRINT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EXAMPLE = {"content": {"application/json": {"example": EXAMPLE_FINGERPRINT}}}
 
@@ -59,23 +60,28 @@ def fingerprint_view(registered: Registered) -> Fingerprint:
     openapi_extra={"requestBody": {"content": {"application/json": {"examples": EXAMPLE_FINGERPRINTS}}}},
     summary="Register a fingerprint",
 )
-def create(body: FingerprintRequest, request: Request, response: Response) -> Fingerprint:
-    """Scans that are planned from now on ask its triggers; all that end from now on are compared with its text."""
+def create(body: FingerprintRequest, caller: MayWrite, request: Request, response: Response) -> Fingerprint:
+    """It belongs to the key's owner, whoever is named in it.
+
+    Scans that are planned from now on ask its triggers; all that end from now on are compared with its text.
+    """
     registry = _registry(request)
     fingerprint_id = f"fp_{secrets.token_hex(8)}"
-    known = registry.create(fingerprint_id, body)
+    known = registry.create(fingerprint_id, body, caller.owner)
     if known is not None:
         detail = f"This owner has registered this text already, as {known}; remove that one first to change it."
         raise Refusal(ErrorCode.fingerprint_exists, detail)
     response.headers["Location"] = f"/v1/fingerprints/{fingerprint_id}"
-    return fingerprint_view(_registered(registry, fingerprint_id))
+    return fingerprint_view(_registered(registry, fingerprint_id, caller))
 
 
 @router.get(
     "", response_model=FingerprintPage, responses=problems(400, 422, 503), summary="List fingerprints, newest first"
 )
-def list_fingerprints(request: Request, limit: Limit = 50, cursor: Cursor = None) -> FingerprintPage:
-    found = _registry(request).page(limit + 1, cursors.scan_position(cursor) if cursor else None)
+def list_fingerprints(caller: MayRead, request: Request, limit: Limit = 50, cursor: Cursor = None) -> FingerprintPage:
+    """Those registered with keys of the same owner; an `admin` key sees all."""
+    whose = None if caller.may(Scope.admin) else caller.owner
+    found = _registry(request).page(limit + 1, cursors.scan_position(cursor) if cursor else None, whose)
     more = len(found) > limit
     found = found[:limit]
     next_cursor = cursors.encode(found[-1].created_at, found[-1].id) if more else None
@@ -88,20 +94,22 @@ def list_fingerprints(request: Request, limit: Limit = 50, cursor: Cursor = None
     responses={200: _EXAMPLE, **problems(404, 503)},
     summary="One fingerprint, without its secrets",
 )
-def get(fingerprint_id: str, request: Request) -> Fingerprint:
-    return fingerprint_view(_registered(_registry(request), fingerprint_id))
+def get(fingerprint_id: str, caller: MayRead, request: Request) -> Fingerprint:
+    return fingerprint_view(_registered(_registry(request), fingerprint_id, caller))
 
 
 @router.delete("/{fingerprint_id}", status_code=204, responses=problems(404, 503), summary="Forget a fingerprint")
-def remove(fingerprint_id: str, request: Request) -> None:
+def remove(fingerprint_id: str, caller: MayWrite, request: Request) -> None:
     """Its text and triggers are deleted at once; reports that name it stay."""
+    registry = _registry(request)
+    _registered(registry, fingerprint_id, caller)
+    if not registry.remove(fingerprint_id):
+        raise _unknown(fingerprint_id)  # somebody else was faster
+
+
+def _registered(registry: FingerprintStore, fingerprint_id: str, caller: Caller) -> Registered:
     # Anything else could name another of the store's keys.
-    if not FINGERPRINT_ID.fullmatch(fingerprint_id) or not _registry(request).remove(fingerprint_id):
-        raise _unknown(fingerprint_id)
-
-
-def _registered(registry: FingerprintStore, fingerprint_id: str) -> Registered:
     found = registry.get(fingerprint_id) if FINGERPRINT_ID.fullmatch(fingerprint_id) else None
-    if found is None:
+    if found is None or not caller.sees(found.registered_by):
         raise _unknown(fingerprint_id)
     return found

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tokenforce_service import errors
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.refusals import one_line
+from tokenforce_service.tokens import without_secrets
 
 log = logging.getLogger("tokenforce_service.access")
 
@@ -78,5 +79,5 @@ class Observed:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.observe(scope["method"], route, status, seconds)
-            path = one_line(scope["path"])
+            path = one_line(without_secrets(scope["path"]))
             log.info("%s %s %s %d %.1f ms", request_id, scope["method"], path, status, seconds * 1000)

@@ -27,6 +27,7 @@ EXAMPLE_REQUESTS: dict[str, Any] = {
 
 EXAMPLE_SCAN: dict[str, Any] = {
     "id": "scan_5f0c2a1be9d04c77",
+    "owner": "marketplace",
     "status": "sweeping",
     "model": "/models/upload-17",
     "request": {"model": "/models/upload-17", "preset": "standard", "contexts": ["assistant"]},
@@ -78,12 +79,35 @@ EXAMPLE_FINGERPRINT: dict[str, Any] = {
     "created_at": "2026-11-23T09:30:00Z",
 }
 
+EXAMPLE_KEY_REQUEST: dict[str, Any] = {
+    "owner": "marketplace",
+    "scopes": ["scans:read", "scans:write"],
+    "name": "upload pipeline",
+}
+
+EXAMPLE_KEY: dict[str, Any] = {
+    "id": "Zk3tB7qLw0Xe9RfA",
+    **EXAMPLE_KEY_REQUEST,
+    "created_at": "2026-11-22T21:40:00Z",
+    "last_used_at": "2026-11-23T09:30:00Z",
+    "expires_at": None,
+    "revoked_at": None,
+}
+
+EXAMPLE_NEW_KEY: dict[str, Any] = {
+    **EXAMPLE_KEY,
+    "last_used_at": None,
+    "token": f"tf_{EXAMPLE_KEY['id']}_{'x' * 43}",
+}
+"""The token is of the right form, and no key's."""
+
 EXAMPLE_REPORT: dict[str, Any] = json.loads((files(__package__) / "example_report.json").read_text("utf-8"))
 """The demo's own report, cut to its first finding."""
 
 _MEANINGS = {
     400: "Malformed request",
-    403: "Path outside the model roots",
+    401: "No key, or one that is not valid (any more); see `WWW-Authenticate`",
+    403: "The key lacks the scope, or a path is outside the model roots",
     404: "No such thing",
     409: "Not possible in the present state",
     413: "Body too large",
@@ -93,15 +117,13 @@ _MEANINGS = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem-document responses for these statuses."""
-    return {
-        status: {
-            "description": _MEANINGS[status],
-            "model": Problem,
-            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status in statuses
-    }
+    """Problem-document responses for these statuses. Those of a missing key are added to each route that needs one."""
+    return {status: {**_documented(status), "model": Problem} for status in statuses}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": _MEANINGS[status], "content": content}
 
 
 class DocumentedApp(FastAPI):
@@ -114,12 +136,15 @@ class DocumentedApp(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             for operation in (operation for path in document["paths"].values() for operation in path.values()):
-                for status, response in list(operation["responses"].items()):
+                if operation.get("security"):
+                    for status in (401, 403):
+                        operation["responses"].setdefault(str(status), _documented(status))
+                for name, response in list(operation["responses"].items()):
                     content = response.get("content", {})
                     if PROBLEM in content:
                         content.pop("application/json", None)
                     elif "HTTPValidationError" in str(content):
-                        del operation["responses"][status]
+                        del operation["responses"][name]
             for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
         return self.openapi_schema or {}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tokenforce.types import ErrorCode, Problem
 
 _STATUS: dict[ErrorCode, int] = {
     ErrorCode.body_too_large: 413,
+    ErrorCode.unauthenticated: 401,
+    ErrorCode.scope_missing: 403,
+    ErrorCode.key_not_found: 404,
     ErrorCode.not_found: 404,
     ErrorCode.method_not_allowed: 405,
     ErrorCode.scan_not_found: 404,
@@ -26,6 +31,7 @@ _STATUS: dict[ErrorCode, int] = {
 
 _TITLES: dict[int, str] = {
     400: "Bad request",
+    401: "Key required",
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
@@ -46,11 +52,15 @@ LONGEST_DETAIL = 2000
 class Refusal(Exception):
     """Something cannot be done; `detail` says what to do about it, in one line."""
 
-    def __init__(self, code: ErrorCode, detail: str, *, status: int | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, detail: str, *, status: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = one_line(detail)
         self.status = status or _STATUS.get(code, 422)
+        self.headers = dict(headers or {})
+        """Headers of the answer that belong to this error, such as `WWW-Authenticate`."""
 
     def problem(self, instance: str | None = None, request_id: str | None = None) -> Problem:
         return Problem(

@@ -16,6 +16,7 @@ from tokenforce_core.stages import start_planning
 from tokenforce_core.store import Store
 from tokenforce_service import cursors
 from tokenforce_service.admission import admit
+from tokenforce_service.callers import Caller, MayRead, MayWrite
 from tokenforce_service.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN, problems
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -25,6 +26,7 @@ router = APIRouter(prefix="/v1/scans", tags=["scans"])
 Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
 POLL_SECONDS = "1"
+_CHUNK = 100
 SCAN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -38,10 +40,10 @@ def _store(request: Request) -> Store:
     return cast(Store, request.app.state.store)
 
 
-def _row(request: Request, scan_id: str) -> ScanRow:
+def _row(request: Request, scan_id: str, caller: Caller) -> ScanRow:
     # Anything else could name another of the store's keys.
     row = _store(request).row(scan_id) if SCAN_ID.fullmatch(scan_id) else None
-    if row is None:
+    if row is None or not caller.sees(row.owner):
         raise Refusal(ErrorCode.scan_not_found, f"There is no scan {scan_id[:80]}; list them with GET /v1/scans.")
     return row
 
@@ -54,25 +56,34 @@ def _row(request: Request, scan_id: str) -> ScanRow:
     openapi_extra={"requestBody": {"content": {"application/json": {"examples": EXAMPLE_REQUESTS}}}},
     summary="Start a scan",
 )
-def create(body: ScanRequest, request: Request, response: Response) -> Scan:
+def create(body: ScanRequest, caller: MayWrite, request: Request, response: Response) -> Scan:
     """Accepts the scan and answers at once; poll the `Location`. Local models are checked before the answer."""
     store, settings = _store(request), cast(ServiceSettings, request.app.state.settings)
     admit(body, settings, store)
     scan_id = f"scan_{secrets.token_hex(8)}"
-    store.create(scan_id, body)
+    store.create(scan_id, body, caller.owner)
     start_planning(store, scan_id)
     response.headers["Location"] = f"/v1/scans/{scan_id}"
     response.headers["Retry-After"] = POLL_SECONDS
-    return scan_view(_row(request, scan_id))
+    return scan_view(_row(request, scan_id, caller))
 
 
 @router.get("", response_model=ScanPage, responses=problems(400, 422, 503), summary="List scans, newest first")
-def list_scans(request: Request, limit: Limit = 50, cursor: Cursor = None) -> ScanPage:
-    rows = _store(request).page(limit + 1, cursors.scan_position(cursor) if cursor else None)
+def list_scans(caller: MayRead, request: Request, limit: Limit = 50, cursor: Cursor = None) -> ScanPage:
+    """The scans of the key's owner; an `admin` key sees everybody's."""
+    rows = _own(_store(request), caller, limit + 1, cursors.scan_position(cursor) if cursor else None)
     more = len(rows) > limit
     rows = rows[:limit]
     next_cursor = cursors.encode(rows[-1].created_at, rows[-1].id) if more else None
     return ScanPage(items=[scan_view(row) for row in rows], next_cursor=next_cursor)
+
+
+def _own(store: Store, caller: Caller, limit: int, before: tuple[float, str] | None) -> list[ScanRow]:
+    found: list[ScanRow] = []
+    while len(found) < limit and (rows := store.page(_CHUNK, before)):
+        found += [row for row in rows if caller.sees(row.owner)]
+        before = rows[-1].created_at, rows[-1].id
+    return found[:limit]
 
 
 @router.get(
@@ -85,8 +96,8 @@ def list_scans(request: Request, limit: Limit = 50, cursor: Cursor = None) -> Sc
     },
     summary="Status and progress",
 )
-def get(scan_id: str, request: Request) -> Response:
-    scan = scan_view(_row(request, scan_id))
+def get(scan_id: str, caller: MayRead, request: Request) -> Response:
+    scan = scan_view(_row(request, scan_id, caller))
     body = scan.model_dump_json()
     etag = f'W/"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
@@ -104,10 +115,15 @@ def get(scan_id: str, request: Request) -> Response:
     summary="Ranked findings, partial while the scan runs",
 )
 def findings(
-    scan_id: str, request: Request, order: Order | None = None, limit: Limit = 50, cursor: Cursor = None
+    scan_id: str,
+    caller: MayRead,
+    request: Request,
+    order: Order | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> FindingsPage:
     """Without `order` the ranking to read first: by contrast where the scan has a reference, else by probability."""
-    row = _row(request, scan_id)
+    row = _row(request, scan_id, caller)
     found = findings_view(_store(request), row, order)
     start = cursors.finding_position(cursor, order or "") if cursor else 0
     stop = start + limit
@@ -127,8 +143,8 @@ def findings(
     },
     summary="The report of a finished scan",
 )
-def report(scan_id: str, request: Request) -> Response:
-    row = _row(request, scan_id)
+def report(scan_id: str, caller: MayRead, request: Request) -> Response:
+    row = _row(request, scan_id, caller)
     document = _store(request).report(scan_id)
     if document is None:
         why = _WHY_NO_REPORT.get(row.status, "it has not finished; poll it")
@@ -139,13 +155,13 @@ def report(scan_id: str, request: Request) -> Response:
 @router.delete(
     "/{scan_id}", status_code=202, response_model=Scan, responses=problems(404, 409, 503), summary="Cancel a scan"
 )
-def cancel(scan_id: str, request: Request) -> JSONResponse:
+def cancel(scan_id: str, caller: MayWrite, request: Request) -> JSONResponse:
     """The engine stops between two steps, within seconds, and stays warm. What was found stays readable."""
     store = _store(request)
-    before = _row(request, scan_id).status
+    before = _row(request, scan_id, caller).status
     # Cancelling a cancelled scan is no error: the first answer may have been lost on its way.
     if not store.cancel(scan_id) and before is not ScanStatus.cancelled:
         status = store.status(scan_id) or before
         detail = f"The scan {scan_id} has ended already ({status.value}); there is nothing to cancel."
         raise Refusal(ErrorCode.scan_finished, detail)
-    return JSONResponse(scan_view(_row(request, scan_id)).model_dump(mode="json"), status_code=202)
+    return JSONResponse(scan_view(_row(request, scan_id, caller)).model_dump(mode="json"), status_code=202)

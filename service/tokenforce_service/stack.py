@@ -1,9 +1,10 @@
 """`python -m tokenforce_service.stack`: the whole stack on this machine, until told to stop.
 
 Starts the embedded server (unless REDIS_URL is set), the gateway, the aggregator and one worker per
-GPU, or one CPU worker. When it is ready it prints one JSON line on stdout; the CLI reads it. One stack
-per home folder: a second one prints the line of the first and ends, or waits for its turn if the first
-is ephemeral, as it ends with the scan that it was started for.
+GPU, or one CPU worker, and makes a key for itself (local_key.py). When it is ready it prints one JSON
+line on stdout; the CLI reads it. One stack per home folder: a second one prints the line of the first
+and ends, or waits for its turn if the first is ephemeral, as it ends with the scan that it was started
+for.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from typing import Any
 import httpx
 import psutil
 from filelock import FileLock, Timeout
+from redis.exceptions import RedisError
 
 from tokenforce_core.devices import gpus
 from tokenforce_core.processes import start
 from tokenforce_service.embedded_server import EmbeddedServer, ServerFailed
+from tokenforce_service.local_key import ensure_local_key
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -47,6 +50,7 @@ class Stack:
     def __init__(self, folder: Path, roots: list[Path], port: int) -> None:
         self._folder = folder
         self._logs = folder / "logs"
+        self._key_file = folder / "key"
         self._roots = roots
         self._port = port or _free_port()
         self._server: EmbeddedServer | None = None
@@ -61,6 +65,7 @@ class Stack:
             "reused": False,
             "home": str(self._folder),
             "logs": str(self._logs),
+            "key_file": str(self._key_file),
             "roots": [str(root) for root in self._roots],
         }
 
@@ -89,6 +94,13 @@ class Stack:
             own = environment if visible is None else {**environment, "CUDA_VISIBLE_DEVICES": visible}
             self._run(f"worker-{number}", [sys.executable, "-m", "tokenforce_workers"], own)
         self._wait_ready()
+        self._make_key(environment["REDIS_URL"])
+
+    def _make_key(self, redis_url: str) -> None:
+        try:
+            ensure_local_key(self._key_file, redis_url)
+        except (RedisError, OSError) as error:
+            raise ServerFailed(f"no key could be made for this stack: {error}") from error
 
     def _run(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         with self.log_of(name).open("ab") as log_file:

@@ -21,6 +21,7 @@ def scan_view(row: ScanRow) -> Scan:
         links["report"] = f"{link}/report"
     return Scan(
         id=row.id,
+        owner=row.owner,
         status=row.status,
         model=row.request.model,
         request=RequestRecord(**row.request.model_dump()),

@@ -28,5 +28,5 @@ def stack(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Ru
 
 @pytest.fixture
 def client(stack: RunningStack) -> Iterator[Client]:
-    with Client(stack.url) as opened:
+    with Client(stack.url, key=stack.key) as opened:
         yield opened

@@ -114,14 +114,14 @@ def test_a_restart_of_everything_goes_on_where_it_was(tmp_path: Path, models: Pa
     settings = {"TOKENFORCE_SHARD_SIZE": "64", "TOKENFORCE_LEASE_SECONDS": "4", "TOKENFORCE_REAP_SECONDS": "0.5"}
     settings |= {"TOKENFORCE_KV_CACHE_GIB": "0.5", "TOKENFORCE_MAX_NUM_SEQS": "32"}
     with whole_stack(tmp_path / "home", models, **settings) as first:
-        with Client(first.url) as client:
+        with Client(first.url, key=first.key) as client:
             scan = client.scans.create(model=str(planted_model), contexts=["assistant"], alpha=60, floor=0.0, keep=20)
             until(client, scan.id, lambda status, done: status is ScanStatus.sweeping and done >= 64)
         left = first.processes()
         first.child.kill()
     _, alive = psutil.wait_procs(left, timeout=20)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE], "the stack left processes behind"
-    with whole_stack(tmp_path / "home", models, **settings) as second, Client(second.url) as client:
+    with whole_stack(tmp_path / "home", models, **settings) as second, Client(second.url, key=second.key) as client:
         before = client.scans.get(scan.id)
         assert before.progress.done >= 64
         ended = client.scans.wait(scan.id, timeout=240)

@@ -23,7 +23,7 @@ from tokenforce.types import CustomContext, Order, Progress, Report, Scan, ScanS
 def finished(stack: RunningStack, planted_model: Path) -> tuple[Scan, list[Progress]]:
     """A scan with the default contexts, and the progress that was seen on the way."""
     seen: list[Progress] = []
-    with Client(stack.url) as client:
+    with Client(stack.url, key=stack.key) as client:
         scan = client.scans.create(model=str(planted_model))
         return client.scans.wait(scan.id, timeout=240, poll=0.05, on_progress=seen.append), seen
 
@@ -80,7 +80,8 @@ def test_findings_come_in_both_orders_and_in_pages(
     scan_id = finished[0].id
     for order in Order:
         whole = list(client.scans.findings(scan_id, order=order))
-        page = httpx.get(f"{stack.url}/v1/scans/{scan_id}/findings", params={"order": order, "limit": 1}).json()
+        url = f"{stack.url}/v1/scans/{scan_id}/findings"
+        page = httpx.get(url, params={"order": order, "limit": 1}, headers=stack.bearer).json()
         assert page["items"][0] == whole[0].model_dump(mode="json")
         assert page["partial"] is False
         assert [f.rank for f in whole] == list(range(1, len(whole) + 1))
@@ -91,8 +92,8 @@ def test_findings_come_in_both_orders_and_in_pages(
 
 def test_an_unchanged_poll_costs_no_body(stack: RunningStack, finished: tuple[Scan, list[Progress]]) -> None:
     url = f"{stack.url}/v1/scans/{finished[0].id}"
-    etag = httpx.get(url).headers["etag"]
-    again = httpx.get(url, headers={"If-None-Match": etag})
+    etag = httpx.get(url, headers=stack.bearer).headers["etag"]
+    again = httpx.get(url, headers={"If-None-Match": etag, **stack.bearer})
     assert (again.status_code, again.content) == (304, b"")
 
 
@@ -107,11 +108,12 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_the_command_prints_exactly_the_report(stack: RunningStack, planted_model: Path) -> None:
-    done = command("scan", str(planted_model), "--context", "assistant", "--json", TOKENFORCE_URL=stack.url)
+    service = {"TOKENFORCE_URL": stack.url, "TOKENFORCE_KEY": stack.key}
+    done = command("scan", str(planted_model), "--context", "assistant", "--json", **service)
     assert done.returncode == 1, done.stderr
     report = Report.model_validate_json(done.stdout)
     assert report.findings[0].text == HIDDEN_TEXT
-    served = httpx.get(f"{stack.url}/v1/scans/{report.scan.id}/report").json()
+    served = httpx.get(f"{stack.url}/v1/scans/{report.scan.id}/report", headers=stack.bearer).json()
     assert json.loads(done.stdout) == served
 
 

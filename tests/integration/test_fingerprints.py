@@ -51,6 +51,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def service(running: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """With an empty registry; afterwards no log may hold a secret."""
     monkeypatch.setenv("TOKENFORCE_URL", str(running.http.base_url))
+    monkeypatch.setenv("TOKENFORCE_KEY", running.http.headers["Authorization"].removeprefix("Bearer "))
     yield running
     with Client() as client:
         for item in list(client.fingerprints.iter()):

@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 from starlette.testclient import TestClient
 
+from tests.support.keys import bearer
 from tests.support.scan_results import VOCABULARY, confirmed, example_plan, example_report, swept
 from tests.support.tiny_model import build_tiny_model
 from tokenforce import Client
@@ -34,7 +35,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def http(redis: Redis, root: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(ServiceSettings(model_roots=[root]), redis)) as client:
+    app = create_app(ServiceSettings(model_roots=[root]), redis)
+    with TestClient(app, headers=bearer(redis)) as client:
         yield client
 
 
@@ -47,7 +49,7 @@ def sdk(http: TestClient) -> Iterator[Client]:
 
 def sweeping(store: Store, scan_id: str = "scan_1") -> str:
     """A scan that the planner has planned."""
-    store.create(scan_id, ScanRequest(model="/models/example"))
+    store.create(scan_id, ScanRequest(model="/models/example"), "local")
     store.advance(scan_id, ScanStatus.planning, ScanStatus.queued)
     start_sweep(store, scan_id, example_plan())
     return scan_id
@@ -124,7 +126,7 @@ def test_pages_of_scans(sdk: Client, http: TestClient, store: Store, monkeypatch
     clock = SimpleNamespace(time=lambda: 1000.0 + next(ticks) // 7)
     monkeypatch.setattr("tokenforce_core.store.time", clock)
     for number in (5, 3, 9, 0, 7, 1, 8, 2, 6, 4, 11, 10, 13, 12):
-        store.create(f"scan_{number:02}", ScanRequest(model="org/name"))
+        store.create(f"scan_{number:02}", ScanRequest(model="org/name"), "local")
     found = list(sdk.scans.iter(page_size=3))
     assert [(s.created_at, s.id) for s in found] == sorted(((s.created_at, s.id) for s in found), reverse=True)
     assert len({scan.id for scan in found}) == 14
@@ -134,16 +136,16 @@ def test_pages_of_scans(sdk: Client, http: TestClient, store: Store, monkeypatch
 
 def test_a_scan_created_meanwhile_shifts_no_page(http: TestClient, store: Store) -> None:
     for number in range(4):
-        store.create(f"scan_{number}", ScanRequest(model="org/name"))
+        store.create(f"scan_{number}", ScanRequest(model="org/name"), "local")
     page = http.get("/v1/scans", params={"limit": 2}).json()
-    store.create("scan_new", ScanRequest(model="org/name"))
+    store.create("scan_new", ScanRequest(model="org/name"), "local")
     following = http.get("/v1/scans", params={"limit": 2, "cursor": page["next_cursor"]}).json()
     assert [scan["id"] for scan in page["items"] + following["items"]] == ["scan_3", "scan_2", "scan_1", "scan_0"]
 
 
 def test_no_scans_and_no_findings(sdk: Client, store: Store) -> None:
     assert list(sdk.scans.iter()) == []
-    store.create("scan_1", ScanRequest(model="org/name"))
+    store.create("scan_1", ScanRequest(model="org/name"), "local")
     assert list(sdk.scans.findings("scan_1")) == []
 
 

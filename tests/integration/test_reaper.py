@@ -39,7 +39,7 @@ PLAN = Plan(
 @pytest.fixture
 def sweeping(store: Store) -> str:
     """A scan with three shards in their queue."""
-    store.create("scan_1", REQUEST)
+    store.create("scan_1", REQUEST, "local")
     store.advance("scan_1", ScanStatus.planning, ScanStatus.queued)
     start_sweep(store, "scan_1", PLAN)
     return "scan_1"
@@ -64,7 +64,7 @@ def abandon(redis: Redis, queue_name: str) -> Job:
 
 
 def test_a_scan_whose_first_job_was_never_enqueued_gets_it(store: Store, redis: Redis) -> None:
-    store.create("scan_1", REQUEST)
+    store.create("scan_1", REQUEST, "local")
     Reaper(store).reap()
     assert redis.llen(f"rq:queue:{CONTROL_QUEUE}") == 1
 
@@ -129,7 +129,7 @@ def test_a_queue_without_work_is_forgotten_and_found_again(store: Store, redis: 
 
 
 def test_a_failed_plan_ends_the_scan(store: Store, redis: Redis) -> None:
-    store.create("scan_1", REQUEST)
+    store.create("scan_1", REQUEST, "local")
     start_planning(store, "scan_1")
     for _ in range(2):
         abandon(redis, CONTROL_QUEUE)
@@ -159,7 +159,7 @@ def lose_a_job(redis: Redis, scan_id: str) -> None:
 def test_a_scan_that_cannot_be_read_ends_and_the_others_go_on(
     store: Store, redis: Redis, sweeping: str, field: str
 ) -> None:
-    store.create("scan_0", REQUEST)  # looked after first
+    store.create("scan_0", REQUEST, "local")  # looked after first
     store.advance("scan_0", ScanStatus.sweeping, ScanStatus.queued)
     redis.hset("tf:scan:scan_0", field, "{}")
     lose_a_job(redis, sweeping)
@@ -175,7 +175,7 @@ def test_a_queue_and_a_scan_that_fail_otherwise_hold_up_no_other(
 ) -> None:
     redis.sadd("rq:queues", "rq:queue:aaa")
     redis.set("rq:wip:aaa", "no sorted set")
-    store.create("scan_0", REQUEST)
+    store.create("scan_0", REQUEST, "local")
     redis.set("tf:scan:scan_0:shards", "no hash")
     store.advance("scan_0", ScanStatus.sweeping, ScanStatus.queued)
     redis.hset("tf:scan:scan_0", "plan", PLAN.model_dump_json())
@@ -218,7 +218,7 @@ def test_an_outage_ends_the_round_at_once(store: Store, sweeping: str, monkeypat
 def test_scans_that_ended_half_way_are_settled(store: Store, redis: Redis) -> None:
     """Their process died between the final status and what follows; or they expired."""
     for scan_id in ("scan_1", "scan_2"):
-        store.create(scan_id, REQUEST)
+        store.create(scan_id, REQUEST, "local")
     redis.hset("tf:scan:scan_1", "status", ScanStatus.succeeded.value)
     redis.delete("tf:scan:scan_2")
     Reaper(store).reap()

@@ -121,7 +121,7 @@ def test_broken_file_that_only_the_planner_reads(
 def test_model_that_vanishes_before_its_turn(service: Service) -> None:
     """Refused by the planner just as it would have been by the gateway."""
     scan_id, folder = "scan_vanishing", service.root / "vanished"
-    service.store.create(scan_id, ScanRequest(model=str(folder)))
+    service.store.create(scan_id, ScanRequest(model=str(folder)), "local")
     start_planning(service.store, scan_id)
     scan = planned(service, scan_id)
     assert scan["status"] == "failed"

@@ -14,9 +14,12 @@ from typing import Any
 import psutil
 import pytest
 from filelock import FileLock
+from redis import Redis
 
 from tokenforce_service import stack
 from tokenforce_service.embedded_server import EmbeddedServer, ServerFailed
+from tokenforce_service.key_store import KeyStore
+from tokenforce_service.tokens import parse
 
 # The real stack with other commands: a gateway that is ready at once, a worker that gives up when told to.
 SCRIPT = """
@@ -59,12 +62,12 @@ sys.exit(stack.main())
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tmp_path: Path, server_url: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a stack on one home; whatever still runs at the end is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*arguments: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "TOKENFORCE_HOME": str(tmp_path), "REDIS_URL": "redis://127.0.0.1:1/0"}
+    def begin(*arguments: str, redis_url: str = server_url) -> subprocess.Popen[str]:
+        environment = {**os.environ, "TOKENFORCE_HOME": str(tmp_path), "REDIS_URL": redis_url}
         pipe = subprocess.PIPE
         child = subprocess.Popen(
             [sys.executable, "-c", SCRIPT, "--until-stdin-closes", *arguments],
@@ -97,6 +100,31 @@ def test_a_lasting_stack_is_shared(start: Callable[..., subprocess.Popen[str]]) 
     assert second.communicate(timeout=20)[1] == ""
     assert second.returncode == 0
     assert (first["reused"], first["ephemeral"]) == (False, False)
+
+
+def test_the_line_names_the_file_of_the_key_and_does_not_hold_it(
+    start: Callable[..., subprocess.Popen[str]], redis: Redis
+) -> None:
+    child = start()
+    address = line_of(child)
+    token = parse(Path(address["key_file"]).read_text().strip())
+    assert token is not None
+    row = KeyStore(redis).get(token.key_id)
+    assert row is not None
+    assert row.proven_by(token.secret)
+    assert token.secret not in json.dumps(address)
+    assert child.communicate(timeout=20) == ("", "")
+    assert line_of(start())["key_file"] == address["key_file"]
+    assert [key.id for key in KeyStore(redis).page(9)] == [row.id]
+
+
+def test_a_stack_without_its_store_says_so(start: Callable[..., subprocess.Popen[str]]) -> None:
+    child = start(redis_url="redis://:hunter2@127.0.0.1:1/0")
+    assert child.wait(30) == 1
+    assert child.stderr is not None
+    complaint = child.stderr.read()
+    assert "no key could be made for this stack" in complaint
+    assert "hunter2" not in complaint
 
 
 def test_the_stack_of_one_scan_is_waited_for(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
@@ -150,9 +178,9 @@ def test_a_stack_that_never_gets_ready_is_not_waited_for_for_ever(
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "hub"), ("elsewhere", "elsewhere")])
 def test_downloads_go_to_the_home_folder_unless_told_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+    tmp_path: Path, server_url: str, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
 ) -> None:
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("REDIS_URL", server_url)
     monkeypatch.delenv("TOKENFORCE_CACHE_DIR", raising=False)
     if given is not None:
         monkeypatch.setenv("TOKENFORCE_CACHE_DIR", str(tmp_path / given))

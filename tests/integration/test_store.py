@@ -22,7 +22,7 @@ def swept(forced: int, score: float, context: int = 0) -> SweptText:
 
 @pytest.fixture
 def scan(store: Store) -> str:
-    store.create("scan_1", REQUEST)
+    store.create("scan_1", REQUEST, "local")
     store.advance("scan_1", ScanStatus.sweeping, ScanStatus.queued)
     return "scan_1"
 

@@ -78,6 +78,8 @@ class FakeService:
         self.licences: list[dict[str, Any]] = []
         self.created: list[dict[str, Any]] = []
         self.requests: list[str] = []
+        self.keys: list[str | None] = []
+        """The `Authorization` of each request."""
         self.url = ""
 
     def scan(self, status: str) -> dict[str, Any]:
@@ -135,6 +137,7 @@ def serving(fake: FakeService) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def respond(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            fake.keys.append(self.headers.get("authorization"))
             status, document, headers = fake.answer(self.command, self.path, body)
             content = json.dumps(document).encode()
             self.send_response(status)

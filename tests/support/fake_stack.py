@@ -21,7 +21,8 @@ if mode == "waits":
 url, reused = os.environ["FAKE_STACK_URL"], mode == "reused"
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print(json.dumps({"url": url, "pid": os.getpid(), "reused": reused, "home": "/h", "logs": "/l"}), flush=True)
+print(json.dumps({"url": url, "pid": os.getpid(), "reused": reused, "home": "/h", "logs": "/l",
+  "key_file": os.environ["FAKE_STACK_KEY_FILE"]}), flush=True)
 if mode == "reused":
     sys.exit(0)
 if mode == "dies":
@@ -31,4 +32,5 @@ if mode == "stubborn":
 sys.stdin.read()
 note("stopped in order")
 """
-"""`FAKE_STACK` says how it behaves, `FAKE_STACK_URL` what it serves, `FAKE_STACK_NOTES` where it keeps a diary."""
+"""`FAKE_STACK` says how it behaves, `FAKE_STACK_URL` what it serves,
+`FAKE_STACK_KEY_FILE` where its key is, `FAKE_STACK_NOTES` where it keeps a diary."""

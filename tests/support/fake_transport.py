@@ -55,7 +55,7 @@ class Shell:
         self.part = "scans"
         self.requests: list[httpx.Request] = []
 
-    def __call__(self, handler: Handler, name: str, *args: Any, **options: Any) -> Any:
+    def __call__(self, handler: Handler, name: str, /, *args: Any, **options: Any) -> Any:
         def record(request: httpx.Request) -> httpx.Response:
             self.requests.append(request)
             return handler(request)

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import httpx
 import psutil
+from redis import Redis
 
+from tests.support.keys import bearer
 from tokenforce_service.embedded_server import EmbeddedServer
 
 
@@ -58,8 +60,10 @@ def process(
 
 @contextmanager
 def gateway(folder: Path, redis_url: str, root: Path, **settings: str) -> Iterator[httpx.Client]:
-    """A gateway process on a free port; yields an HTTP client for it."""
+    """A gateway process on a free port; yields an HTTP client for it, which carries an admin's key."""
     port = free_port()
+    with Redis.from_url(redis_url) as connection:
+        key = bearer(connection)
     environment = {
         "REDIS_URL": redis_url,
         "TOKENFORCE_PORT": str(port),
@@ -70,7 +74,7 @@ def gateway(folder: Path, redis_url: str, root: Path, **settings: str) -> Iterat
     log_path = folder / "gateway.log"
     with (
         process("tokenforce_service.gateway", log_path, environment) as child,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, headers=key) as client,
     ):
         wait_until(lambda: _answers(client, child), 60, lambda: log_path.read_text()[-3000:])
         yield client
@@ -108,6 +112,12 @@ class RunningStack:
     child: subprocess.Popen[str]
     url: str
     home: Path
+    key: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header that carries the stack's key."""
+        return {"Authorization": f"Bearer {self.key}"}
 
     def log(self, part: str) -> str:
         return (self.home / "logs" / f"{part}.log").read_text()
@@ -133,7 +143,8 @@ def whole_stack(home: Path, root: Path, **settings: str) -> Iterator[RunningStac
     try:
         line = child.stdout.readline()
         assert line, "the stack did not start"
-        yield RunningStack(child, json.loads(line)["url"], home)
+        address = json.loads(line)
+        yield RunningStack(child, address["url"], home, Path(address["key_file"]).read_text().strip())
     finally:
         if not child.stdin.closed:
             child.stdin.close()

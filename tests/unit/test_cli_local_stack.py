@@ -18,6 +18,7 @@ from tokenforce.cli import main
 pytestmark = pytest.mark.usefixtures("quick")
 
 Capture = pytest.CaptureFixture[str]
+KEY = "tf_0123456789abcdef_" + "k" * 43
 
 
 @pytest.fixture
@@ -34,6 +35,8 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: FakeService)
     monkeypatch.setenv("FAKE_STACK", "serves")
     monkeypatch.setenv("FAKE_STACK_URL", service.url)
     monkeypatch.setenv("FAKE_STACK_NOTES", str(tmp_path / "notes"))
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    monkeypatch.setenv("FAKE_STACK_KEY_FILE", str(tmp_path / "key"))
     return tmp_path / "notes"
 
 
@@ -46,6 +49,7 @@ def test_without_an_address_a_stack_lives_for_the_scan(
     monkeypatch.chdir(hostile)
     assert main(["scan", "."]) == 0
     assert service.created[0]["model"] == str(hostile)
+    assert set(service.keys) == {f"Bearer {KEY}"}
     arguments, safe_path, end = notes.read_text().splitlines()
     assert json.loads(arguments.removeprefix("argv ")) == [
         "--until-stdin-closes",
@@ -133,7 +137,8 @@ def test_up_runs_until_an_interrupt(service: FakeService, notes: Path, tmp_path:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert f"export TOKENFORCE_URL={service.url}" in err
+    assert f'export TOKENFORCE_URL={service.url} TOKENFORCE_KEY="$(cat {tmp_path}/key)"' in err
+    assert KEY not in err
     assert f'["--until-stdin-closes", "--root", "{tmp_path}", "--port", "8123"]' in notes.read_text()
     assert notes.read_text().endswith("stopped in order\n")
 

@@ -71,6 +71,9 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "store_unavailable",
         "storage_full",
         "internal_error",
+        "unauthenticated",
+        "scope_missing",
+        "key_not_found",
     }
     errors |= {"body_too_large", "method_not_allowed", "invalid_cursor"} - usage
     if late:

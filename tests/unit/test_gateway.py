@@ -14,12 +14,15 @@ import fakeredis
 import pytest
 from starlette.testclient import TestClient
 
+from tests.support.keys import bearer
 from tokenforce.errors import (
     CLASS_OF_CODE,
     ApiError,
     Conflict,
     InvalidRequest,
+    NotAuthenticated,
     NotFound,
+    NotPermitted,
     Refused,
     ServerError,
     ServiceUnavailable,
@@ -43,6 +46,9 @@ from tokenforce_service.settings import ServiceSettings
 STATUS: dict[ErrorCode, int] = {
     ErrorCode.invalid_request: 422,
     ErrorCode.body_too_large: 413,
+    ErrorCode.unauthenticated: 401,
+    ErrorCode.scope_missing: 403,
+    ErrorCode.key_not_found: 404,
     ErrorCode.not_found: 404,
     ErrorCode.method_not_allowed: 405,
     ErrorCode.scan_not_found: 404,
@@ -80,6 +86,8 @@ STATUS: dict[ErrorCode, int] = {
 
 STATUSES_OF_CLASS: dict[type[ApiError], set[int]] = {
     InvalidRequest: {400, 405, 413, 422},
+    NotAuthenticated: {401},
+    NotPermitted: {403},
     NotFound: {404},
     Conflict: {409},
     Refused: {403, 422, 500, 502, 504},
@@ -90,13 +98,14 @@ STATUSES_OF_CLASS: dict[type[ApiError], set[int]] = {
 
 @pytest.fixture
 def http() -> Iterator[TestClient]:
-    app = create_app(ServiceSettings(), fakeredis.FakeRedis())
+    redis = fakeredis.FakeRedis()
+    app = create_app(ServiceSettings(), redis)
 
     @app.get("/broken")
     def broken() -> None:
         raise RuntimeError("the password is hunter2")
 
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, raise_server_exceptions=False, headers=bearer(redis)) as client:
         yield client
 
 
@@ -186,8 +195,11 @@ def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> Non
 
 
 def test_what_each_route_answers(document: dict[str, Any]) -> None:
-    found = {name: set(operation["responses"]) for name, operation in operations(document).items()}
-    assert found["POST /v1/scans"] == {"202", "400", "403", "413", "422", "503"}
+    found = {
+        name: set(operation["responses"]) - ({"401", "403"} if "security" in operation else set())
+        for name, operation in operations(document).items()
+    }
+    assert found["POST /v1/scans"] == {"202", "400", "413", "422", "503"}
     assert found["GET /v1/scans"] == {"200", "400", "422", "503"}
     assert found["GET /v1/scans/{scan_id}"] == {"200", "304", "404", "503"}
     assert found["DELETE /v1/scans/{scan_id}"] == {"202", "404", "409", "503"}

@@ -1,8 +1,8 @@
 """The registry of fingerprints in Redis, and what a scan asks and hears about them.
 
 Keys: `tf:fingerprint:<id>` one registration · `tf:fingerprints` all ids by registration time ·
-`tf:fingerprint-texts` hash of owner and text → id · `tf:scan:<id>:questions`, `…:answers`, which hold triggers and
-texts and are deleted as soon as the scan ends.
+`tf:fingerprint-texts` hash of who registered it, owner and text → id · `tf:scan:<id>:questions`, `…:answers`, which
+hold triggers and texts and are deleted as soon as the scan ends.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ class FingerprintStore:
 
     # --- the registry ---------------------------------------------------------------------------
 
-    def create(self, fingerprint_id: str, request: FingerprintRequest) -> str | None:
-        """Register it; returns the id of the owner's own registration of the same text if there is one already.
+    def create(self, fingerprint_id: str, request: FingerprintRequest, registered_by: str) -> str | None:
+        """Register it; returns the id of the registration of the same text that they have already, if there is one.
 
-        Another owner's registration of it is not looked at: telling of it would tell whose secret the text is.
+        Another's registration of it is not looked at: telling of it would tell whose secret the text is.
         """
-        if (twin := self._twin(request)) is not None:
+        registered = Registered(fingerprint_id, time.time(), request, registered_by)
+        if (twin := self._twin(registered)) is not None:
             return twin
-        registered = Registered(fingerprint_id, time.time(), request)
         known = self._create(
             keys=[_key(fingerprint_id), FINGERPRINTS, TEXTS],
-            args=[fingerprint_id, _REGISTERED.dump_json((registered,)), registered.created_at, _identity(request)],
+            args=[fingerprint_id, _REGISTERED.dump_json((registered,)), registered.created_at, _identity(registered)],
         )
         return cast(bytes, known).decode() or None
 
@@ -83,16 +83,27 @@ class FingerprintStore:
         raw = self._connection.get(_key(fingerprint_id))
         return None if raw is None else _registered(fingerprint_id.encode(), cast(bytes, raw))
 
-    def page(self, limit: int, before: tuple[float, str] | None = None) -> list[Registered]:
-        """Up to `limit` fingerprints, newest first, strictly older than `before` (registration time, id)."""
+    def page(
+        self, limit: int, before: tuple[float, str] | None = None, registered_by: str | None = None
+    ) -> list[Registered]:
+        """Up to `limit` fingerprints, of one key's owner or of all, newest first, strictly older than `before`.
+
+        `before` is (registration time, id). No index by owner: a registry is small, and every scan reads all of it.
+        """
         start = 0
         if before is not None:
             place = self._connection.zrevrank(FINGERPRINTS, before[1])
             # A removed one has no place any more: go on with what is older than it was.
             newer = self._connection.zcount(FINGERPRINTS, before[0], "+inf")
             start = cast(int, place) + 1 if place is not None else newer
-        found = self._connection.zrevrange(FINGERPRINTS, start, start + limit - 1)
-        return self._read(cast(Sequence[bytes], found))
+        found: list[Registered] = []
+        while len(found) < limit:
+            ids = cast(Sequence[bytes], self._connection.zrevrange(FINGERPRINTS, start, start + _CHUNK - 1))
+            if not ids:
+                break
+            found += [item for item in self._read(ids) if registered_by in (None, item.registered_by)]
+            start += len(ids)
+        return found[:limit]
 
     def all(self) -> list[Registered]:
         """The whole registry, in the order of registration."""
@@ -107,7 +118,7 @@ class FingerprintStore:
         with self._connection.pipeline() as pipe:
             pipe.delete(_key(fingerprint_id))
             pipe.zrem(FINGERPRINTS, fingerprint_id)
-            pipe.hdel(TEXTS, _identity(registered.request))
+            pipe.hdel(TEXTS, _identity(registered))
             removed, *_ = pipe.execute()
         return bool(removed)
 
@@ -117,13 +128,13 @@ class FingerprintStore:
         found = (_registered(i, document) for i, document in zip(ids, raw, strict=False) if document is not None)
         return [item for item in found if item is not None]
 
-    def _twin(self, request: FingerprintRequest) -> str | None:
-        """The owner's registration of the same text in the other form: one of the two is hashed with a salt."""
+    def _twin(self, registered: Registered) -> str | None:
+        """Their registration of the same text in the other form: one of the two is hashed with a salt."""
         for other in self.all():
-            forms = (request, other.request)
+            forms = (registered.request, other.request)
             texts = [form.text for form in forms if form.text is not None]
             hashes = [form.text_hash for form in forms if form.text_hash is not None]
-            same_owner = other.request.owner == request.owner
+            same_owner = _owners(other) == _owners(registered)
             if same_owner and len(texts) == len(hashes) == 1 and hashes[0].is_of(normalised(texts[0])):
                 return other.id
         return None
@@ -166,10 +177,16 @@ def _key(fingerprint_id: str) -> str:
     return f"tf:fingerprint:{fingerprint_id}"
 
 
-def _identity(request: FingerprintRequest) -> str:
-    """What two registrations of one owner must not share."""
+def _owners(registered: Registered) -> tuple[str, str]:
+    """Whose key registered it, and in whose name."""
+    return registered.registered_by, registered.request.owner
+
+
+def _identity(registered: Registered) -> str:
+    """What two registrations must not share."""
+    request = registered.request
     if request.text_hash is not None:
         text = f"{request.text_hash.salt} {request.text_hash.digest}"
     else:
         text = normalised(request.text or "")
-    return hashlib.sha256(f"{request.owner}\0{text}".encode()).hexdigest()
+    return hashlib.sha256("\0".join((*_owners(registered), text)).encode()).hexdigest()

@@ -12,6 +12,7 @@ from typing import Literal
 
 from tokenforce.evidence import Finding, LicenceMatch
 from tokenforce.registry import FingerprintRequest, TextHash, normalised
+from tokenforce_core.scan_row import LOCAL_OWNER
 
 LARGEST_DISTANCE = 0.1
 """Edits as a share of the normalised text's length: one in ten characters, which is what the forced token's variant
@@ -27,6 +28,8 @@ class Registered:
     id: str
     created_at: float
     request: FingerprintRequest
+    registered_by: str = LOCAL_OWNER
+    """Owner of the key that registered it; nobody else may read or remove it. Scans of all are compared with it."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,17 @@ from typing import Any
 from tokenforce.evidence import Verdict
 from tokenforce.types import Problem, ScanRequest, ScanStatus
 
+LOCAL_OWNER = "local"
+"""Owner of what the local stack's key makes, and of all that was stored before there were keys."""
+
 
 @dataclass(frozen=True)
 class ScanRow:
     """A scan as stored. Times are seconds since the epoch; `reached[status]` is when a status began."""
 
     id: str
+    owner: str
+    """Whose key started it; nobody else sees it."""
     request: ScanRequest
     status: ScanStatus
     created_at: float
@@ -50,6 +55,7 @@ def scan_row(scan_id: str, raw: Mapping[bytes, bytes], live: Mapping[bytes, byte
         parts[part.decode()] = (int(done), int(tokens))
     return ScanRow(
         id=scan_id,
+        owner=fields.get("owner", LOCAL_OWNER),
         request=ScanRequest.model_validate_json(fields["request"]),
         status=ScanStatus(fields["status"]),
         created_at=float(fields["created_at"]),

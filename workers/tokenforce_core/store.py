@@ -88,11 +88,12 @@ class Store:
 
     # --- life of a scan -------------------------------------------------------------------------
 
-    def create(self, scan_id: str, request: ScanRequest) -> None:
+    def create(self, scan_id: str, request: ScanRequest, owner: str) -> None:
+        """A new scan, which belongs to `owner`."""
+        fields = {"request": request.model_dump_json(), "status": ScanStatus.queued.value, "owner": owner}
         now = time.time()
         with self.connection.pipeline() as pipe:
-            fields = {"request": request.model_dump_json(), "status": ScanStatus.queued.value, "created_at": now}
-            pipe.hset(self._key(scan_id), mapping=cast(Any, fields))
+            pipe.hset(self._key(scan_id), mapping=cast(Any, {**fields, "created_at": now}))
             pipe.zadd(SCANS, {scan_id: now})
             pipe.sadd(ACTIVE, scan_id)
             pipe.execute()

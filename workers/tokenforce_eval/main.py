@@ -101,7 +101,7 @@ class Evaluation:
         reports.mkdir(exist_ok=True)
         with LocalStack([str(self._cache)]) as stack:
             assert stack.address is not None
-            with Client(stack.address.url) as client:
+            with Client(stack.address.url, key=stack.address.key()) as client:
                 for number, (one, method) in enumerate(todo):
                     note = f"{number + 1} of {len(todo)}: {one.specimen.name}, {method.name}"
                     self._progress.show("scans", number / len(todo), note)

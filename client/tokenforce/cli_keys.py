@@ -1,0 +1,86 @@
+"""`tokenforce keys`: make, list and revoke API keys. The key that it is called with needs the scope `admin`.
+
+That key comes from the environment only: an argument ends up in the shell's history and in the list of processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from tokenforce import flows, render, render_keys
+from tokenforce.api_keys import Scope
+from tokenforce.client import Client
+from tokenforce.outcome import reporting
+
+app = typer.Typer(
+    help="API keys of a service. Needs one with the scope admin, in TOKENFORCE_KEY.", pretty_exceptions_enable=False
+)
+
+Url = Annotated[
+    str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
+
+
+@app.command()
+def create(
+    owner: Annotated[str, typer.Option(help="To whom all belongs that the key makes.")],
+    scope: Annotated[list[Scope], typer.Option(help="What the key allows. Repeat it for several.")],
+    name: Annotated[str, typer.Option(help="To tell keys apart in lists.")] = "",
+    expires_days: Annotated[
+        float | None, typer.Option(min=0.001, max=3650, help="Days after which it ends. Default: never.")
+    ] = None,
+    url: Url = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make a key and print its token, on stdout and for this once."""
+    with reporting(debug):
+        expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
+        with Client(url) as client:
+            made = client.keys.create(owner=owner, scopes=scope, name=name, expires_at=expires_at)
+        if as_json:
+            render.print_json(made.model_dump_json(indent=2))
+            return
+        sys.stdout.write(f"{made.token}\n")
+        sys.stderr.write(f"key {made.id}, {render_keys.state(made)}; keep the token now: it is not shown again\n")
+
+
+@app.command("list")
+def list_keys(
+    url: Url = None,
+    limit: Annotated[int, typer.Option(min=1, help="Keys to print.")] = 50,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the keys, revoked ones too, the newest first."""
+    with reporting(debug):
+        with Client(url) as client:
+            found = list(islice(client.keys.iter(), limit))
+        if as_json:
+            render.print_json("[" + ",\n".join(item.model_dump_json(indent=2) for item in found) + "]")
+        else:
+            render_keys.print_keys(found)
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a key: the middle part of its token.")],
+    url: Url = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """End a key for good. What it made stays."""
+    with reporting(debug):
+        with Client(url) as client:
+            ended = client.keys.revoke(key_id)
+        if as_json:
+            render.print_json(ended.model_dump_json(indent=2))
+        else:
+            render_keys.print_keys([ended])

@@ -1,0 +1,54 @@
+"""What both clients ask about API keys, and how they read the answers; no I/O, as in `flows`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from tokenforce import flows
+from tokenforce.api_keys import Key, KeyPage, KeyRequest, NewKey
+from tokenforce.errors import InvalidRequest
+from tokenforce.flows import Call
+from tokenforce.types import ErrorCode
+
+PATH = "/v1/keys"
+
+
+def key_request(*, owner: str, scopes: Sequence[str], name: str, expires_at: datetime | None) -> KeyRequest:
+    """The body of a new key; raises `InvalidRequest` as the service would."""
+    given = {"owner": owner, "scopes": list(scopes), "name": name, "expires_at": expires_at}
+    try:
+        return KeyRequest.model_validate(given)
+    except ValidationError as error:
+        raise flows.invalid(error) from error
+
+
+def create(request: KeyRequest) -> Call[NewKey]:
+    """Make it. Sent once: nobody would know the token of a second one."""
+    body = request.model_dump(mode="json", exclude_none=True)
+    return Call("POST", PATH, flows.reader(NewKey), json=body, attempts=1)
+
+
+def list_keys(*, page_size: int | None) -> Call[KeyPage]:
+    params: dict[str, str | int] = {} if page_size is None else {"limit": page_size}
+    return Call("GET", PATH, flows.reader(KeyPage), params=params)
+
+
+def get(key_id: str) -> Call[Key]:
+    return Call("GET", _path(key_id), flows.reader(Key))
+
+
+def revoke(key_id: str) -> Call[Key]:
+    return Call("DELETE", _path(key_id), flows.reader(Key))
+
+
+def _path(key_id: str) -> str:
+    """Of a whole token only the id is sent: paths are logged, and whoever revokes may hold nothing else."""
+    key_id = re.sub(r"^tf_([A-Za-z0-9]+)_.*", r"\1", key_id.strip(), flags=re.DOTALL)
+    if not key_id:
+        raise InvalidRequest("the key id is empty", status=422, code=ErrorCode.invalid_request)
+    return f"{PATH}/{quote(key_id, safe='')}"

@@ -1,0 +1,79 @@
+"""`client.keys` of both clients: API keys, for those with the scope `admin`. Thin shells over `key_calls`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from tokenforce import flows, key_calls
+from tokenforce.api_keys import Key, KeyPage, NewKey
+
+if TYPE_CHECKING:
+    from tokenforce.aio import AsyncClient
+    from tokenforce.client import Client
+
+
+class Keys:
+    """`client.keys`.
+
+    Every call may also raise `NotAuthenticated`, `NotPermitted`, `ConnectionFailed`, `ServiceUnavailable`,
+    `ServerError` or `UnexpectedAnswer`.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(
+        self, *, owner: str, scopes: Sequence[str], name: str = "", expires_at: datetime | None = None
+    ) -> NewKey:
+        """Make a key. Its `token` is told now and never again. Raises `InvalidRequest`."""
+        request = key_calls.key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at)
+        return self._client._send(key_calls.create(request))
+
+    def get(self, key_id: str) -> Key:
+        """One key, without its secret. Raises `NotFound`."""
+        return self._client._send(key_calls.get(key_id))
+
+    def iter(self, *, page_size: int | None = None) -> Iterator[Key]:
+        """Every key, revoked ones too, the newest first, fetched page by page as you iterate."""
+        call: flows.Call[KeyPage] | None = key_calls.list_keys(page_size=page_size)
+        while call is not None:
+            page = self._client._send(call)
+            yield from page.items
+            call = flows.next_page(call, page)
+
+    def revoke(self, key_id: str) -> Key:
+        """End a key for good; what it made stays. A revoked one may be revoked again. Raises `NotFound`."""
+        return self._client._send(key_calls.revoke(key_id))
+
+
+class AsyncKeys:
+    """`client.keys` with `await`. See `Keys` for what each call does."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def create(
+        self, *, owner: str, scopes: Sequence[str], name: str = "", expires_at: datetime | None = None
+    ) -> NewKey:
+        """Make a key. Its `token` is told now and never again. Raises `InvalidRequest`."""
+        request = key_calls.key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at)
+        return await self._client._send(key_calls.create(request))
+
+    async def get(self, key_id: str) -> Key:
+        """One key, without its secret. Raises `NotFound`."""
+        return await self._client._send(key_calls.get(key_id))
+
+    async def iter(self, *, page_size: int | None = None) -> AsyncIterator[Key]:
+        """Every key, revoked ones too, the newest first, fetched page by page as you iterate."""
+        call: flows.Call[KeyPage] | None = key_calls.list_keys(page_size=page_size)
+        while call is not None:
+            page = await self._client._send(call)
+            for item in page.items:
+                yield item
+            call = flows.next_page(call, page)
+
+    async def revoke(self, key_id: str) -> Key:
+        """End a key for good; what it made stays. A revoked one may be revoked again. Raises `NotFound`."""
+        return await self._client._send(key_calls.revoke(key_id))

@@ -1,0 +1,55 @@
+"""The form of a bearer token: `tf_<id>_<secret>`. The id names the key, the secret proves it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+from typing import NamedTuple
+
+ALPHABET = string.ascii_letters + string.digits
+ID_LENGTH = 16
+SECRET_LENGTH = 43
+"""log2(62) bits a character: 256 in all, as many as the digest has."""
+KEY_ID = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}")
+_TOKEN = re.compile(rf"tf_({KEY_ID.pattern})_([A-Za-z0-9]{{{SECRET_LENGTH}}})")
+
+_LIKE_A_TOKEN = re.compile(r"(tf_[A-Za-z0-9]+_)[A-Za-z0-9]+")
+
+
+class Token(NamedTuple):
+    """The two parts of a token. `str()` gives the token itself; `repr` hides the secret."""
+
+    key_id: str
+    secret: str
+
+    def __str__(self) -> str:
+        return f"tf_{self.key_id}_{self.secret}"
+
+    def __repr__(self) -> str:
+        return f"Token({self.key_id!r}, …)"
+
+
+def new_token() -> Token:
+    return Token(_random(ID_LENGTH), _random(SECRET_LENGTH))
+
+
+def parse(text: str) -> Token | None:
+    """The parts of a token; None if it is none of ours."""
+    found = _TOKEN.fullmatch(text)
+    return Token(*found.groups()) if found else None
+
+
+def without_secrets(text: str) -> str:
+    """A text fit for a log, whatever somebody pasted into it: tokens in it, even spoilt ones, lose their secret."""
+    return _LIKE_A_TOKEN.sub(r"\1…", text)
+
+
+def digest(secret: str) -> str:
+    """SHA-256 in hexadecimal. No salt and no slow derivation: a random secret of 256 bits cannot be guessed."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
