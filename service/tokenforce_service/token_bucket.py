@@ -27,22 +27,27 @@ local full_at = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0))
 full_at = math.min(full_at, now + whole)  -- a clock that was set back must not close the bucket for long
 local left = whole - (full_at - now)
 if left < interval then return {0, 0, full_at - now, interval - left} end
-full_at = full_at + interval
+local given = math.min(tonumber(ARGV[3]), math.floor(left / interval))
+full_at = full_at + given * interval
 redis.pcall('SET', KEYS[1], string.format('%.0f', full_at), 'PX', math.ceil((full_at - now) / 1000))
-return {1, math.floor((left - interval) / interval), full_at - now, 0}
+return {given, math.floor((left - given * interval) / interval), full_at - now, 0}
 """
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A bucket after somebody asked it for a token. Times are in whole seconds, rounded up."""
+    """A bucket after somebody asked it for tokens. Times are in whole seconds, rounded up."""
 
-    allowed: bool
+    given: int
     limit: int
     remaining: int
     full_in: int
     retry_after: int
     """When the next token comes; 0 if one was given."""
+
+    @property
+    def allowed(self) -> bool:
+        return self.given > 0
 
 
 class TokenBuckets:
@@ -51,9 +56,9 @@ class TokenBuckets:
     def __init__(self, connection: Redis) -> None:
         self._take = connection.register_script(CLOCK + TAKE)
 
-    def take(self, name: str, per_minute: int) -> Standing:
-        """Ask for one token of the bucket `name`."""
-        found = self._take(keys=[f"tf:rate:{name}"], args=[max(1, MINUTE // per_minute), per_minute])
-        allowed, remaining, full_in, retry_after = cast(list[int], found)
+    def take(self, name: str, per_minute: int, tokens: int = 1) -> Standing:
+        """Ask for some tokens of the bucket `name`, and take as many of them as there are."""
+        found = self._take(keys=[f"tf:rate:{name}"], args=[max(1, MINUTE // per_minute), per_minute, tokens])
+        given, remaining, full_in, retry_after = cast(list[int], found)
         seconds = [math.ceil(micros / 1_000_000) for micros in (full_in, retry_after)]
-        return Standing(bool(allowed), per_minute, remaining, seconds[0], seconds[1])
+        return Standing(given, per_minute, remaining, seconds[0], seconds[1])

@@ -35,6 +35,20 @@ def test_a_key_that_reads_too_often_is_told_when_to_go_on(gateway: Gateway) -> N
     assert problem["request_id"] == answers[3].headers["X-Request-ID"]
 
 
+def test_a_gateway_asks_the_store_once_for_several_reads(gateway: Gateway, redis: Redis) -> None:
+    http = gateway(reads_per_minute=3000)
+    answers = [http.get("/v1/scans") for _ in range(12)]
+    left = [int(answer.headers["RateLimit-Remaining"]) for answer in answers]
+    # What was taken in advance counts as remaining; a token comes back every 20 ms.
+    assert left[:5] == [2999, 2998, 2997, 2996, 2995]
+    assert all(later >= 2985 for later in left)
+    (bucket,) = redis.keys("tf:rate:reads:*")
+    calls = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+    redis.delete(bucket)
+    assert [http.get("/v1/scans").status_code for _ in range(3)] == [200] * 3
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] == calls
+
+
 def test_reads_writes_and_keys_have_budgets_of_their_own(gateway: Gateway, redis: Redis) -> None:
     http = gateway(reads_per_minute=1, writes_per_minute=1)
     assert statuses(http, "/v1/scans", 2) == [200, 429]

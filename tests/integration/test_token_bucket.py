@@ -20,33 +20,38 @@ class Bucket:
         self.level = self.whole = self.interval * per_minute
         self.at = START
 
-    def take(self, now: int) -> tuple[int, int, int, int]:
-        """(allowed, tokens left, µs until full, µs until the next token)."""
+    def take(self, now: int, wanted: int) -> tuple[int, int, int, int]:
+        """(tokens given, tokens left, µs until full, µs until the next token)."""
         self.level = min(self.whole, self.level + now - self.at)
         self.at = now
         if self.level < self.interval:
             return 0, 0, self.whole - self.level, self.interval - self.level
-        self.level -= self.interval
-        return 1, self.level // self.interval, self.whole - self.level, 0
+        given = min(wanted, self.level // self.interval)
+        self.level -= given * self.interval
+        return given, self.level // self.interval, self.whole - self.level, 0
 
 
 @given(
     per_minute=st.sampled_from([1, 2, 7, 60, 3000]),
-    pauses=st.lists(st.one_of(st.integers(0, 50_000), st.integers(0, 2 * MINUTE)), min_size=1, max_size=60),
+    pauses=st.lists(
+        st.tuples(st.one_of(st.integers(0, 50_000), st.integers(0, 2 * MINUTE)), st.sampled_from([1, 1, 5])),
+        min_size=1,
+        max_size=60,
+    ),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_script_is_a_token_bucket(redis: Redis, per_minute: int, pauses: list[int]) -> None:
+def test_the_script_is_a_token_bucket(redis: Redis, per_minute: int, pauses: list[tuple[int, int]]) -> None:
     redis.delete("bucket")
     # The same script on a clock of ours.
-    script = redis.register_script("local now = tonumber(ARGV[3])\n" + TAKE)
+    script = redis.register_script("local now = tonumber(ARGV[4])\n" + TAKE)
     bucket, now = Bucket(per_minute), START
-    for pause in pauses:
+    for pause, wanted in pauses:
         now += pause
         with redis.pipeline() as pipe:
-            script(keys=["bucket"], args=[MINUTE // per_minute, per_minute, now], client=pipe)
+            script(keys=["bucket"], args=[MINUTE // per_minute, per_minute, wanted, now], client=pipe)
             pipe.persist("bucket")  # it would expire on the server's clock
             found, _ = pipe.execute()
-        assert tuple(found) == bucket.take(now)
+        assert tuple(found) == bucket.take(now, wanted)
 
 
 def test_a_bucket_gives_its_tokens_and_no_more(redis: Redis) -> None:
