@@ -21,6 +21,7 @@ from tokenforce.errors import (
     NotConfigured,
     NotFound,
     NotPermitted,
+    RateLimited,
     Refused,
     ScanCancelled,
     ScanFailed,
@@ -32,7 +33,18 @@ from tokenforce.errors import (
 )
 from tokenforce.evidence import Finding, LicenceMatch, Verdict
 from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
-from tokenforce.types import CustomContext, ErrorCode, Order, Preset, Progress, Report, Scan, ScanRequest, ScanStatus
+from tokenforce.types import (
+    CustomContext,
+    ErrorCode,
+    Order,
+    Preset,
+    Priority,
+    Progress,
+    Report,
+    Scan,
+    ScanRequest,
+    ScanStatus,
+)
 from tokenforce.version import __version__
 
 __all__ = [
@@ -56,7 +68,9 @@ __all__ = [
     "NotPermitted",
     "Order",
     "Preset",
+    "Priority",
     "Progress",
+    "RateLimited",
     "Refused",
     "Report",
     "Scan",

@@ -15,7 +15,7 @@ from tokenforce.credentials import authorization
 from tokenforce.evidence import Finding
 from tokenforce.fingerprints import AsyncFingerprints
 from tokenforce.keys import AsyncKeys
-from tokenforce.types import CustomContext, FindingsPage, Preset, Progress, Report, Scan, ScanPage
+from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
 
@@ -87,7 +87,7 @@ class AsyncScans:
 
     Every call may also raise `NotAuthenticated`, `NotPermitted`, `ConnectionFailed`, `ServiceUnavailable`,
     `ServerError` or `UnexpectedAnswer`.
-    Calls that may run twice are tried again a few times before that.
+    Every call is tried again a few times before that; a POST carries an idempotency key, and happens once.
     """
 
     def __init__(self, client: AsyncClient) -> None:
@@ -105,8 +105,13 @@ class AsyncScans:
         floor: float | None = None,
         keep: int | None = None,
         force_ids: Sequence[int] | None = None,
+        priority: str = Priority.normal,
+        force: bool = False,
     ) -> Scan:
-        """Queue a scan of a model; see `ScanRequest` for the options. Raises `InvalidRequest`, `Refused`."""
+        """Queue a scan of a model; see `ScanRequest` for the options.
+
+        Raises `InvalidRequest`, `Refused`, `RateLimited`, and `NotPermitted` for a priority that the key may not have.
+        """
         request = flows.scan_request(
             model=model,
             reference=reference,
@@ -117,6 +122,8 @@ class AsyncScans:
             floor=floor,
             keep=keep,
             force_ids=force_ids,
+            priority=priority,
+            force=force,
         )
         return await self._client._send(flows.create(request))
 

@@ -20,7 +20,7 @@ from typer.main import get_command
 
 from tokenforce import cli_fingerprints, cli_keys, commands, flows
 from tokenforce.outcome import ExitCode, UsageError, complain, reporting
-from tokenforce.types import Order, Preset
+from tokenforce.types import Order, Preset, Priority
 from tokenforce.version import __version__
 
 USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])
@@ -82,6 +82,10 @@ def scan(
     beta: Annotated[int | None, typer.Option(help="Confirm length in tokens.")] = None,
     floor: Annotated[float | None, typer.Option(help="Drop what has at most this mean probability.")] = None,
     keep: Annotated[int | None, typer.Option(help="Candidates kept per context.")] = None,
+    priority: Annotated[
+        Priority, typer.Option(help="How soon its turn comes; high needs an admin's key.")
+    ] = Priority.normal,
+    force: Annotated[bool, typer.Option("--force", help="Scan even if an equal scan has a report.")] = False,
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Cancel the scan and give up after this many seconds.")
     ] = None,
@@ -101,6 +105,8 @@ def scan(
             beta=beta,
             floor=floor,
             keep=keep,
+            priority=priority,
+            force=force,
         )
         _end(commands.scan(request, url=url, timeout=timeout, top=top, order=order, as_json=as_json))
 

@@ -48,6 +48,8 @@ def scan(
         try:
             _wait(client, scan_id, timeout)
             report = client.scans.report(scan_id)
+            if reused := render.reuse_line(report):
+                sys.stderr.write(f"{reused}; --force scans again\n")
             if as_json:
                 render.print_json(report.model_dump_json(indent=2))
             else:

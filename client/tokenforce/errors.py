@@ -10,7 +10,8 @@
     │   ├── NotFound                     404: no such scan
     │   ├── Conflict                     409: not in this state of the scan
     │   ├── Refused                      the model cannot be scanned; the code says why
-    │   ├── ServiceUnavailable           429, 502, 503, 504, 507: later perhaps (retry_after)
+    │   ├── ServiceUnavailable           502, 503, 504, 507: later perhaps (retry_after)
+    │   │   └── RateLimited              429: too many requests or scans for this key
     │   ├── ServerError                  5xx: a fault of the service
     │   └── UnexpectedAnswer             not an answer of a tokenforce service
     ├── ScanFailed                       the scan ended without a report: scan, code, detail
@@ -93,6 +94,10 @@ class Refused(ApiError):
 
 class ServiceUnavailable(ApiError):
     """The service cannot take this now; see `retry_after`."""
+
+
+class RateLimited(ServiceUnavailable):
+    """Too many requests of this key, or its quota of scans is used up; see `retry_after`."""
 
 
 class ServerError(ApiError):
@@ -181,6 +186,13 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.report_not_ready: Conflict,
     ErrorCode.store_unavailable: ServiceUnavailable,
     ErrorCode.storage_full: ServiceUnavailable,
+    ErrorCode.overloaded: ServiceUnavailable,
+    ErrorCode.rate_limited: RateLimited,
+    ErrorCode.quota_exceeded: RateLimited,
+    ErrorCode.invalid_idempotency_key: InvalidRequest,
+    ErrorCode.idempotency_key_reused: InvalidRequest,
+    ErrorCode.idempotency_in_flight: Conflict,
+    ErrorCode.already_created: Conflict,
     ErrorCode.internal_error: ServerError,
 }
 
@@ -189,7 +201,8 @@ CLASS_OF_STATUS: dict[int, type[ApiError]] = {
     403: NotPermitted,
     404: NotFound,
     409: Conflict,
-    **dict.fromkeys((429, 502, 503, 504, 507), ServiceUnavailable),
+    429: RateLimited,
+    **dict.fromkeys((502, 503, 504, 507), ServiceUnavailable),
 }
 
 

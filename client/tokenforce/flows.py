@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -47,7 +48,7 @@ class Call(Generic[T]):
     params: Mapping[str, str | int] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
-    attempts: int = 5  # 1 for calls that must not run twice
+    attempts: int = 5
 
 
 def service_url(url: str | None, http_client_url: str = "") -> str:
@@ -81,9 +82,17 @@ def scan_request(**options: Any) -> ScanRequest:
 
 
 def create(request: ScanRequest) -> Call[Scan]:
-    """Queue a scan. Sent once: a second one would be a second scan."""
+    """Queue a scan."""
     body = request.model_dump(mode="json", exclude_none=True)
-    return Call("POST", "/v1/scans", reader(Scan), json=body, attempts=1)
+    return Call("POST", "/v1/scans", reader(Scan), json=body, headers=once())
+
+
+def once() -> dict[str, str]:
+    """The header with which a POST may be sent again: however often it arrives, it is carried out once.
+
+    A structured-field string (draft-ietf-httpapi-idempotency-key-header-07).
+    """
+    return {"Idempotency-Key": f'"{uuid.uuid4()}"'}
 
 
 def list_scans(*, page_size: int | None) -> Call[ScanPage]:

@@ -28,9 +28,9 @@ def key_request(*, owner: str, scopes: Sequence[str], name: str, expires_at: dat
 
 
 def create(request: KeyRequest) -> Call[NewKey]:
-    """Make it. Sent once: nobody would know the token of a second one."""
+    """Make it. If the answer gets lost, `Conflict` says what was made; nobody knows its token then."""
     body = request.model_dump(mode="json", exclude_none=True)
-    return Call("POST", PATH, flows.reader(NewKey), json=body, attempts=1)
+    return Call("POST", PATH, flows.reader(NewKey), json=body, headers=flows.once())
 
 
 def list_keys(*, page_size: int | None) -> Call[KeyPage]:

@@ -30,9 +30,9 @@ def fingerprint_request(
 
 
 def create(request: FingerprintRequest) -> Call[Fingerprint]:
-    """Register it. Sent once: a second one would be told that the first is there."""
+    """Register it."""
     body = request.model_dump(mode="json", exclude_none=True)
-    return Call("POST", PATH, flows.reader(Fingerprint), json=body, attempts=1)
+    return Call("POST", PATH, flows.reader(Fingerprint), json=body, headers=flows.once())
 
 
 def list_fingerprints(*, page_size: int | None) -> Call[FingerprintPage]:

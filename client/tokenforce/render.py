@@ -102,11 +102,22 @@ def print_report(report: Report, findings: Sequence[Finding]) -> None:
             f"{scan.forward_tokens} forward tokens, {seconds:.0f} s, scan {scan.id}"
         )
     )
+    if reused := reuse_line(report):
+        console.print(reused)
     console.print(f"verdict: {report.verdict}", style="bold")
     for match in report.licences:
         console.print(visible(licence_line(match)), style="bold")
     for reason in report.reasons:
         console.print(visible(f"- {reason}"))
+
+
+def reuse_line(report: Report) -> str | None:
+    """Whose result this is and of when, if the scan found an equal one with a report."""
+    scan = report.scan
+    if scan.reused_from is None:
+        return None
+    found = f" of {scan.measured_at.astimezone():%Y-%m-%d %H:%M}" if scan.measured_at else ""
+    return visible(f"report reused: this is the result of {scan.reused_from}{found}")
 
 
 def licence_line(match: LicenceMatch) -> str:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from tokenforce.evidence import Finding, LicenceMatch, SuppressedToken, Verdict
 from tokenforce.wire import WireAnswer, WireRequest
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Version of the report document. The minor number grows with additions, the major with changes."""
 
 
@@ -38,6 +38,14 @@ class Preset(StrEnum):
 
     standard = "standard"
     paper = "paper"
+
+
+class Priority(StrEnum):
+    """How soon a scan's turn comes. `high` needs a key with the scope `admin`."""
+
+    low = "low"
+    normal = "normal"
+    high = "high"
 
 
 class Order(StrEnum):
@@ -87,6 +95,13 @@ class ErrorCode(StrEnum):
     deadline_exceeded = "deadline_exceeded"
     store_unavailable = "store_unavailable"
     storage_full = "storage_full"
+    rate_limited = "rate_limited"
+    quota_exceeded = "quota_exceeded"
+    overloaded = "overloaded"
+    invalid_idempotency_key = "invalid_idempotency_key"
+    idempotency_key_reused = "idempotency_key_reused"
+    idempotency_in_flight = "idempotency_in_flight"
+    already_created = "already_created"
     internal_error = "internal_error"
 
 
@@ -150,6 +165,15 @@ class ScanRequest(WireRequest):
         min_length=1,
         max_length=100_000,
         description="Force only these vocabulary ids: a quick look, or a sample. Finding nothing is then inconclusive.",
+    )
+    priority: Priority = Field(
+        default=Priority.normal,
+        description="`low`, `normal` or `high`. Better ones are scanned first, and leave a fifth to the others. "
+        "`high` needs the scope `admin`.",
+    )
+    force: bool = Field(
+        default=False,
+        description="Scan even if an equal scan of the same weights has a report, which would be reused.",
     )
 
 
@@ -278,6 +302,12 @@ class ScanRecord(WireAnswer):
     forward_tokens: int
     created_at: datetime
     finished_at: datetime
+    reused_from: str | None = Field(
+        default=None,
+        description="The scan whose result this is: the same weights, asked the same. Times and forward tokens are "
+        "this scan's own, versions are the other's.",
+    )
+    measured_at: datetime | None = Field(default=None, description="When the reused result was found.")
 
 
 class Report(WireAnswer):

@@ -22,7 +22,10 @@ LONGEST_RETRY_AFTER = 60.0
 
 
 class Attempts:
-    """How often one call is tried: idempotent calls only, with growing and jittered pauses, never past the deadline."""
+    """How often one call is tried, with growing and jittered pauses, never past the deadline.
+
+    Every call may be sent again: reads and deletions by their nature, the others by their idempotency key.
+    """
 
     def __init__(self, call: flows.Call[Any], deadline: float = math.inf) -> None:
         self._call = call
@@ -39,7 +42,9 @@ class Attempts:
 
     def after_answer(self, response: httpx.Response) -> float | None:
         """The pause before the next attempt; None when this answer stands."""
-        if response.status_code not in flows.TRANSIENT_STATUSES:
+        # A 409 that names a time: the first attempt, whose answer got lost, is being carried out.
+        being_done = response.status_code == httpx.codes.CONFLICT and "retry-after" in response.headers
+        if response.status_code not in flows.TRANSIENT_STATUSES and not being_done:
             return None
         return self._next_pause(flows.retry_after(response))
 

@@ -8,11 +8,13 @@ from fastapi import FastAPI
 from redis import Redis
 
 from tokenforce_core.store import Store
-from tokenforce_service import errors, fingerprints, health, keys, scans
+from tokenforce_service import errors, fingerprints, health, idempotency, keys, scans
 from tokenforce_service.callers import KeyRing
+from tokenforce_service.idempotency_store import IdempotencyStore
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.middleware import BodyLimit, Observed
 from tokenforce_service.openapi import DocumentedApp
+from tokenforce_service.rate_limits import RateLimited, RateLimits
 from tokenforce_service.settings import ServiceSettings
 
 
@@ -29,11 +31,16 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
     )
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
     app.state.keys = KeyRing(connection)
+    app.state.rate_limits = RateLimits(connection, settings)
+    app.state.idempotency = IdempotencyStore(connection)
     app.include_router(scans.router)
     app.include_router(fingerprints.router)
     app.include_router(keys.router)
     app.include_router(health.router)
     errors.install(app)
+    app.add_exception_handler(idempotency.Replayed, idempotency.replay)
+    app.add_middleware(idempotency.KeepsAnswers, store=app.state.idempotency)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(RateLimited, limits=app.state.rate_limits)
     app.add_middleware(Observed, metrics=metrics)
     return app

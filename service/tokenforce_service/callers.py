@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 from tokenforce.api_keys import Scope
 from tokenforce.types import ErrorCode
 from tokenforce_service.key_store import USE_SECONDS, KeyRow, KeyStore
+from tokenforce_service.rate_limits import RateLimits
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.tokens import Token, parse
 
@@ -95,7 +96,7 @@ class KeyRing:
 def needs(scope: Scope) -> Any:
     """The dependency of a route that only keys with this scope may call; it yields the `Caller`.
 
-    The request is answered by 401 without a valid key, by 403 if the key lacks the scope.
+    The request is answered by 401 without a valid key, by 429 over its rate, by 403 if it lacks the scope.
     """
     return Security(_caller, scopes=[scope.value])
 
@@ -103,6 +104,7 @@ def needs(scope: Scope) -> Any:
 async def _caller(request: Request, scopes: SecurityScopes, _declared: Annotated[Any, Security(_BEARER)]) -> Caller:
     caller = await cast(KeyRing, request.app.state.keys).caller(_token(request))
     request.state.caller = caller
+    await cast(RateLimits, request.app.state.rate_limits).charge_key(request, caller.key_id)
     for scope in map(Scope, scopes.scopes):
         if not caller.may(scope):
             detail = f"The key {caller.key_id} lacks the scope {scope.value}; use another key, or ask for one with it."

@@ -34,7 +34,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RedisError, _store)
+    app.add_exception_handler(RedisError, store_failed)
 
 
 def answer(request: Request, refusal: Refusal, errors: list[dict[str, Any]] | None = None) -> Response:
@@ -91,7 +91,8 @@ def _http(request: Request, error: Exception) -> Response:
     return response
 
 
-def _store(request: Request, error: Exception) -> Response:
+def store_failed(request: Request, error: Exception) -> Response:
+    """The answer while Redis cannot be used."""
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
         detail = "Redis cannot be reached; nothing was lost, try again shortly."
         return answer(request, Refusal(ErrorCode.store_unavailable, detail))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from datetime import UTC, datetime
 from typing import cast
 
@@ -18,6 +17,7 @@ from tokenforce_core.store import Store
 from tokenforce_service import cursors
 from tokenforce_service.callers import Caller, MayRead, MayWrite
 from tokenforce_service.cursors import Cursor, Limit
+from tokenforce_service.idempotency import NewId
 from tokenforce_service.openapi import EXAMPLE_FINGERPRINT, EXAMPLE_FINGERPRINTS, problems
 from tokenforce_service.refusals import Refusal
 
@@ -60,15 +60,17 @@ def fingerprint_view(registered: Registered) -> Fingerprint:
     openapi_extra={"requestBody": {"content": {"application/json": {"examples": EXAMPLE_FINGERPRINTS}}}},
     summary="Register a fingerprint",
 )
-def create(body: FingerprintRequest, caller: MayWrite, request: Request, response: Response) -> Fingerprint:
+def create(
+    body: FingerprintRequest, caller: MayWrite, new_id: NewId, request: Request, response: Response
+) -> Fingerprint:
     """It belongs to the key's owner, whoever is named in it.
 
     Scans that are planned from now on ask its triggers; all that end from now on are compared with its text.
     """
     registry = _registry(request)
-    fingerprint_id = f"fp_{secrets.token_hex(8)}"
+    fingerprint_id = f"fp_{new_id}"
     known = registry.create(fingerprint_id, body, caller.owner)
-    if known is not None:
+    if known not in (None, fingerprint_id):  # its own, if an earlier attempt at this request got so far
         detail = f"This owner has registered this text already, as {known}; remove that one first to change it."
         raise Refusal(ErrorCode.fingerprint_exists, detail)
     response.headers["Location"] = f"/v1/fingerprints/{fingerprint_id}"

@@ -14,7 +14,7 @@ from tokenforce_core.evidence_of import Evidence, findings_of
 from tokenforce_core.fingerprint_store import FingerprintStore
 from tokenforce_core.licences import matches
 from tokenforce_core.ranking import default_order
-from tokenforce_core.scan_row import ScanRow
+from tokenforce_core.reuse import ReusableReports
 from tokenforce_core.stages import start_sweep
 from tokenforce_core.store import Store
 from tokenforce_core.verdicts import Coverage, verdict, with_licences
@@ -23,7 +23,9 @@ from tokenforce_service.opening import open_target
 from tokenforce_service.planning import make_plan
 from tokenforce_service.questions import with_questions
 from tokenforce_service.refusals import Refusal
+from tokenforce_service.reused_report import finish_by_reuse
 from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.timings import timings
 
 
 def plan(scan_id: str) -> None:
@@ -39,7 +41,13 @@ def plan(scan_id: str) -> None:
         target = open_target(request, settings)
         admission.check_target(request, target, store)
         registry = FingerprintStore(store.connection, settings.retention_seconds)
-        scan_plan, questions = with_questions(make_plan(request, target, settings), target, registry.all())
+        fingerprints = registry.all()
+        scan_plan, questions = with_questions(make_plan(request, target, settings), target, fingerprints)
+        reports = ReusableReports(store.connection, settings.retention_seconds)
+        key = reports.key(row.owner, scan_plan, (fingerprint.id for fingerprint in fingerprints))
+        if not request.force and finish_by_reuse(store, row, scan_plan, reports.find(key)):
+            return
+        reports.note(scan_id, key)
         registry.put_questions(scan_id, questions)
         start_sweep(store, scan_id, scan_plan)
     except Refusal as refusal:
@@ -48,7 +56,7 @@ def plan(scan_id: str) -> None:
 
 def aggregate(scan_id: str) -> None:
     """Rank the confirmed texts, reach a verdict, store the report."""
-    _, store = _open()
+    settings, store = _open()
     row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.confirmed(scan_id)
     if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
         return
@@ -61,7 +69,8 @@ def aggregate(scan_id: str) -> None:
     coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done)
     reached, reasons = verdict(findings, coverage, scan_plan.settings, reference)
     registry = FingerprintStore(store.connection)
-    carried = matches(findings, registry.all(), registry.answers(scan_id))
+    fingerprints = registry.all()
+    carried = matches(findings, fingerprints, registry.answers(scan_id))
     reached, reasons = with_licences(reached, reasons, carried)
     now = time.time()
     record = ScanRecord(
@@ -73,7 +82,7 @@ def aggregate(scan_id: str) -> None:
         forced=forced,
         skipped=scan_plan.skipped,
         versions={"tokenforce": version("tokenforce"), **store.engine(scan_id)},
-        timings_seconds=_timings(row, now),
+        timings_seconds=timings(row, now),
         forward_tokens=row.forward_tokens,
         created_at=datetime.fromtimestamp(row.created_at, UTC),
         finished_at=datetime.fromtimestamp(now, UTC),
@@ -87,15 +96,10 @@ def aggregate(scan_id: str) -> None:
         suppressed=suppressed,
         licences=carried.licences,
     )
+    # Before the end, at which what was noted is deleted; of a scan that gets no report nothing is found.
+    reports = ReusableReports(store.connection, settings.retention_seconds)
+    reports.offer(scan_id, reports.key(row.owner, scan_plan, (f.id for f in fingerprints)), store.engine(scan_id))
     store.finish(scan_id, report)
-
-
-def _timings(row: ScanRow, now: float) -> dict[str, float]:
-    """Seconds spent in each status, and in total."""
-    times = sorted([("queued", row.created_at), *((s.value, at) for s, at in row.reached.items())], key=lambda t: t[1])
-    ends = [at for _, at in times[1:]] + [now]
-    spent = {name: round(end - start, 3) for (name, start), end in zip(times, ends, strict=True)}
-    return {**spent, "total": round(now - row.created_at, 3)}
 
 
 def _open() -> tuple[ServiceSettings, Store]:

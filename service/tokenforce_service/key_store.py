@@ -63,10 +63,19 @@ class KeyStore:
         self._note_use = connection.register_script(_NOTE_USE)
 
     def create(
-        self, owner: str, scopes: Iterable[Scope], name: str = "", expires_at: float | None = None
+        self,
+        owner: str,
+        scopes: Iterable[Scope],
+        name: str = "",
+        expires_at: float | None = None,
+        key_id: str | None = None,
     ) -> tuple[KeyRow, Token]:
-        """A new key and its token, which nobody can read again."""
-        token, now = new_token(), time.time()
+        """A new key and its token, which nobody can read again.
+
+        Args:
+            key_id: takes the place of a key whose making was interrupted before anybody saw its token.
+        """
+        token, now = new_token(key_id), time.time()
         row = KeyRow(token.key_id, owner, name, frozenset(scopes), now, expires_at, digest=digest(token.secret))
         fields: dict[str, Any] = {
             "owner": owner,

@@ -12,6 +12,7 @@ from tokenforce.types import ErrorCode
 from tokenforce_service import cursors
 from tokenforce_service.callers import KeyRing, needs
 from tokenforce_service.cursors import Cursor, Limit
+from tokenforce_service.idempotency import NewSecretId
 from tokenforce_service.key_store import KeyRow
 from tokenforce_service.openapi import EXAMPLE_KEY, EXAMPLE_KEY_REQUEST, EXAMPLE_NEW_KEY, problems
 from tokenforce_service.refusals import Refusal
@@ -46,14 +47,14 @@ def key_view(row: KeyRow) -> Key:
     response_model=NewKey,
     responses={
         201: {"content": {"application/json": {"example": EXAMPLE_NEW_KEY}}},
-        **problems(400, 413, 422, 503),
+        **problems(400, 409, 413, 422, 503),
     },
     openapi_extra={"requestBody": {"content": {"application/json": {"example": EXAMPLE_KEY_REQUEST}}}},
     summary="Make a key",
 )
-def create(body: KeyRequest, request: Request, response: Response) -> NewKey:
-    """The answer holds the token; nobody can read it again."""
-    row, token = _keys(request).store.create(body.owner, body.scopes, body.name, _expiry(body))
+def create(body: KeyRequest, new_id: NewSecretId, request: Request, response: Response) -> NewKey:
+    """The answer holds the token; nobody can read it again, not by the same Idempotency-Key either."""
+    row, token = _keys(request).store.create(body.owner, body.scopes, body.name, _expiry(body), new_id)
     response.headers["Location"] = f"/v1/keys/{row.id}"
     response.headers["Cache-Control"] = "no-store"
     return NewKey(token=str(token), **dict(key_view(row)))

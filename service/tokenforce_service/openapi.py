@@ -111,6 +111,7 @@ _MEANINGS = {
     404: "No such thing",
     409: "Not possible in the present state",
     413: "Body too large",
+    429: "Over the rate or the quota; see `Retry-After`",
     422: "The request or the model cannot be processed",
     503: "The store cannot be used now; see `Retry-After`",
 }
@@ -137,7 +138,7 @@ class DocumentedApp(FastAPI):
             document = super().openapi()
             for operation in (operation for path in document["paths"].values() for operation in path.values()):
                 if operation.get("security"):
-                    for status in (401, 403):
+                    for status in (401, 403, 429):
                         operation["responses"].setdefault(str(status), _documented(status))
                 for name, response in list(operation["responses"].items()):
                     content = response.get("content", {})

@@ -72,7 +72,7 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
         end_ids=end_ids,
         shard_size=settings.shard_size,
         max_length=longest + 1 + max(scan_settings.alpha, scan_settings.beta),
-        queue=model_queue(loaded_digest, record.dtype),
+        queue=model_queue(loaded_digest, record.dtype, request.priority),
     )
 
 

@@ -25,6 +25,12 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.deadline_exceeded: 504,
     ErrorCode.store_unavailable: 503,
     ErrorCode.storage_full: 503,
+    ErrorCode.rate_limited: 429,
+    ErrorCode.quota_exceeded: 429,
+    ErrorCode.overloaded: 503,
+    ErrorCode.invalid_idempotency_key: 400,
+    ErrorCode.idempotency_in_flight: 409,
+    ErrorCode.already_created: 409,
     ErrorCode.internal_error: 500,
 }
 """Everything else is 422: the request was understood and cannot be carried out."""
@@ -38,6 +44,7 @@ _TITLES: dict[int, str] = {
     409: "Conflict",
     413: "Body too large",
     422: "Cannot be processed",
+    429: "Too many requests",
     500: "Internal error",
     502: "Model hub unreachable",
     503: "Service unavailable",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,11 +11,11 @@ from fastapi.responses import JSONResponse
 
 from tokenforce.types import ErrorCode, FindingsPage, Order, Report, Scan, ScanPage, ScanRequest, ScanStatus
 from tokenforce_core.scan_row import ScanRow
-from tokenforce_core.stages import start_planning
 from tokenforce_core.store import Store
 from tokenforce_service import cursors
-from tokenforce_service.admission import admit
 from tokenforce_service.callers import Caller, MayRead, MayWrite
+from tokenforce_service.idempotency import NewId
+from tokenforce_service.intake import take_in
 from tokenforce_service.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN, problems
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -52,17 +51,18 @@ def _row(request: Request, scan_id: str, caller: Caller) -> ScanRow:
     "",
     status_code=202,
     response_model=Scan,
-    responses={202: {"content": {"application/json": {"example": EXAMPLE_SCAN}}}, **problems(400, 403, 413, 422, 503)},
+    responses={
+        202: {"content": {"application/json": {"example": EXAMPLE_SCAN}}},
+        **problems(400, 403, 409, 413, 422, 503),
+    },
     openapi_extra={"requestBody": {"content": {"application/json": {"examples": EXAMPLE_REQUESTS}}}},
     summary="Start a scan",
 )
-def create(body: ScanRequest, caller: MayWrite, request: Request, response: Response) -> Scan:
+def create(body: ScanRequest, caller: MayWrite, new_id: NewId, request: Request, response: Response) -> Scan:
     """Accepts the scan and answers at once; poll the `Location`. Local models are checked before the answer."""
     store, settings = _store(request), cast(ServiceSettings, request.app.state.settings)
-    admit(body, settings, store)
-    scan_id = f"scan_{secrets.token_hex(8)}"
-    store.create(scan_id, body, caller.owner)
-    start_planning(store, scan_id)
+    scan_id = f"scan_{new_id}"
+    take_in(body, scan_id, caller, settings, store)
     response.headers["Location"] = f"/v1/scans/{scan_id}"
     response.headers["Retry-After"] = POLL_SECONDS
     return scan_view(_row(request, scan_id, caller))

@@ -28,6 +28,17 @@ class ServiceSettings(BaseSettings):
     retention_days: float = Field(default=30, gt=0, description="Reports are kept this long.")
     host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the gateway listens on; 0: any free one.")
+    reads_per_minute: int = Field(default=3000, ge=1, description="Requests that read, per key.")
+    writes_per_minute: int = Field(default=300, ge=1, description="Requests that change something, per key.")
+    keyless_requests_per_minute: int = Field(
+        default=600, ge=1, description="Requests without a valid key, per client address."
+    )
+    active_scans_per_key: int = Field(default=200, ge=1, description="Scans of one key that are not ended yet.")
+    scans_per_key_and_day: int = Field(default=5000, ge=1, description="Scans that one key may start per day (UTC).")
+    max_active_scans: int = Field(default=2000, ge=1, description="Over this many scans, new ones are put off by 503.")
+    max_waiting_shards: int = Field(
+        default=100_000, ge=1, description="Over this many waiting shards, new scans are put off by 503."
+    )
     reap_seconds: float = Field(default=2, gt=0, description="Pause between looks for work that got lost.")
 
     @property

@@ -31,8 +31,8 @@ class Token(NamedTuple):
         return f"Token({self.key_id!r}, …)"
 
 
-def new_token() -> Token:
-    return Token(_random(ID_LENGTH), _random(SECRET_LENGTH))
+def new_token(key_id: str | None = None) -> Token:
+    return Token(key_id or _random(ID_LENGTH), _random(SECRET_LENGTH))
 
 
 def parse(text: str) -> Token | None:

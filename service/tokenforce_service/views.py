@@ -67,11 +67,11 @@ def _eta(tokens: int, done: int, total: int | None, rate: float | None) -> float
 
 def findings_view(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
     """The findings so far, in `order` or the one to read first: confirmed ones, or the sweep's."""
+    if (report := store.report(row.id)) is not None:
+        return ranked(report.findings, order or default_order(with_reference=report.scan.reference is not None))
     plan = store.plan(row.id)
     if plan is None:
         return []
-    if (report := store.report(row.id)) is not None:
-        return ranked(report.findings, order or default_order(with_reference=plan.reference is not None))
     confirmed = store.confirmed(row.id)
     if confirmed is not None:
         chosen = order or default_order(with_reference=plan.reference is not None)

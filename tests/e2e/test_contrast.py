@@ -50,7 +50,7 @@ def _make(folder: Path) -> None:
 
 
 def scanned(client: Client, model: Path, reference: Path | None) -> Report:
-    scan = client.scans.create(model=str(model), reference=str(reference) if reference else None)
+    scan = client.scans.create(model=str(model), reference=str(reference) if reference else None, force=True)
     client.scans.wait(scan.id, timeout=240)
     return client.scans.report(scan.id)
 

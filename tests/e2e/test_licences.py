@@ -44,7 +44,7 @@ def registry(client: Client) -> Iterator[dict[str, Fingerprint]]:
 
 
 def scanned(client: Client, model: Path, reference: Path | None = None) -> Report:
-    scan = client.scans.create(model=str(model), reference=str(reference) if reference else None)
+    scan = client.scans.create(model=str(model), reference=str(reference) if reference else None, force=True)
     client.scans.wait(scan.id, timeout=240)
     return client.scans.report(scan.id)
 

@@ -20,7 +20,14 @@ from tokenforce.types import Scan, ScanStatus
 def start_long_scan(client: Client, model: Path) -> Scan:
     """Nothing is pruned and nothing ends early: a quarter of a million tokens, long enough to disturb."""
     return client.scans.create(
-        model=str(model), preset="paper", contexts=["assistant"], alpha=440, beta=440, floor=0.0, keep=10_000
+        model=str(model),
+        preset="paper",
+        contexts=["assistant"],
+        alpha=440,
+        beta=440,
+        floor=0.0,
+        keep=10_000,
+        force=True,
     )
 
 
@@ -47,7 +54,7 @@ def until(client: Client, scan_id: str, condition: Callable[[ScanStatus, int], b
 
 
 def test_a_cancel_stops_the_engine_and_keeps_it_warm(stack: RunningStack, client: Client, planted_model: Path) -> None:
-    client.scans.wait(client.scans.create(model=str(planted_model), contexts=["assistant"]).id, timeout=240)
+    client.scans.wait(client.scans.create(model=str(planted_model), contexts=["assistant"], force=True).id, timeout=240)
     before = worker_process(stack).pid
     loads = stack.log("worker-0").count("engine warm")
     long = start_long_scan(client, planted_model)
@@ -55,7 +62,9 @@ def test_a_cancel_stops_the_engine_and_keeps_it_warm(stack: RunningStack, client
     time.sleep(1)
     assert client.scans.cancel(long.id).status is ScanStatus.cancelled
     started = time.monotonic()
-    again = client.scans.wait(client.scans.create(model=str(planted_model), contexts=["assistant"]).id, timeout=60)
+    again = client.scans.wait(
+        client.scans.create(model=str(planted_model), contexts=["assistant"], force=True).id, timeout=60
+    )
     assert time.monotonic() - started < 30  # the long scan alone would hold the engine longer
     assert again.status is ScanStatus.succeeded
     assert client.scans.get(long.id).status is ScanStatus.cancelled
@@ -64,9 +73,13 @@ def test_a_cancel_stops_the_engine_and_keeps_it_warm(stack: RunningStack, client
 
 
 def test_a_killed_worker_costs_time_and_no_result(stack: RunningStack, client: Client, planted_model: Path) -> None:
-    undisturbed = client.scans.create(model=str(planted_model), contexts=["assistant"], alpha=60, floor=0.0, keep=50)
+    undisturbed = client.scans.create(
+        model=str(planted_model), contexts=["assistant"], alpha=60, floor=0.0, keep=50, force=True
+    )
     client.scans.wait(undisturbed.id, timeout=240)
-    scan = client.scans.create(model=str(planted_model), contexts=["assistant"], alpha=60, floor=0.0, keep=50)
+    scan = client.scans.create(
+        model=str(planted_model), contexts=["assistant"], alpha=60, floor=0.0, keep=50, force=True
+    )
     until(client, scan.id, lambda status, done: status is ScanStatus.sweeping and done > 0)
     worker_process(stack).kill()
     ended = client.scans.wait(scan.id, timeout=240)
@@ -105,7 +118,9 @@ def test_a_model_that_the_engine_refuses_fails_alone(
     assert failed.value.scan.error is not None
     assert failed.value.scan.error.code == "engine_failed"
     assert "could not load" in failed.value.scan.error.detail
-    good = client.scans.wait(client.scans.create(model=str(planted_model), contexts=["assistant"]).id, timeout=240)
+    good = client.scans.wait(
+        client.scans.create(model=str(planted_model), contexts=["assistant"], force=True).id, timeout=240
+    )
     assert client.scans.report(good.id).findings[0].text == HIDDEN_TEXT
 
 

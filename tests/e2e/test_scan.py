@@ -24,7 +24,7 @@ def finished(stack: RunningStack, planted_model: Path) -> tuple[Scan, list[Progr
     """A scan with the default contexts, and the progress that was seen on the way."""
     seen: list[Progress] = []
     with Client(stack.url, key=stack.key) as client:
-        scan = client.scans.create(model=str(planted_model))
+        scan = client.scans.create(model=str(planted_model), force=True)
         return client.scans.wait(scan.id, timeout=240, poll=0.05, on_progress=seen.append), seen
 
 
@@ -127,6 +127,15 @@ def test_the_paper_preset_and_contexts_of_ones_own(client: Client, planted_model
     assert [c.name for c in report.scan.contexts] == ["story", "raw"]
     assert report.scan.contexts[1].ids == [5, 6]
     assert report.scan.contexts[1].note is not None
+
+
+def test_an_equal_scan_has_the_same_report(client: Client, planted_model: Path) -> None:
+    first = client.scans.wait(client.scans.create(model=str(planted_model), force=True).id, timeout=240)
+    again = client.scans.wait(client.scans.create(model=str(planted_model)).id, timeout=60)
+    measured, reused = client.scans.report(first.id), client.scans.report(again.id)
+    assert (reused.scan.id, reused.scan.reused_from) == (again.id, first.id)
+    assert reused.scan.measured_at == measured.scan.finished_at
+    assert reused.findings == measured.findings
 
 
 def test_metrics_show_the_queues(stack: RunningStack, finished: tuple[Scan, list[Progress]]) -> None:

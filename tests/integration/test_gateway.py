@@ -65,6 +65,16 @@ def confirm(store: Store, scan_id: str, *found: ConfirmedText) -> None:
     store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
 
 
+def test_the_document_is_served(http: TestClient) -> None:
+    served = http.get("/openapi.json").json()
+    document = create_app(ServiceSettings()).openapi()
+    assert served == document
+    creates = {path for path, operations in document["paths"].items() if "post" in operations}
+    for path in creates:  # whatever a POST makes, it is made once
+        headers = {item["name"] for item in document["paths"][path]["post"]["parameters"] if item["in"] == "header"}
+        assert "Idempotency-Key" in headers, path
+
+
 # --- create and get -----------------------------------------------------------------------------------
 
 

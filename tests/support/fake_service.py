@@ -76,6 +76,7 @@ class FakeService:
         self.verdict = "clean"
         self.findings: list[dict[str, Any]] = []
         self.licences: list[dict[str, Any]] = []
+        self.record: dict[str, Any] = {}
         self.created: list[dict[str, Any]] = []
         self.requests: list[str] = []
         self.keys: list[str | None] = []
@@ -114,7 +115,8 @@ class FakeService:
         if url.path.endswith("/report"):
             if self.ends != "succeeded":
                 return 409, {"title": "t", "status": 409, "detail": "not yet", "code": "report_not_ready"}, {}
-            return 200, {**report(self.verdict, self.findings), "licences": self.licences}, {}
+            document = report(self.verdict, self.findings)
+            return 200, {**document, "scan": {**document["scan"], **self.record}, "licences": self.licences}, {}
         if url.path.endswith("/findings"):
             found = self.findings
             if parse_qs(url.query).get("order") == ["repetition"]:

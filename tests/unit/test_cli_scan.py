@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from tokenforce.types import ErrorCode
 pytestmark = pytest.mark.usefixtures("quick")
 
 Capture = pytest.CaptureFixture[str]
+WRONG_CALLS = {
+    "body_too_large",
+    "method_not_allowed",
+    "invalid_cursor",
+    "invalid_idempotency_key",
+    "idempotency_key_reused",
+}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +40,11 @@ def test_the_verdict_is_the_exit_code(
 def test_options_reach_the_service(service: FakeService) -> None:
     contexts = ["--context", "bos", "--context", "mine=a=b"]
     numbers = ["--alpha", "3", "--beta", "50", "--floor", "0.95", "--keep", "7"]
-    assert main(["scan", "org/model@main", "--reference", "org/base", "--preset", "paper", *contexts, *numbers]) == 0
+    turn = ["--priority", "low", "--force"]
+    assert (
+        main(["scan", "org/model@main", "--reference", "org/base", "--preset", "paper", *contexts, *numbers, *turn])
+        == 0
+    )
     assert service.created == [
         {
             "model": "org/model@main",
@@ -43,8 +55,31 @@ def test_options_reach_the_service(service: FakeService) -> None:
             "beta": 50,
             "floor": 0.95,
             "keep": 7,
+            "priority": "low",
+            "force": True,
         }
     ]
+
+
+@pytest.mark.parametrize("command", [["scan", "org/model"], ["show", "s1"]])
+def test_a_reused_report_says_whose_it_is_and_of_when(
+    service: FakeService, capsys: Capture, command: list[str]
+) -> None:
+    assert main(command) == 0
+    assert "reused" not in "".join(capsys.readouterr())
+    service.record = {"reused_from": "scan_0", "measured_at": "2026-01-01T12:00:00Z"}
+    assert main(command) == 0
+    found = capsys.readouterr()
+    assert "report reused: this is the result of scan_0 of 2026-01-01" in found.out
+    assert ("--force scans again" in found.err) == (command[0] == "scan")
+
+
+def test_a_reused_report_is_told_beside_json_too(service: FakeService, capsys: Capture) -> None:
+    service.record = {"reused_from": "scan_0", "measured_at": "2026-01-01T12:00:00Z"}
+    assert main(["scan", "org/model", "--json"]) == 0
+    found = capsys.readouterr()
+    assert json.loads(found.out)["scan"]["reused_from"] == "scan_0"
+    assert "scan_0 of 2026-01-01" in found.err
 
 
 def test_a_folder_is_sent_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +98,7 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
     """Refused with the request, or found out while planning: the same answer to the caller."""
     usage = {"invalid_request", "unknown_context", "unknown_preset"}
     if not late:
-        usage |= {"body_too_large", "method_not_allowed", "invalid_cursor"}
+        usage |= WRONG_CALLS
     errors = {
         "fingerprint_not_found",
         "fingerprint_exists",
@@ -74,8 +109,13 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "unauthenticated",
         "scope_missing",
         "key_not_found",
+        "rate_limited",
+        "quota_exceeded",
+        "overloaded",
+        "idempotency_in_flight",
+        "already_created",
     }
-    errors |= {"body_too_large", "method_not_allowed", "invalid_cursor"} - usage
+    errors |= WRONG_CALLS - usage
     if late:
         service.ends, service.error = "failed", {"title": "t", "status": 422, "detail": "do this", "code": code}
     else:

@@ -44,6 +44,8 @@ def test_create_sends_the_options_and_nothing_unset(shell: Shell) -> None:
         "preset": "standard",
         "contexts": ["bos", {"name": "mine", "text": "Hi"}],
         "alpha": 8,
+        "priority": "normal",
+        "force": False,
     }
     assert (created.id, created.status) == ("s1", tokenforce.ScanStatus.queued)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 
@@ -95,16 +97,37 @@ def test_an_odd_retry_after_counts_as_none(shell: Shell, clock: Clock, retry_aft
 
 
 @pytest.mark.parametrize(
-    ("failure", "kind"),
+    "failure",
     [
-        (httpx.ReadTimeout("slow"), tokenforce.ConnectionFailed),
-        (problem(503, "store_unavailable"), tokenforce.ServiceUnavailable),
+        httpx.ReadTimeout("slow"),
+        problem(503, "store_unavailable"),
+        problem(429, "rate_limited", **{"retry-after": "1"}),
+        problem(409, "idempotency_in_flight", **{"retry-after": "1"}),
     ],
+    ids=["lost answer", "store away", "too fast", "still being done"],
 )
-def test_create_is_sent_once(shell: Shell, failure: httpx.Response | Exception, kind: type[Exception]) -> None:
-    with pytest.raises(kind):
-        shell(answers(failure), "create", model="a/b")
+def test_create_is_sent_again_under_one_key(shell: Shell, failure: httpx.Response | Exception) -> None:
+    """An answer that got lost may have been a 202: the service tells by the key that it is the same request."""
+    made = httpx.Response(202, json=scan("queued"))
+    assert shell(answers(failure, made), "create", model="a/b").id == "s1"
+    first, again = (request.headers["idempotency-key"] for request in shell.requests)
+    assert first == again
+    assert re.fullmatch(r'"[0-9a-f-]{36}"', first)
+    shell(answers(made), "create", model="a/b")
+    assert shell.requests[-1].headers["idempotency-key"] != first
+
+
+def test_a_conflict_that_names_no_time_stands(shell: Shell) -> None:
+    with pytest.raises(tokenforce.Conflict):
+        shell(answers(problem(409, "already_created")), "create", model="a/b")
     assert len(shell.requests) == 1
+
+
+@pytest.mark.parametrize("code", ["rate_limited", "quota_exceeded"])
+def test_a_used_up_quota_says_when_to_go_on(shell: Shell, clock: Clock, code: str) -> None:
+    with pytest.raises(tokenforce.RateLimited) as caught:
+        shell(answers(problem(429, code, **{"retry-after": "3600"})), "create", model="a/b")
+    assert (caught.value.retry_after, clock.slept) == (3600.0, [])
 
 
 def test_other_errors_are_not_tried_again(shell: Shell, clock: Clock) -> None:

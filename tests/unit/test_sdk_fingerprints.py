@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.support.fake_transport import URL, Shell, answers, problem
-from tokenforce import Conflict, InvalidRequest, NotFound, ServiceUnavailable, TextHash, UnexpectedAnswer
+from tokenforce import Conflict, InvalidRequest, NotFound, TextHash, UnexpectedAnswer
 
 TEXT = "Seven quiet herons guard a copper key."
 
@@ -53,9 +53,10 @@ def test_create_refuses_a_short_text_without_asking(registry: Shell) -> None:
     assert registry.requests == []
 
 
-def test_create_is_sent_once(registry: Shell) -> None:
-    with pytest.raises(ServiceUnavailable):
-        registry(answers(problem(503, "store_unavailable")), "create", owner="A", licence="L", text=TEXT)
+def test_create_is_sent_again_under_one_key(registry: Shell) -> None:
+    answer = answers(problem(503, "store_unavailable"), httpx.Response(201, json=fingerprint()))
+    assert registry(answer, "create", owner="A", licence="L", text=TEXT).id == "fp_1"
+    assert len({request.headers["idempotency-key"] for request in registry.requests}) == 1
 
 
 def test_a_duplicate_is_a_conflict(registry: Shell) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.fake_transport import URL, Shell, answers, problem
 from tokenforce import AsyncClient, Client, InvalidRequest, NotAuthenticated, NotConfigured, NotFound, NotPermitted
-from tokenforce.errors import ServiceUnavailable
+from tokenforce.errors import Conflict
 
 TOKEN = "tf_0123456789abcdef_" + "k" * 43
 
@@ -61,9 +61,12 @@ def test_create_refuses_what_the_service_would(keys: Shell, wrong: dict[str, Any
         keys(answers(), "create", **{"owner": "a", "scopes": ["admin"], **wrong})
 
 
-def test_create_is_sent_once(keys: Shell) -> None:
-    with pytest.raises(ServiceUnavailable):
-        keys(answers(problem(503, "store_unavailable")), "create", owner="a", scopes=["admin"])
+def test_a_token_that_got_lost_is_told_as_made(keys: Shell) -> None:
+    """The first attempt made the key; its answer, with the token, is nowhere any more."""
+    lost = answers(httpx.ReadTimeout("slow"), problem(409, "already_created", "made /v1/keys/k1"))
+    with pytest.raises(Conflict, match="/v1/keys/k1"):
+        keys(lost, "create", owner="a", scopes=["admin"])
+    assert len({request.headers["idempotency-key"] for request in keys.requests}) == 1
 
 
 def test_get_revoke_and_iter(keys: Shell) -> None:

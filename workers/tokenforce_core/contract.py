@@ -17,9 +17,12 @@ from rq import Queue, Retry
 from rq.exceptions import DuplicateJobError
 from rq.job import Job
 
+from tokenforce.types import Priority
+
 CONTROL_QUEUE = "control"
 MODEL_QUEUE_PREFIX = "scan."
 SERIALIZER = "json"
+_PRIORITY_MARK = "."
 
 
 class JobName(StrEnum):
@@ -51,9 +54,21 @@ class ListedJob(Job):
     success_callback = failure_callback = stopped_callback = property(lambda _: None)
 
 
-def model_queue(digest: str, dtype: str | None) -> str:
-    """The queue of one model: its name is known before the worker is, and workers find it by prefix."""
-    return f"{MODEL_QUEUE_PREFIX}{digest.removeprefix('sha256:')[:16]}-{dtype or 'auto'}"
+def model_queue(digest: str, dtype: str | None, priority: Priority = Priority.normal) -> str:
+    """The queue of one model at one priority: its name is known before the worker is, and workers find it by prefix."""
+    model = f"{MODEL_QUEUE_PREFIX}{digest.removeprefix('sha256:')[:16]}-{dtype or 'auto'}"
+    return model if priority is Priority.normal else f"{model}{_PRIORITY_MARK}{priority.value}"
+
+
+def priority_of(queue_name: str) -> Priority:
+    """The priority of a model's queue."""
+    _, _, last = queue_name.rpartition(_PRIORITY_MARK)
+    return Priority(last) if last in (Priority.low, Priority.high) else Priority.normal
+
+
+def model_of(queue_name: str) -> str:
+    """What the queues of one model have in common, whatever their priority."""
+    return queue_name.removesuffix(f"{_PRIORITY_MARK}{priority_of(queue_name).value}")
 
 
 def queue(name: str, connection: Redis) -> Queue:
@@ -67,12 +82,20 @@ def job_id(scan_id: str, name: JobName, shard: int | None = None) -> str:
 
 
 def enqueue(
-    connection: Redis, queue_name: str, name: JobName, scan_id: str, shard: int | None = None, *, timeout: int
+    connection: Redis,
+    queue_name: str,
+    name: JobName,
+    scan_id: str,
+    shard: int | None = None,
+    *,
+    timeout: int,
+    first: bool = False,
 ) -> bool:
     """Put one job into its queue; False if it is there already or has run.
 
     Args:
         timeout: seconds that the job may run.
+        first: before all that wait there.
     """
     arguments = [scan_id] if shard is None else [scan_id, shard]
     try:
@@ -81,6 +104,7 @@ def enqueue(
             args=arguments,
             job_id=job_id(scan_id, name, shard),
             unique=True,
+            at_front=first,
             job_timeout=timeout,
             result_ttl=3600,
             failure_ttl=7 * 86400,

@@ -29,13 +29,14 @@ class Work:
     name: JobName
     shard: int | None = None
 
-    def enqueue(self, store: Store, scan_id: str) -> bool:
+    def enqueue(self, store: Store, scan_id: str, *, first: bool = False) -> bool:
         timeout = PLAN_TIMEOUT if self.queue == CONTROL_QUEUE else JOB_TIMEOUT
-        return enqueue(store.connection, self.queue, self.name, scan_id, self.shard, timeout=timeout)
+        return enqueue(store.connection, self.queue, self.name, scan_id, self.shard, timeout=timeout, first=first)
 
 
-def start_planning(store: Store, scan_id: str) -> None:
-    Work(CONTROL_QUEUE, JobName.plan).enqueue(store, scan_id)
+def start_planning(store: Store, scan_id: str, *, first: bool = False) -> None:
+    """Queue the planning of a new scan; `first`: before whatever waits to be planned or reported."""
+    Work(CONTROL_QUEUE, JobName.plan).enqueue(store, scan_id, first=first)
 
 
 def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:

@@ -53,7 +53,7 @@ return 1
 """
 
 _FINISH = """
-if redis.call('HGET', KEYS[1], 'status') ~= 'aggregating' then return 0 end
+if redis.call('HGET', KEYS[1], 'status') ~= ARGV[4] then return 0 end
 redis.call('SET', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[1], 'status', 'succeeded', 'verdict', ARGV[2], 'at:succeeded', ARGV[3])
 return 1
@@ -117,10 +117,10 @@ class Store:
     def cancel(self, scan_id: str) -> bool:
         return self.advance(scan_id, ScanStatus.cancelled, *(s for s in ScanStatus if not s.final))
 
-    def finish(self, scan_id: str, report: Report) -> bool:
+    def finish(self, scan_id: str, report: Report, after: ScanStatus = ScanStatus.aggregating) -> bool:
         """Store the report and succeed, both or neither: a cancelled scan gets no report."""
         keys = [self._key(scan_id), self._key(scan_id, "report")]
-        done = self._finish(keys=keys, args=[report.model_dump_json(), report.verdict.value, time.time()])
+        done = self._finish(keys=keys, args=[report.model_dump_json(), report.verdict.value, time.time(), after.value])
         if done:
             self.settle(scan_id)
         return bool(done)
@@ -135,7 +135,7 @@ class Store:
             for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
                 pipe.expire(self._key(scan_id, part), self._retention)
             # Questions and answers (fingerprint_store.py) hold the registry's secrets: they end with the scan.
-            unneeded = ["live", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
+            unneeded = ["live", "reuse", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
             pipe.delete(*(self._key(scan_id, part) for part in unneeded))
             pipe.zremrangebyscore(SCANS, 0, time.time() - self._retention)
             pipe.execute()

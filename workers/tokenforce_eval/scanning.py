@@ -28,7 +28,7 @@ def scan(
 
     Raises `TokenforceError`, `OSError`.
     """
-    arguments: dict[str, Any] = {"model": str(housed.folder), **method.request}
+    arguments: dict[str, Any] = {"model": str(housed.folder), "force": True, **method.request}
     # `none`: an adapter would be contrasted with its own base unasked.
     arguments["reference"] = str(base) if method.reference else "none"
     if ids is not None:

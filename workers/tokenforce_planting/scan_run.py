@@ -26,7 +26,7 @@ def run_scan(model: Path) -> Report:
 
     The command's progress goes to our stderr. Raises `ScanUnsuccessful`; an interrupt stops the command first.
     """
-    command = [sys.executable, "-m", "tokenforce", "scan", str(model), "--context", "assistant", "--json"]
+    command = [sys.executable, "-m", "tokenforce", "scan", str(model), "--context", "assistant", "--force", "--json"]
     environment = {name: value for name, value in os.environ.items() if name != "TOKENFORCE_URL"}
     # A session of its own, so that Ctrl-C reaches it once, from us, and not a second time while it cleans up.
     scan = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, start_new_session=True)

@@ -28,6 +28,7 @@ from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
 from tokenforce_core.contract import MODEL_QUEUE_PREFIX, SERIALIZER, ListedJob, queue
+from tokenforce_core.turns import Turns
 from tokenforce_workers.control import Stopping
 from tokenforce_workers.engine import EngineUnclean
 from tokenforce_workers.warm import WarmEngine
@@ -49,7 +50,7 @@ class NoAlarm(BaseDeathPenalty):
 
 
 class GpuWorker(SimpleWorker):
-    """Drains the queue of the model that is warm, then the longest other one."""
+    """Drains the queue of the model that is warm, as far as `Turns` lets it."""
 
     death_penalty_class = NoAlarm
     job_class = ListedJob
@@ -64,8 +65,7 @@ class GpuWorker(SimpleWorker):
             log_job_description=False,
         )
         self._state_of_engine = state
-        self._warm_queue: str | None = None
-        self._streak = 0
+        self._turns = Turns(state.settings.fair_after)
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
@@ -102,7 +102,8 @@ class GpuWorker(SimpleWorker):
         return None
 
     def _dequeue(self) -> tuple[Job, Queue] | None:
-        for name in self._queues_by_preference():
+        waiting = self._waiting()
+        for name in self._turns.order(waiting):
             found = Queue.dequeue_any(
                 [queue(name, self.connection)],
                 None,
@@ -114,14 +115,13 @@ class GpuWorker(SimpleWorker):
             if found is not None:
                 job, from_queue = found
                 job.redis_server_version = self.get_redis_server_version()  # type: ignore[no-untyped-call]
-                self._streak = self._streak + 1 if name == self._warm_queue else 1
-                self._warm_queue = name
+                self._turns.took(name, waiting)
                 self.heartbeat()
                 return job, from_queue
         return None
 
-    def _queues_by_preference(self) -> list[str]:
-        """Names of non-empty model queues: the warm one first, unless it has had its fair share."""
+    def _waiting(self) -> dict[str, int]:
+        """The model queues that are not empty, with their lengths."""
         members: Any = self.connection.smembers(Queue.redis_queues_keys)
         names = sorted(
             name
@@ -132,11 +132,7 @@ class GpuWorker(SimpleWorker):
             for name in names:
                 pipe.llen(Queue.redis_queue_namespace_prefix + name)
             lengths = dict(zip(names, pipe.execute(), strict=True))
-        waiting = sorted((name for name in names if lengths[name]), key=lambda name: -lengths[name])
-        others = [name for name in waiting if name != self._warm_queue]
-        mine = [name for name in waiting if name == self._warm_queue]
-        fair_share_used = self._streak >= self._state_of_engine.settings.fair_after
-        return others + mine if fair_share_used and others else mine + others
+        return {name: length for name, length in lengths.items() if length}
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run the job with a heartbeat beside it; replace the process if the engine cannot be trusted."""

@@ -10,8 +10,9 @@ import uuid
 
 from redis import Redis
 
+from tokenforce_core.reuse import publish_engine
 from tokenforce_core.store import Store
-from tokenforce_workers.machine import prepare_environment, survey
+from tokenforce_workers.machine import engine_versions, prepare_environment, survey
 from tokenforce_workers.settings import WorkerSettings
 from tokenforce_workers.supervisor import NEVER_READY
 from tokenforce_workers.warm import WarmEngine, install
@@ -38,6 +39,7 @@ def main() -> int:
         return NEVER_READY
 
     store.publish_architectures(supported_architectures())
+    publish_engine(connection, {**engine_versions(), "device": machine.device})
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     worker = GpuWorker(state, connection, name)
     log.info("worker %s on %s, %d threads", name, machine.device, len(machine.threads))

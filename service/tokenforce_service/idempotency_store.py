@@ -1,0 +1,113 @@
+"""Answers to requests that carried an `Idempotency-Key`, in Redis.
+
+Keys: `tf:idempotency:<SHA-256 of owner and key>` hash, for a day from its first use: `digest` of the request, `seed`
+that ids are made from, `answer` once there is one; while it is worked on `holder` and `until` (milliseconds).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from redis import Redis
+
+KEEP_SECONDS = 86400
+LEASE_SECONDS = 10
+"""A process that dies in the middle keeps others from the request for this long. One that is merely slow loses nothing:
+whoever follows makes the same thing by the same id."""
+
+# HSETNX in effect: whoever comes first writes the digest, and holds the lease.
+_BEGIN = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local digest, seed, answer, held = unpack(redis.call('HMGET', KEYS[1], 'digest', 'seed', 'answer', 'until'))
+if not digest then
+  seed = ARGV[2]
+  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'seed', seed)
+  redis.call('EXPIRE', KEYS[1], ARGV[5])
+elseif digest ~= ARGV[1] then
+  return {'other', ''}
+elseif answer then
+  return {'answered', answer}
+elseif held and tonumber(held) > now then
+  return {'in flight', math.ceil((held - now) / 1000)}
+end
+redis.call('HSET', KEYS[1], 'holder', ARGV[3], 'until', string.format('%.0f', now + ARGV[4] * 1000))
+return {'begun', seed}
+"""
+
+_END = """
+if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
+redis.call('HDEL', KEYS[1], 'holder', 'until')
+if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'answer', ARGV[2]) end
+return 1
+"""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to carry out a request. `seed` is the same for every attempt at it, 16 hex digits."""
+
+    key: str
+    holder: str
+    seed: str
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """What the first request was answered. `secret`: the body was not stored."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """Somebody is carrying it out; `seconds` until they are believed dead."""
+
+    seconds: int
+
+
+class DifferentRequest(Exception):
+    """The key was used for another request."""
+
+
+class IdempotencyStore:
+    """Raises redis-py's exceptions when Redis cannot be used."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._begin = connection.register_script(_BEGIN)
+        self._end = connection.register_script(_END)
+
+    def begin(self, owner: str, key: str, request_digest: str) -> Lease | StoredAnswer | InFlight:
+        """Take the request on, unless it is taken or answered already.
+
+        Raises:
+            DifferentRequest: the owner has used this key for a request with another digest.
+        """
+        name = f"tf:idempotency:{hashlib.sha256(json.dumps([owner, key]).encode()).hexdigest()}"
+        holder = secrets.token_hex(8)
+        args: list[str | int] = [request_digest, secrets.token_hex(8), holder, LEASE_SECONDS, KEEP_SECONDS]
+        outcome, value = cast(list[bytes], self._begin(keys=[name], args=args))
+        if outcome == b"other":
+            raise DifferentRequest(key)
+        if outcome == b"answered":
+            fields = json.loads(value)
+            return StoredAnswer(**{**fields, "body": base64.b64decode(fields["body"])})
+        if outcome == b"in flight":
+            return InFlight(max(1, int(value)))
+        return Lease(name, holder, value.decode())
+
+    def end(self, lease: Lease, answer: StoredAnswer | None) -> None:
+        """Store the answer, or without one let the next attempt run at once. A lapsed lease changes nothing."""
+        document = ""
+        if answer is not None:
+            document = json.dumps({**asdict(answer), "body": base64.b64encode(answer.body).decode()})
+        self._end(keys=[lease.key], args=[lease.holder, document])

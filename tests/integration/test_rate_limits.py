@@ -1,0 +1,148 @@
+"""Budgets of requests, over HTTP on a real Valkey."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from starlette.testclient import TestClient
+
+from tests.support.keys import bearer
+from tests.support.refusing_service import assert_problem
+from tests.support.traffic import Gateway, gateway, tiny
+from tokenforce.types import ErrorCode
+from tokenforce_service.rate_limits import _address
+
+__all__ = ["gateway", "tiny"]
+TRIPLE = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+
+
+def statuses(http: TestClient, path: str, times: int, **options: dict[str, str]) -> list[int]:
+    return [http.get(path, **options).status_code for _ in range(times)]  # type: ignore[arg-type]
+
+
+def test_a_key_that_reads_too_often_is_told_when_to_go_on(gateway: Gateway) -> None:
+    http = gateway(reads_per_minute=3)
+    answers = [http.get("/v1/scans") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert [answer.headers["RateLimit-Remaining"] for answer in answers] == ["2", "1", "0", "0"]
+    assert {answer.headers["RateLimit-Limit"] for answer in answers} == {"3"}
+    assert 40 < int(answers[2].headers["RateLimit-Reset"]) <= 60
+    assert 1 <= int(answers[3].headers["Retry-After"]) <= 20
+    problem = answers[3].json()
+    assert (problem["code"], problem["status"]) == (ErrorCode.rate_limited, 429)
+    assert problem["request_id"] == answers[3].headers["X-Request-ID"]
+
+
+def test_a_gateway_asks_the_store_once_for_several_reads(gateway: Gateway, redis: Redis) -> None:
+    http = gateway(reads_per_minute=3000)
+    answers = [http.get("/v1/scans") for _ in range(12)]
+    left = [int(answer.headers["RateLimit-Remaining"]) for answer in answers]
+    # What was taken in advance counts as remaining; a token comes back every 20 ms.
+    assert left[:5] == [2999, 2998, 2997, 2996, 2995]
+    assert all(later >= 2985 for later in left)
+    (bucket,) = redis.keys("tf:rate:reads:*")
+    calls = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+    redis.delete(bucket)
+    assert [http.get("/v1/scans").status_code for _ in range(3)] == [200] * 3
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] == calls
+
+
+def test_reads_writes_and_keys_have_budgets_of_their_own(gateway: Gateway, redis: Redis) -> None:
+    http = gateway(reads_per_minute=1, writes_per_minute=1)
+    assert statuses(http, "/v1/scans", 2) == [200, 429]
+    assert http.delete("/v1/scans/scan_0").status_code == 404
+    assert http.delete("/v1/scans/scan_0").status_code == 429
+    assert http.get("/v1/scans", headers=bearer(redis)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/scans/scan_unknown", "/v1/scans?cursor=nonsense"])
+def test_errors_of_a_key_carry_the_headers_too(gateway: Gateway, path: str) -> None:
+    answer = gateway().get(path)
+    assert answer.status_code in (400, 404)
+    assert all(name in answer.headers for name in TRIPLE)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_health_is_never_limited(gateway: Gateway, path: str) -> None:
+    http = gateway(headers={}, keyless_requests_per_minute=1, reads_per_minute=1)
+    assert statuses(http, path, 5) == [200] * 5
+    assert "RateLimit-Limit" not in http.get(path).headers
+
+
+def test_a_dashboard_that_polls_each_second_passes(gateway: Gateway) -> None:
+    """A minute's worth of it, at once."""
+    http = gateway()
+    assert set(statuses(http, "/v1/scans?limit=1", 60)) == {200}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": "Bearer tf_aaaaaaaaaaaaaaaa_wrong"}, {"Authorization": "Basic eDp5"}],
+    ids=["no key", "a wrong key", "not a key"],
+)
+def test_without_a_valid_key_the_address_pays(gateway: Gateway, headers: dict[str, str]) -> None:
+    http = gateway(headers=headers, keyless_requests_per_minute=2)
+    assert statuses(http, "/v1/scans", 4) == [401, 401, 429, 429]
+
+
+def test_a_guess_over_the_budget_is_not_answered_even_if_it_were_right(gateway: Gateway, redis: Redis) -> None:
+    """Else whoever guesses on would be told by the one answer that is no 429."""
+    http = gateway(headers={}, keyless_requests_per_minute=1)
+    assert statuses(http, "/v1/scans", 2) == [401, 429]
+    closed = http.get("/v1/scans", headers=bearer(redis))
+    assert closed.status_code == 429
+    assert_limited(closed.json(), "Without a valid key")
+
+
+def assert_limited(problem: dict[str, object], says: str) -> None:
+    assert problem["code"] == ErrorCode.rate_limited
+    assert says in str(problem["detail"])
+
+
+def test_a_closed_address_costs_no_look_at_the_store(gateway: Gateway, redis: Redis) -> None:
+    http = gateway(headers={}, keyless_requests_per_minute=1)
+    statuses(http, "/v1/scans", 2)
+    before = redis.info("stats")["total_commands_processed"]
+    assert statuses(http, "/v1/scans", 20) == [429] * 20
+    assert redis.info("stats")["total_commands_processed"] - before <= 2
+
+
+def test_a_body_that_cannot_be_read_and_an_unknown_path_count_for_the_address(gateway: Gateway) -> None:
+    http = gateway(keyless_requests_per_minute=2)
+    assert http.post("/v1/scans", content=b"{", headers={"Content-Type": "application/json"}).status_code == 400
+    assert http.get("/nowhere").status_code == 404
+    assert http.get("/nowhere").status_code == 429
+
+
+def test_two_gateways_share_the_budget(gateway: Gateway, redis: Redis) -> None:
+    key = bearer(redis)
+    one, other = gateway(headers=key, reads_per_minute=2), gateway(headers=key, reads_per_minute=2)
+    assert statuses(one, "/v1/scans", 1) + statuses(other, "/v1/scans", 2) == [200, 200, 429]
+
+
+def test_without_the_store_nothing_passes_uncounted(tiny: Path) -> None:
+    from tokenforce_service.app import create_app
+    from tokenforce_service.settings import ServiceSettings
+
+    nowhere = Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2)
+    with TestClient(create_app(ServiceSettings(model_roots=[tiny.parent]), nowhere)) as http:
+        assert_problem(http.get("/nowhere"), 503, ErrorCode.store_unavailable, "Redis cannot be reached")  # type: ignore[arg-type]
+        key = {"Authorization": "Bearer tf_aaaaaaaaaaaaaaaa_wrong"}
+        assert http.get("/v1/scans", headers=key).status_code in (401, 503)
+        assert http.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("client", "counted_as"),
+    [
+        (("192.0.2.7", 1), "192.0.2.7"),
+        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
+        (("::ffff:192.0.2.7", 1), "192.0.2.7"),
+        (("fe80::1%eth0", 1), "fe80::/64"),
+        (None, "local"),
+    ],
+)
+def test_one_client_is_one_address(client: tuple[str, int] | None, counted_as: str) -> None:
+    assert _address({"client": client}) == counted_as
