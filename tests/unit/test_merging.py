@@ -68,15 +68,14 @@ def test_a_word_skipped_or_added_is_paid_for() -> None:
 
 def test_a_texts_verdict_is_that_of_its_most_severe_version() -> None:
     """UTFC makes the first words improbable: the whole text looks less sure than the text without them."""
-    whole = text(HIDDEN, 0.5, 0.01)
-    whole = replace(whole, confirmed=replace(whole.confirmed, probabilities=(0.02,) + (0.5,) * 18))
+    whole = text(HIDDEN, 0.55, 0.01)
+    whole = replace(whole, confirmed=replace(whole.confirmed, probabilities=(0.02,) + (0.55,) * 18))
     part = text([50, *HIDDEN[9:]], 0.95, 0.05)
     (finding,) = findings_of(
         [part, whole], example_plan().model_copy(update={"contexts": CONTEXTS}), [], Order.contrast
     )
     assert finding.token_ids == HIDDEN
-    assert finding.contrast is not None
-    assert finding.contrast < 2
+    assert finding.mean_probability < 0.6  # alone it would only be suspicious
     assert finding.verdict is Verdict.hidden_text
     assert "After forcing token 50" in finding.reasons[0]
     (alone_whole,) = findings_of([whole], example_plan().model_copy(update={"contexts": CONTEXTS}), [], Order.contrast)
