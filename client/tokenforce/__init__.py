@@ -29,11 +29,22 @@ from tokenforce.errors import (
     TokenforceError,
     UnexpectedAnswer,
     WaitTimeout,
+    WebhookVerificationError,
 )
 from tokenforce.evidence import Finding, LicenceMatch, Verdict
 from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
 from tokenforce.types import CustomContext, ErrorCode, Order, Preset, Progress, Report, Scan, ScanRequest, ScanStatus
+from tokenforce.verification import verify_webhook
 from tokenforce.version import __version__
+from tokenforce.webhook_types import (
+    Delivery,
+    DeliveryStatus,
+    EventType,
+    ScanOutcome,
+    Webhook,
+    WebhookEvent,
+    WebhookSecret,
+)
 
 __all__ = [
     "ApiError",
@@ -42,7 +53,10 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "CustomContext",
+    "Delivery",
+    "DeliveryStatus",
     "ErrorCode",
+    "EventType",
     "Finding",
     "Fingerprint",
     "FingerprintRequest",
@@ -62,6 +76,7 @@ __all__ = [
     "Scan",
     "ScanCancelled",
     "ScanFailed",
+    "ScanOutcome",
     "ScanRequest",
     "ScanStatus",
     "Scope",
@@ -72,5 +87,10 @@ __all__ = [
     "UnexpectedAnswer",
     "Verdict",
     "WaitTimeout",
+    "Webhook",
+    "WebhookEvent",
+    "WebhookSecret",
+    "WebhookVerificationError",
     "__version__",
+    "verify_webhook",
 ]

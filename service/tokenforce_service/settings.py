@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from pydantic import Field
@@ -29,6 +30,13 @@ class ServiceSettings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the gateway listens on; 0: any free one.")
     reap_seconds: float = Field(default=2, gt=0, description="Pause between looks for work that got lost.")
+
+    callback_allow: list[IPv4Network | IPv6Network] = Field(
+        default=[],
+        description="Ranges that callbacks may go to though they are not public, as a JSON list such as "
+        '`["10.1.0.0/16"]`.',
+    )
+    callback_http: bool = Field(default=False, description="Callbacks may go to `http://` too, not only `https://`.")
 
     @property
     def retention_seconds(self) -> int:
