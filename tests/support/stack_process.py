@@ -129,7 +129,7 @@ class RunningStack:
 
 @contextmanager
 def whole_stack(home: Path, root: Path, **settings: str) -> Iterator[RunningStack]:
-    """The stack as `tokenforce up` starts it: server, gateway, aggregator, worker."""
+    """The stack as `tokenforce up` starts it: server, gateway, aggregator, deliverer, worker."""
     child = subprocess.Popen(
         [sys.executable, "-m", "tokenforce_service.stack", "--root", str(root), "--until-stdin-closes"],
         env={**os.environ, "TOKENFORCE_HOME": str(home), **settings},

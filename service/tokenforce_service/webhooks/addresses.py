@@ -1,7 +1,8 @@
 """Which addresses a callback may be sent to: public unicast ones, and what the operator allows besides.
 
 A gateway that posts to any URL lets its users reach what only it can reach (server-side request forgery). Sources: the
-IANA special-purpose registries (RFC 6890), which `ipaddress.is_global` follows; what it misses is listed here.
+IANA special-purpose registries (RFC 6890). Written out here, because `is_global` of `ipaddress` differs between patch
+releases of Python (3.11.7 takes 192.0.0.192 for public) and takes multicast for global.
 """
 
 from __future__ import annotations
@@ -15,13 +16,29 @@ Network = IPv4Network | IPv6Network
 NAT64 = ip_network("64:ff9b::/96")
 """The well-known prefix (RFC 6052): how a network without IPv4 reaches the IPv4 address in the last 32 bits."""
 _UNICAST = ip_network("2000::/3")
+"""Global unicast (RFC 4291): loopback, link-local, unique local and multicast addresses are outside of it."""
 _NEVER: tuple[Network, ...] = tuple(
     map(
         ip_network,
         (
+            "0.0.0.0/8",  # this host
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # shared by carriers (CGNAT), and Alibaba's metadata
+            "127.0.0.0/8",  # loopback
             "168.63.129.16/32",  # metadata and agents of Azure: looks public, is not
+            "169.254.0.0/16",  # link-local, metadata of most clouds
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # protocol assignments, and Oracle's metadata
+            "192.0.2.0/24",  # documentation
             "192.88.99.0/24",  # 6to4 relays (RFC 7526: no longer in use)
+            "192.168.0.0/16",  # private
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, broadcast
             "2001::/23",  # protocol assignments, Teredo among them
+            "2001:db8::/32",  # documentation
             "2002::/16",  # 6to4: hides an IPv4 address, and nothing is served there any more
             "3fff::/20",  # documentation (RFC 9637)
         ),
@@ -43,7 +60,7 @@ def may_be_called(address: Address, allowed: Sequence[Network] = ()) -> bool:
             return may_be_called(IPv4Address(int(address) & 0xFFFF_FFFF))
         if address not in _UNICAST:
             return False
-    return address.is_global and not address.is_multicast and not _is_in(address, _NEVER)
+    return not _is_in(address, _NEVER)
 
 
 def parsed(text: str) -> Address | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+SHORTEST_PAUSE = 1.0
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 2 * 3600.0
 GIVE_UP_AFTER = 24 * 3600.0
@@ -44,7 +45,7 @@ def next_attempt(
     if now >= last:
         return None
     longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, 30))
-    return min(now + max(draw(0.0, longest), asked or 0.0), last)
+    return min(now + max(draw(SHORTEST_PAUSE, longest), asked or 0.0), last)
 
 
 def asked_pause(status: int | None, retry_after: str | None, now: float) -> float | None:
