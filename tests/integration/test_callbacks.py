@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from tests.support.keys import bearer
 from tests.support.receiver import Received, Receiver, receiving
 from tests.support.scan_results import example_report
-from tests.support.sending import deliverer, sending
+from tests.support.sending import LOOPBACK, deliverer, sending
 from tests.support.stack_process import wait_until
 from tokenforce import Client, Conflict, DeliveryStatus, WebhookEvent, verify_webhook
 from tokenforce.api_keys import Scope

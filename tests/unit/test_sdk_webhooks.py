@@ -60,10 +60,10 @@ def test_create_shows_the_secret_but_its_repr_does_not(hooks: Shell) -> None:
 def test_create_is_sent_once_and_checked_before(hooks: Shell) -> None:
     with pytest.raises(ServiceUnavailable):
         hooks(answers(problem(503, "store_unavailable")), "create", url="https://example.com/")
-    wrong: dict[str, list[str]]
-    for wrong in ({"events": ["scan.exploded"]}, {"events": ["webhook.test"]}, {"events": []}):
+    lists: list[list[str]] = [["scan.exploded"], ["webhook.test"], []]
+    for events in lists:
         with pytest.raises(InvalidRequest, match="events"):
-            hooks(answers(), "create", url="https://example.com/", **wrong)
+            hooks(answers(), "create", url="https://example.com/", events=events)
 
 
 def test_change_sends_what_is_given(hooks: Shell) -> None:
