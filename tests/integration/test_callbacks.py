@@ -24,6 +24,7 @@ from tokenforce.errors import WebhookVerificationError
 from tokenforce.evidence import LicenceMatch
 from tokenforce.types import Problem, ScanRequest, ScanStatus
 from tokenforce_core.store import Store
+from tokenforce_core.untold_ends import untold_ends
 from tokenforce_service.app import create_app
 from tokenforce_service.reaper import Reaper
 from tokenforce_service.settings import ServiceSettings
@@ -170,7 +171,7 @@ def test_retries_have_one_id_and_fresh_signatures(sdk: Client, redis: Redis, rec
 
 @pytest.mark.usefixtures("fast")
 def test_dead_letters_are_listed_and_replayed(
-    sdk: Client, redis: Redis, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    http: TestClient, sdk: Client, redis: Redis, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrying, "GIVE_UP_AFTER", 0.3)
     made = sdk.webhooks.create(url=receiver.url)
@@ -187,6 +188,9 @@ def test_dead_letters_are_listed_and_replayed(
         until(lambda: sdk.webhooks.delivery(made.id, dead.id).status is DeliveryStatus.delivered)
     assert set(receiver.ids()) == {queued.id}
     assert list(sdk.webhooks.deliveries(made.id, status="dead")) == []
+    counts = http.get("/metrics").text
+    for outcome, number in (("retried", dead.attempts - 1), ("dead", 1), ("delivered", 1)):
+        assert f'tokenforce_callback_attempts_total{{outcome="{outcome}"}} {number}.0' in counts
 
 
 def test_gone_disables_the_endpoint(sdk: Client, store: Store, redis: Redis, receiver: Receiver) -> None:
@@ -197,7 +201,7 @@ def test_gone_disables_the_endpoint(sdk: Client, store: Store, redis: Redis, rec
         until(lambda: not sdk.webhooks.get(made.id).enabled)
         until(lambda: list(sdk.webhooks.deliveries(made.id, status="dead")))
         store.cancel(scan(store))
-        until(lambda: not store.ended(1))
+        until(lambda: not untold_ends(redis, 1))
     assert "410 Gone" in (sdk.webhooks.get(made.id).disabled_reason or "")
     assert len(receiver.received) == len(list(sdk.webhooks.deliveries(made.id))) == 1
     with pytest.raises(Conflict, match="enable it first"):
@@ -263,12 +267,12 @@ def test_a_process_that_dies_between_the_status_and_what_follows(
         with pytest.raises(KeyboardInterrupt):
             finish(store, scan_id)
     assert store.status(scan_id) is ScanStatus.succeeded
-    assert store.ended(9) == []
+    assert untold_ends(redis, 9) == []
     Reaper(store).reap()
     Reaper(store).reap()
     with sending(redis):
         until(lambda: receiver.received)
-        until(lambda: not store.ended(1))
+        until(lambda: not untold_ends(redis, 1))
     assert len(receiver.received) == 1
 
 
@@ -279,19 +283,19 @@ def test_a_process_that_dies_while_it_tells(
     scan_id = scan(store)
     store.cancel(scan_id)
 
-    def die(_: str) -> None:
+    def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "note_told", die)
+        patched.setattr("tokenforce_service.webhooks.emission.note_told", die)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 Emission(store).tell_ended()
     with sending(redis):
         until(lambda: receiver.received)
-        until(lambda: not store.ended(1))
+        until(lambda: not untold_ends(redis, 1))
         store.settle(scan_id)  # the reaper, which looked a moment earlier
-        until(lambda: not store.ended(1))
+        until(lambda: not untold_ends(redis, 1))
     assert len(receiver.received) == len(list(sdk.webhooks.deliveries(made.id))) == 1
 
 
@@ -306,7 +310,7 @@ def test_a_scan_that_cannot_be_read_holds_up_no_other(
     store.cancel(good)
     with sending(redis):
         until(lambda: receiver.received)
-        until(lambda: not store.ended(1))
+        until(lambda: not untold_ends(redis, 1))
     assert good.encode() in receiver.received[0].body
     assert f"no callback for the scan {broken}" in caplog.text
 
@@ -319,7 +323,7 @@ def test_two_senders_send_each_callback_once(sdk: Client, store: Store, redis: R
         for scan_id in scans:
             store.cancel(scan_id)
         until(lambda: len(receiver.received) >= 40, 60)
-        until(lambda: not store.ended(1))
+        until(lambda: not untold_ends(redis, 1))
     ids = receiver.ids()
     assert (len(ids), len(set(ids))) == (40, 40)
     assert receiver.most_at_once == 1

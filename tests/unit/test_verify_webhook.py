@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +124,14 @@ def test_secrets_are_long_and_never_the_same() -> None:
     made = {new_secret() for _ in range(50)}
     assert len(made) == 50
     assert {len(base64.b64decode(secret.removeprefix("whsec_"))) for secret in made} == {32}
+
+
+def test_the_receiver_of_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "client" / "README.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "verify_webhook(" in block]
+    names: dict[str, Any] = {"SECRET": SECRET, "seen": set()}
+    exec(code, names)
+    receive = names["receive"]
+    assert [receive(BODY.encode(), headers()) for _ in range(2)] == [200, 200]
+    assert names["seen"] == {"evt_1"}
+    assert receive(b"{}", headers()) == 400

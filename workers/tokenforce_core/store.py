@@ -6,7 +6,7 @@ same time (a lapsed lease runs a shard twice) do it once. A final status never c
 Keys: `tf:scan:<id>` hash (request, status, plan, counters, times) · `…:shards` hash shard → candidates ·
 `…:live` hash of uncommitted progress · `…:best:<context>` the K best scores · `…:contrast` as `…:shards`
 (contrast_store.py) · `…:confirmed`, `…:report` strings · `tf:scans` all ids by creation time · `tf:active` ids
-not yet final · `tf:ended` ids whose end nobody has been told of yet · `tf:architectures`.
+not yet final · `tf:architectures`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tokenforce.types import MAX_CONTEXTS, Problem, Report, ScanRequest, ScanSta
 from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
 from tokenforce_core.scan_row import ScanRow, scan_row, text
+from tokenforce_core.untold_ends import note_end
 
 SCANS = "tf:scans"
 ACTIVE = "tf:active"
-ENDED = "tf:ended"
 ARCHITECTURES = "tf:architectures"
 CONTRAST_PART = "contrast-"
 """What the contrast shards' parts of work begin with."""
@@ -127,29 +127,20 @@ class Store:
         return bool(done)
 
     def settle(self, scan_id: str) -> None:
-        """Move a final scan from the active set to those whose end is to be told, and let it expire.
+        """Move a final scan from the active ones to those whose end is to be told, and let it expire.
 
         Idempotent; the reaper repeats it for scans whose process died between the status and this.
         """
         with self.connection.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
-            pipe.zadd(ENDED, {scan_id: time.time()})
+            note_end(pipe, scan_id, self._retention)
             for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
                 pipe.expire(self._key(scan_id, part), self._retention)
             # Questions and answers (fingerprint_store.py) hold the registry's secrets: they end with the scan.
             unneeded = ["live", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
             pipe.delete(*(self._key(scan_id, part) for part in unneeded))
-            for index in (SCANS, ENDED):
-                pipe.zremrangebyscore(index, 0, time.time() - self._retention)
+            pipe.zremrangebyscore(SCANS, 0, time.time() - self._retention)
             pipe.execute()
-
-    def ended(self, limit: int) -> list[str]:
-        """Scans whose end nobody has been told of yet, in the order in which they ended."""
-        return [text(i) for i in cast(Iterable[bytes], self.connection.zrange(ENDED, 0, limit - 1))]
-
-    def note_told(self, scan_id: str) -> None:
-        """Its end has been told."""
-        self.connection.zrem(ENDED, scan_id)
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 Keys: `tf:webhooks-due` endpoint → when something of it is due, or its lease lapses · of each endpoint
 `tf:webhook:<id>:deliveries` hash event → delivery · `…:due` event → next attempt · `…:pending`, `…:delivered`, `…:dead`
-event → creation time · `…:lease` whoever sends to it now.
+event → creation time · `…:lease` whoever sends to it now · `tf:webhook-outcomes` status after an attempt → how often.
 
 One delivery at a time per endpoint: a receiver that is slow then holds up nobody else's callbacks.
 """
@@ -22,6 +22,7 @@ from tokenforce.webhook_types import DeliveryAttempt, DeliveryStatus
 from tokenforce_service.webhooks.endpoint_store import endpoint_key
 
 DUE = "tf:webhooks-due"
+OUTCOMES = "tf:webhook-outcomes"
 LEASE_SECONDS = 30.0
 """Longer than one attempt may take (`outbound.DEADLINE_SECONDS`) with all that goes with it."""
 MOST_ENDED = 1000
@@ -70,6 +71,7 @@ else
   redis.call('HSET', KEYS[4], ARGV[2], ARGV[4])
   local log = ({{pending = KEYS[5], delivered = KEYS[6], dead = KEYS[7]}})[ARGV[5]]
   redis.call('ZADD', log, ARGV[6], ARGV[2])
+  redis.call('HINCRBY', KEYS[8], ARGV[5], 1)
   if ARGV[5] == 'pending' then
     redis.call('ZADD', KEYS[2], ARGV[7], ARGV[2])
   else
@@ -169,7 +171,7 @@ class DeliveryStore:
         rest: list[Any] = ["", "", 0, 0]
         if after is not None:
             rest = [after.model_dump_json(), after.status.value, after.created_at, after.next_at or 0]
-        keys = _keys(webhook_id, "due", "lease", "deliveries", *_LOGS)
+        keys = [*_keys(webhook_id, "due", "lease", "deliveries", *_LOGS), OUTCOMES]
         return bool(self._record(keys=keys, args=[webhook_id, event_id, token, *rest, MOST_ENDED]))
 
     def get(self, webhook_id: str, event_id: str) -> StoredDelivery | None:

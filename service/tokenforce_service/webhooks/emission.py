@@ -1,7 +1,7 @@
 """From an event to deliveries: one for each endpoint of its owner that wants it.
 
-At least once: a scan stays in the store's list of untold ends until all its deliveries are stored, and a delivery that
-is added twice is one. A process that dies anywhere in between, or two that do this at once, lose and double nothing.
+At least once: a scan stays among the untold ends (untold_ends.py) until all its deliveries are stored, and a delivery
+that is added twice is one. A process that dies anywhere in between, or two that do this at once, lose and double nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import time
 
 from tokenforce_core.store import Store
+from tokenforce_core.untold_ends import note_told, untold_ends
 from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.endpoint_store import EndpointStore
 from tokenforce_service.webhooks.events import Event, events_of
@@ -34,7 +35,7 @@ class Emission:
 
     def tell_ended(self) -> None:
         """Emit what scans have given rise to that ended since the last call."""
-        for scan_id in self._store.ended(_AT_ONCE):
+        for scan_id in untold_ends(self._store.connection, _AT_ONCE):
             try:
                 row = self._store.row(scan_id)
                 for event in events_of(row, self._store) if row is not None else []:
@@ -43,7 +44,7 @@ class Emission:
                 log.error(
                     "no callback for the scan %s, because what is stored of it cannot be read: %s", scan_id, error
                 )
-            self._store.note_told(scan_id)
+            note_told(self._store.connection, scan_id)
 
 
 def delivery_of(event: Event) -> StoredDelivery:
