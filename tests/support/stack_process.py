@@ -88,7 +88,7 @@ def _answers(client: httpx.Client, child: subprocess.Popen[bytes]) -> bool:
         return False
 
 
-def wait_until(condition: object, seconds: float, explain: object = lambda: "") -> None:
+def wait_until(condition: object, seconds: float = 30, explain: object = lambda: "") -> None:
     """Poll a callable until it is true; fail with an explanation after `seconds`."""
     assert callable(condition)
     assert callable(explain)

@@ -63,7 +63,7 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
     """Refused with the request, or found out while planning: the same answer to the caller."""
     usage = {"invalid_request", "unknown_context", "unknown_preset"}
     if not late:
-        usage |= {"body_too_large", "method_not_allowed", "invalid_cursor"}
+        usage |= {"body_too_large", "method_not_allowed", "invalid_cursor", "webhook_url_refused"}
     errors = {
         "fingerprint_not_found",
         "fingerprint_exists",
@@ -74,8 +74,13 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "unauthenticated",
         "scope_missing",
         "key_not_found",
+        "webhook_not_found",
+        "webhook_limit",
+        "webhook_disabled",
+        "delivery_not_found",
+        "delivery_pending",
     }
-    errors |= {"body_too_large", "method_not_allowed", "invalid_cursor"} - usage
+    errors |= {"body_too_large", "method_not_allowed", "invalid_cursor", "webhook_url_refused"} - usage
     if late:
         service.ends, service.error = "failed", {"title": "t", "status": 422, "detail": "do this", "code": code}
     else:

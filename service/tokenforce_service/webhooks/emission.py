@@ -1,7 +1,8 @@
 """From an event to deliveries: one for each endpoint of its owner that wants it.
 
 At least once: a scan stays among the untold ends (untold_ends.py) until all its deliveries are stored, and a delivery
-that is added twice is one. A process that dies anywhere in between, or two that do this at once, lose and double nothing.
+that is added twice is one. A process that dies anywhere in between, or two that do this at once, lose and double
+nothing.
 """
 
 from __future__ import annotations
