@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
@@ -25,8 +27,8 @@ from tokenforce_service.views import findings_view, scan_view
 router = APIRouter(prefix="/v1/scans", tags=["scans"])
 Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
+Statuses = Annotated[Sequence[ScanStatus], Query(max_length=len(ScanStatus), description="One or several of these.")]
 POLL_SECONDS = "1"
-_CHUNK = 100
 SCAN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -69,21 +71,35 @@ def create(body: ScanRequest, caller: MayWrite, request: Request, response: Resp
 
 
 @router.get("", response_model=ScanPage, responses=problems(400, 422, 503), summary="List scans, newest first")
-def list_scans(caller: MayRead, request: Request, limit: Limit = 50, cursor: Cursor = None) -> ScanPage:
-    """The scans of the key's owner; an `admin` key sees everybody's."""
-    rows = _own(_store(request), caller, limit + 1, cursors.scan_position(cursor) if cursor else None)
+def list_scans(
+    caller: MayRead,
+    request: Request,
+    status: Statuses = (),
+    model: Annotated[str | None, Query(max_length=1024, description="Scans of exactly this `model`.")] = None,
+    since: Annotated[datetime | None, Query(description="Created then or later; UTC without an offset.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> ScanPage:
+    """The scans of the key's owner; an `admin` key sees everybody's.
+
+    A cursor is a place in time: scans that are created or move on meanwhile shift no page.
+    """
+    rows = _store(request).page(
+        limit + 1,
+        cursors.scan_position(cursor) if cursor else None,
+        owner=caller.sees_only,
+        model=model,
+        statuses=set(status),
+        since=_seconds(since) if since else None,
+    )
     more = len(rows) > limit
     rows = rows[:limit]
     next_cursor = cursors.encode(rows[-1].created_at, rows[-1].id) if more else None
     return ScanPage(items=[scan_view(row) for row in rows], next_cursor=next_cursor)
 
 
-def _own(store: Store, caller: Caller, limit: int, before: tuple[float, str] | None) -> list[ScanRow]:
-    found: list[ScanRow] = []
-    while len(found) < limit and (rows := store.page(_CHUNK, before)):
-        found += [row for row in rows if caller.sees(row.owner)]
-        before = rows[-1].created_at, rows[-1].id
-    return found[:limit]
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @router.get(

@@ -66,12 +66,12 @@ def test_lists_are_those_of_a_plain_model(redis: Any, operations: list[tuple[Any
         else:
             assert status.final or what == "finish"
     store.index.forget_expired()
-    owner, which = data.draw(st.sampled_from([None, *OWNERS])), data.draw(st.sampled_from([None, *MODELS]))
+    whose, which = data.draw(st.sampled_from([None, *OWNERS])), data.draw(st.sampled_from([None, *MODELS]))
     statuses = data.draw(st.lists(st.sampled_from(list(ScanStatus)), unique=True, max_size=3))
     size = data.draw(st.integers(1, 4))
-    assert _ids(store, size, owner, which, statuses) == model.ids(owner, which, statuses)
-    counted = {status: len(model.ids(owner, None, [status])) for status in ScanStatus}
-    assert store.index.count(owner) == counted
+    assert _ids(store, size, whose, which, statuses) == model.ids(whose, which, statuses)
+    counted = {status: len(model.ids(whose, None, [status])) for status in ScanStatus}
+    assert store.index.count(whose) == counted
     assert store.active() == sorted(i for i, (_, _, status) in model.scans.items() if not status.final)
     _assert_nothing_else_is_kept(redis, model)
 
