@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 from redis import Redis
 
+from tests.support.keys import bearer
 from tests.support.scan_results import example_plan, example_report
 from tests.support.stack_process import gateway, valkey
 from tokenforce.types import ScanRequest, ScanStatus
@@ -128,6 +129,7 @@ def main() -> int:
             memory: Any = connection.info("memory")
             sys.stdout.write(f"{memory['used_memory'] / 1e6:.0f} MB in Redis; {options.clients} clients\n")
             with gateway(folder, server.url, folder) as http:
+                http.headers.update(bearer(connection))
                 load = Load(str(http.base_url), dict(http.headers), ids)
                 load.run(options.clients, options.seconds)
     ratio = report(load.seconds)
