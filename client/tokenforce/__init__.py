@@ -30,8 +30,10 @@ from tokenforce.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
+from tokenforce.events import EventKind, ScanEvent
 from tokenforce.evidence import Finding, LicenceMatch, Verdict
 from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
+from tokenforce.stats import Stats
 from tokenforce.types import CustomContext, ErrorCode, Order, Preset, Progress, Report, Scan, ScanRequest, ScanStatus
 from tokenforce.version import __version__
 
@@ -43,6 +45,7 @@ __all__ = [
     "ConnectionFailed",
     "CustomContext",
     "ErrorCode",
+    "EventKind",
     "Finding",
     "Fingerprint",
     "FingerprintRequest",
@@ -61,12 +64,14 @@ __all__ = [
     "Report",
     "Scan",
     "ScanCancelled",
+    "ScanEvent",
     "ScanFailed",
     "ScanRequest",
     "ScanStatus",
     "Scope",
     "ServerError",
     "ServiceUnavailable",
+    "Stats",
     "TextHash",
     "TokenforceError",
     "UnexpectedAnswer",

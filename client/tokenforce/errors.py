@@ -179,6 +179,7 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.fingerprint_exists: Conflict,
     ErrorCode.scan_finished: Conflict,
     ErrorCode.report_not_ready: Conflict,
+    ErrorCode.too_many_streams: ServiceUnavailable,
     ErrorCode.store_unavailable: ServiceUnavailable,
     ErrorCode.storage_full: ServiceUnavailable,
     ErrorCode.internal_error: ServerError,

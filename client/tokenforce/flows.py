@@ -91,20 +91,20 @@ def list_scans(*, page_size: int | None) -> Call[ScanPage]:
 
 
 def get(scan_id: str) -> Call[Scan]:
-    return Call("GET", _scan_path(scan_id), reader(Scan))
+    return Call("GET", scan_path(scan_id), reader(Scan))
 
 
 def findings(scan_id: str, *, order: str | None, page_size: int | None) -> Call[FindingsPage]:
     params = {**({"order": str(order)} if order else {}), **_page_params(page_size)}
-    return Call("GET", f"{_scan_path(scan_id)}/findings", reader(FindingsPage), params=params)
+    return Call("GET", f"{scan_path(scan_id)}/findings", reader(FindingsPage), params=params)
 
 
 def report(scan_id: str) -> Call[Report]:
-    return Call("GET", f"{_scan_path(scan_id)}/report", reader(Report))
+    return Call("GET", f"{scan_path(scan_id)}/report", reader(Report))
 
 
 def cancel(scan_id: str) -> Call[Scan]:
-    return Call("DELETE", _scan_path(scan_id), reader(Scan))
+    return Call("DELETE", scan_path(scan_id), reader(Scan))
 
 
 def next_page(call: Call[Page], page: Page) -> Call[Page] | None:
@@ -151,7 +151,7 @@ def reader(model: type[Model]) -> Callable[[httpx.Response], Model]:
     return lambda response: read_answer(response, model)
 
 
-def _scan_path(scan_id: str) -> str:
+def scan_path(scan_id: str) -> str:
     if not scan_id:
         raise InvalidRequest("the scan id is empty", status=422, code=ErrorCode.invalid_request)
     return f"/v1/scans/{quote(scan_id, safe='')}"

@@ -42,7 +42,7 @@ def _store(request: Request) -> Store:
     return cast(Store, request.app.state.store)
 
 
-def _row(request: Request, scan_id: str, caller: Caller) -> ScanRow:
+def row_of(request: Request, scan_id: str, caller: Caller) -> ScanRow:
     # Anything else could name another of the store's keys.
     row = _store(request).row(scan_id) if SCAN_ID.fullmatch(scan_id) else None
     if row is None or not caller.sees(row.owner):
@@ -67,7 +67,7 @@ def create(body: ScanRequest, caller: MayWrite, request: Request, response: Resp
     start_planning(store, scan_id)
     response.headers["Location"] = f"/v1/scans/{scan_id}"
     response.headers["Retry-After"] = POLL_SECONDS
-    return scan_view(_row(request, scan_id, caller))
+    return scan_view(row_of(request, scan_id, caller))
 
 
 @router.get("", response_model=ScanPage, responses=problems(400, 422, 503), summary="List scans, newest first")
@@ -113,7 +113,7 @@ def _seconds(moment: datetime) -> float:
     summary="Status and progress",
 )
 def get(scan_id: str, caller: MayRead, request: Request) -> Response:
-    scan = scan_view(_row(request, scan_id, caller))
+    scan = scan_view(row_of(request, scan_id, caller))
     body = scan.model_dump_json()
     etag = f'W/"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
@@ -139,7 +139,7 @@ def findings(
     cursor: Cursor = None,
 ) -> FindingsPage:
     """Without `order` the ranking to read first: by contrast where the scan has a reference, else by probability."""
-    row = _row(request, scan_id, caller)
+    row = row_of(request, scan_id, caller)
     found = findings_view(_store(request), row, order)
     start = cursors.finding_position(cursor, order or "") if cursor else 0
     stop = start + limit
@@ -160,7 +160,7 @@ def findings(
     summary="The report of a finished scan",
 )
 def report(scan_id: str, caller: MayRead, request: Request) -> Response:
-    row = _row(request, scan_id, caller)
+    row = row_of(request, scan_id, caller)
     document = _store(request).report(scan_id)
     if document is None:
         why = _WHY_NO_REPORT.get(row.status, "it has not finished; poll it")
@@ -174,10 +174,10 @@ def report(scan_id: str, caller: MayRead, request: Request) -> Response:
 def cancel(scan_id: str, caller: MayWrite, request: Request) -> JSONResponse:
     """The engine stops between two steps, within seconds, and stays warm. What was found stays readable."""
     store = _store(request)
-    before = _row(request, scan_id, caller).status
+    before = row_of(request, scan_id, caller).status
     # Cancelling a cancelled scan is no error: the first answer may have been lost on its way.
     if not store.cancel(scan_id) and before is not ScanStatus.cancelled:
         status = store.status(scan_id) or before
         detail = f"The scan {scan_id} has ended already ({status.value}); there is nothing to cancel."
         raise Refusal(ErrorCode.scan_finished, detail)
-    return JSONResponse(scan_view(_row(request, scan_id, caller)).model_dump(mode="json"), status_code=202)
+    return JSONResponse(scan_view(row_of(request, scan_id, caller)).model_dump(mode="json"), status_code=202)

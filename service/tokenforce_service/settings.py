@@ -30,6 +30,8 @@ class ServiceSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the gateway listens on; 0: any free one.")
     reap_seconds: float = Field(default=2, gt=0, description="Pause between looks for work that got lost.")
 
+    streams_per_key: int = Field(default=20, ge=1, description="Event streams that a key may hold open at a time.")
+
     @property
     def retention_seconds(self) -> int:
         return int(self.retention_days * 86400)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from tokenforce.events import ScanEvent
 from tokenforce.evidence import Finding
 from tokenforce.types import Order, Progress, RequestRecord, Scan, ScanStatus
 from tokenforce_core.contrast_store import ContrastStore
 from tokenforce_core.evidence_of import findings_of
 from tokenforce_core.ranking import default_order, ranked
 from tokenforce_core.results import swept_finding
+from tokenforce_core.scan_events import ScanChange
 from tokenforce_core.scan_row import ScanRow, ScanState
 from tokenforce_core.store import CONTRAST_PART, Store
 
@@ -32,6 +34,19 @@ def scan_view(row: ScanRow) -> Scan:
         verdict=row.verdict,
         error=row.error,
         links=links,
+    )
+
+
+def event_view(change: ScanChange) -> ScanEvent:
+    return ScanEvent(
+        id=change.id,
+        kind=change.kind,
+        scan_id=change.scan_id,
+        at=_time(change.at),
+        status=change.state.status,
+        progress=progress_view(change.state),
+        verdict=change.state.verdict,
+        error=change.state.error,
     )
 
 

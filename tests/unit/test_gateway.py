@@ -55,6 +55,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.scan_finished: 409,
     ErrorCode.report_not_ready: 409,
     ErrorCode.invalid_cursor: 400,
+    ErrorCode.too_many_streams: 429,
     ErrorCode.unknown_context: 422,
     ErrorCode.unknown_preset: 422,
     ErrorCode.model_not_found: 422,
@@ -91,7 +92,7 @@ STATUSES_OF_CLASS: dict[type[ApiError], set[int]] = {
     NotFound: {404},
     Conflict: {409},
     Refused: {403, 422, 500, 502, 504},
-    ServiceUnavailable: {503},
+    ServiceUnavailable: {429, 503},
     ServerError: {500},
 }
 

@@ -7,6 +7,7 @@ call any dotted name).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from importlib import import_module
@@ -30,6 +31,10 @@ class JobName(StrEnum):
     contrast = "tokenforce_workers.contrast_job.contrast"
     confirm = "tokenforce_workers.confirm_job.confirm"
     aggregate = "tokenforce_service.jobs.aggregate"
+
+
+_STEMS = "|".join(name.rpartition(".")[2] for name in JobName)
+_JOB_ID = re.compile(rf"(?P<scan>.+?)-(?:{_STEMS})(?:-\d+)?")
 
 
 class ForbiddenJob(Exception):
@@ -64,6 +69,12 @@ def job_id(scan_id: str, name: JobName, shard: int | None = None) -> str:
     """Deterministic, so that enqueueing the same work twice is one job."""
     stem = f"{scan_id}-{name.rpartition('.')[2]}"
     return stem if shard is None else f"{stem}-{shard}"
+
+
+def scan_of_job(job: str) -> str | None:
+    """The scan that a job id is of; None for a job that is none of ours."""
+    found = _JOB_ID.fullmatch(job)
+    return found["scan"] if found else None
 
 
 def enqueue(

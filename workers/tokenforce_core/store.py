@@ -22,7 +22,7 @@ from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
 from tokenforce_core.scan_events import events_of_owner
 from tokenforce_core.scan_index import ScanIndex, indexes_of, place_of
-from tokenforce_core.scan_row import ROW_FIELDS, ScanRow, scan_row, text
+from tokenforce_core.scan_row import LOCAL_OWNER, ROW_FIELDS, ScanRow, scan_row, text
 from tokenforce_core.scan_scripts import ADVANCE, COMMIT_CONFIRMED, COMMIT_SHARD, CREATE, FINISH, NOTE_PROGRESS
 
 ACTIVE = "tf:active"
@@ -113,6 +113,11 @@ class Store:
     def status(self, scan_id: str) -> ScanStatus | None:
         value = self.connection.hget(self._key(scan_id), "status")
         return None if value is None else ScanStatus(text(value))
+
+    def owner(self, scan_id: str) -> str | None:
+        """Whose scan it is; None if there is none of that id."""
+        status, owner = cast("list[bytes | None]", self.connection.hmget(self._key(scan_id), ["status", "owner"]))
+        return None if status is None else text(owner) if owner is not None else LOCAL_OWNER
 
     def row(self, scan_id: str) -> ScanRow | None:
         """The scan, or None if there is none of that id. One round trip, without the plan."""
