@@ -18,6 +18,8 @@ from tokenforce_service import jobs  # noqa: F401 - loaded before the fork, so t
 from tokenforce_service.reaper import Reaper
 from tokenforce_service.settings import ServiceSettings
 
+log = logging.getLogger(__name__)
+
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -25,6 +27,8 @@ def main() -> None:
     connection = Redis.from_url(settings.redis_url)
     # Its own connections: the worker's are used across fork.
     store = Store(Redis.from_url(settings.redis_url, socket_timeout=10), settings.retention_seconds)
+    if adopted := store.index.adopt_old_rows():
+        log.info("%d scans of an earlier release are listed now", adopted)
     stop = threading.Event()
     reaper = threading.Thread(target=Reaper(store).run, args=(stop, settings.reap_seconds), name="reaper", daemon=True)
     reaper.start()

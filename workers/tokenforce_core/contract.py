@@ -14,9 +14,12 @@ from importlib import import_module
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from rq import Queue, Retry
 from rq.exceptions import DuplicateJobError
 from rq.job import Job
+
+from tokenforce_core.counters import RETRIES, count
 
 CONTROL_QUEUE = "control"
 MODEL_QUEUE_PREFIX = "scan."
@@ -51,6 +54,11 @@ class ListedJob(Job):
         module, _, name = self.func_name.rpartition(".")
         function: Callable[..., Any] = getattr(import_module(module), name)
         return function
+
+    def retry(self, queue: Queue, pipeline: Pipeline) -> None:
+        """Put a job that failed, or whose worker died, back into its queue."""
+        super().retry(queue, pipeline)
+        count(pipeline, RETRIES)
 
     # RQ would import and call these by name too; no job of ours has any.
     success_callback = failure_callback = stopped_callback = property(lambda _: None)

@@ -1,6 +1,6 @@
 """Which workers there are and what they do, from what RQ keeps of each and what our GPU workers say of themselves.
 
-Keys: RQ's `rq:workers`, `rq:worker:<name>` and `…:executions` · `tf:worker:<name>` hash of a GPU worker, gone soon after.
+Keys: RQ's `rq:workers`, `rq:worker:<name>` and `…:executions` · `tf:worker:<name>` hash, what a GPU worker adds.
 """
 
 from __future__ import annotations
