@@ -12,6 +12,7 @@ import threading
 from redis import Redis
 from rq import Worker
 
+from tokenforce_core import structured_logs, tracing
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, ListedJob, queue
 from tokenforce_core.store import Store
 from tokenforce_service import jobs  # noqa: F401 - loaded before the fork, so that jobs start at once
@@ -22,8 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = ServiceSettings()
+    structured_logs.configure(settings.log_format)
+    tracing.configure("tokenforce-aggregator", forks=True)
     connection = Redis.from_url(settings.redis_url)
     # Its own connections: the worker's are used across fork.
     store = Store(Redis.from_url(settings.redis_url, socket_timeout=10), settings.retention_seconds)

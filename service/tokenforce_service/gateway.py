@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from types import FrameType
 from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from tokenforce_core import structured_logs, tracing
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = ServiceSettings()
+    structured_logs.configure(settings.log_format)
+    tracing.configure("tokenforce-gateway")
     app = create_app(settings)
     config = uvicorn.Config(
         app,

@@ -18,7 +18,7 @@ from tokenforce_core import counters, presence
 from tokenforce_core.store import Store
 from tokenforce_service.stats import state_of
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Callers may send any word as a method; each would be a series of its own."""
 
 
@@ -55,7 +55,7 @@ class Metrics:
         self.registry.register(_StoreCollector(store))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method if method in _METHODS else "other", route, status).inc()
+        self._requests.labels(method if method in METHODS else "other", route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
     def render(self) -> bytes:

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from tokenforce.types import ErrorCode, FindingsPage, Order, Report, Scan, ScanPage, ScanRequest, ScanStatus
+from tokenforce_core.job_context import origin
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.stages import start_planning
 from tokenforce_core.store import Store
@@ -63,7 +64,7 @@ def create(body: ScanRequest, caller: MayWrite, request: Request, response: Resp
     store, settings = _store(request), cast(ServiceSettings, request.app.state.settings)
     admit(body, settings, store)
     scan_id = f"scan_{secrets.token_hex(8)}"
-    store.create(scan_id, body, caller.owner)
+    store.create(scan_id, body, caller.owner, origin())
     start_planning(store, scan_id)
     response.headers["Location"] = f"/v1/scans/{scan_id}"
     response.headers["Retry-After"] = POLL_SECONDS

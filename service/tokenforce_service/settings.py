@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tokenforce_core.structured_logs import LogFormat
+
 
 class ServiceSettings(BaseSettings):
     """Read once at the entry point of the gateway, the aggregator and the local stack."""
@@ -31,6 +33,7 @@ class ServiceSettings(BaseSettings):
     reap_seconds: float = Field(default=2, gt=0, description="Pause between looks for work that got lost.")
 
     streams_per_key: int = Field(default=20, ge=1, description="Event streams that a key may hold open at a time.")
+    log_format: LogFormat = Field(default="json", description="Log lines as `json`, or as `text` for people.")
 
     @property
     def retention_seconds(self) -> int:

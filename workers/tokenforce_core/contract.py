@@ -20,6 +20,7 @@ from rq.exceptions import DuplicateJobError
 from rq.job import Job
 
 from tokenforce_core.counters import RETRIES, count
+from tokenforce_core.job_context import job_context
 
 CONTROL_QUEUE = "control"
 MODEL_QUEUE_PREFIX = "scan."
@@ -51,9 +52,13 @@ class ListedJob(Job):
     def func(self) -> Callable[..., Any]:
         if self.func_name not in set(JobName) or self.instance is not None:
             raise ForbiddenJob(f"job {self.id} asks for {self.func_name!r}, which is not allowed")
-        module, _, name = self.func_name.rpartition(".")
+        module, _, name = (self.func_name or "").rpartition(".")
         function: Callable[..., Any] = getattr(import_module(module), name)
         return function
+
+    def _execute(self) -> Any:
+        with job_context(self.connection, (self.func_name or "").rpartition(".")[2], self.args):
+            return super()._execute()
 
     def retry(self, queue: Queue, pipeline: Pipeline) -> None:
         """Put a job that failed, or whose worker died, back into its queue."""

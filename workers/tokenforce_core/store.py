@@ -18,6 +18,7 @@ from typing import Any, cast
 from redis import Redis
 
 from tokenforce.types import MAX_CONTEXTS, Problem, Report, ScanRequest, ScanStatus
+from tokenforce_core.job_context import REQUEST_ID
 from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
 from tokenforce_core.scan_events import events_of_owner
@@ -78,6 +79,9 @@ class Store:
 
     def fail(self, scan_id: str, problem: Problem) -> bool:
         """End a scan with an error, unless it has ended already. Nobody sees the one without the other."""
+        if problem.request_id is None:
+            request_id = self.connection.hget(self._key(scan_id), REQUEST_ID)
+            problem = problem.model_copy(update={"request_id": None if request_id is None else text(request_id)})
         unfinished = [status for status in ScanStatus if not status.final]
         return self._move(scan_id, ScanStatus.failed, unfinished, problem.model_dump_json())
 
