@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -140,9 +141,20 @@ class Scans:
         """One scan as it is now. Raises `NotFound`."""
         return self._client._send(flows.get(scan_id))
 
-    def iter(self, *, page_size: int | None = None) -> Iterator[Scan]:
-        """Every scan, the newest first, fetched page by page as you iterate."""
-        return self._items(flows.list_scans(page_size=page_size))
+    def iter(
+        self,
+        *,
+        status: str | Sequence[str] = (),
+        model: str | None = None,
+        since: datetime | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Scan]:
+        """Your scans, the newest first, fetched page by page as you iterate.
+
+        Only those in one of these statuses, of exactly this `model`, created at `since` or later.
+        Raises `InvalidRequest`.
+        """
+        return self._items(flows.list_scans(status=status, model=model, since=since, page_size=page_size))
 
     def wait(
         self,

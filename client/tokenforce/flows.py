@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -44,7 +45,7 @@ class Call(Generic[T]):
     method: str
     path: str
     parse: Callable[[httpx.Response], T]
-    params: Mapping[str, str | int] = field(default_factory=dict)
+    params: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     attempts: int = 5  # 1 for calls that must not run twice
@@ -86,8 +87,18 @@ def create(request: ScanRequest) -> Call[Scan]:
     return Call("POST", "/v1/scans", reader(Scan), json=body, attempts=1)
 
 
-def list_scans(*, page_size: int | None) -> Call[ScanPage]:
-    return Call("GET", "/v1/scans", reader(ScanPage), params=_page_params(page_size))
+def list_scans(
+    *, status: Sequence[str] = (), model: str | None = None, since: datetime | None = None, page_size: int | None
+) -> Call[ScanPage]:
+    params: dict[str, str | int | list[str]] = {**_page_params(page_size)}
+    if status:
+        params["status"] = [str(each) for each in ([status] if isinstance(status, str) else status)]
+    if model is not None:
+        params["model"] = model
+    if since is not None:
+        # Without an offset it is this machine's time, as everywhere in Python; the service would take it for UTC.
+        params["since"] = since.astimezone(UTC).isoformat()
+    return Call("GET", "/v1/scans", reader(ScanPage), params=params)
 
 
 def get(scan_id: str) -> Call[Scan]:

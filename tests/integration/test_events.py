@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from redis import Redis
 from tests.support.keys import bearer
 from tests.support.refusing_service import Service, running_service
 from tests.support.scan_results import example_plan, example_report, swept
-from tests.support.stack_process import wait_until
+from tests.support.stack_process import gateway, wait_until
 from tokenforce import AsyncClient, Client, EventKind, NotFound, ScanEvent, ScanStatus
 from tokenforce.api_keys import Scope
 from tokenforce.errors import InvalidRequest, ServiceUnavailable
@@ -206,24 +207,46 @@ def _blocked(redis: Redis) -> int:
 
 def test_a_slow_caller_holds_no_memory(service: Service, scan: str) -> None:
     """It reads nothing of what comes; the events wait in Redis, of which a stream keeps so many."""
-    port = service.http.base_url.port
-    gateway = next(p for p in psutil.process_iter() if any(c.laddr.port == port for c in _listening(p)))
+    process = _process_at(service.http)
     path = f"/v1/scans/{scan}/events"
     with socket.create_connection((service.http.base_url.host, port or 80)) as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         token = key(service)["Authorization"]
         lazy.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode())
         time.sleep(1)
-        before = gateway.memory_info().rss
+        before = process.memory_info().rss
         redis = service.store.connection
         entry = {"scan": scan, "kind": "progress", "now": 1.0, "status": "sweeping", "live:" + "x" * 20_000: "1 1"}
         for _ in range(3000):
             redis.xadd(events_of_scan(scan), entry, maxlen=OF_ONE_SCAN)  # type: ignore[arg-type]
         time.sleep(2)
-        assert gateway.memory_info().rss - before < 20e6
+        assert process.memory_info().rss - before < 20e6
         started = time.perf_counter()
         assert service.http.get("/healthz").status_code == 200
         assert time.perf_counter() - started < 5
+
+
+def test_a_gateway_that_stops_does_not_wait_for_its_streams(service: Service, scan: str, tmp_path: Path) -> None:
+    with gateway(tmp_path, service.server.url, tmp_path) as http:
+        http.headers.update(key(service))
+        process = next(
+            p for p in psutil.process_iter() if any(c.laddr.port == http.base_url.port for c in _listening(p))
+        )
+        with http.stream("GET", f"/v1/scans/{scan}/events") as answer:
+            chunks = answer.iter_raw()
+            next(chunks)
+            started = time.perf_counter()
+            process.terminate()
+            for _ in chunks:
+                pass  # up to an end in order: a cut connection would raise
+        process.wait(20)
+        assert time.perf_counter() - started < 4.5  # uvicorn gives open connections 5 s
+
+
+def _process_at(http: httpx.Client) -> psutil.Process:
+    """The process that listens on the client's port."""
+    port = http.base_url.port
+    return next(p for p in psutil.process_iter() if any(c.laddr.port == port for c in _listening(p)))
 
 
 def _listening(process: psutil.Process) -> list[Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +15,8 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from tests.support.keys import bearer
+from tokenforce import Client, InvalidRequest
+from tokenforce.api_keys import Scope
 from tokenforce.types import ScanRequest, ScanStatus
 from tokenforce_core.store import Store
 from tokenforce_service.app import create_app
@@ -73,6 +76,29 @@ def test_a_scan_that_moves_on_while_its_status_is_listed(http: TestClient, store
     store.cancel("scan_10")  # newer than the cursor: belongs to the page before
     store.cancel("scan_04")
     assert ids(http, status="cancelled", limit=2, cursor=first["next_cursor"]) == [4, 3, 0]
+
+
+def test_the_sdk_filters_alike(http: TestClient, scans: None) -> None:
+    with Client(http_client=cast(Any, http)) as client:
+
+        def found(**filters: Any) -> list[int]:
+            return [int(scan.id[5:]) for scan in client.scans.iter(page_size=2, **filters)]
+
+        assert found(status=ScanStatus.cancelled) == [9, 6, 3, 0]
+        assert found(status=["cancelled", "failed"], model="org/a") == [9, 3]
+        assert found(since=datetime(2026, 1, 1, 0, 9, tzinfo=UTC)) == [11, 10, 9]
+        with pytest.raises(InvalidRequest):
+            found(status="done")
+
+
+def test_filters_see_only_the_owners_scans(http: TestClient, store: Store, redis: Redis, scans: None) -> None:
+    store.create("scan_99", ScanRequest(model="org/a"), "ann")
+    assert ids(http, model="org/a")[0] == 99  # the key of the fixture is an admin's
+    http.headers.update(bearer(redis, Scope.scans_read, owner="ann"))
+    assert ids(http) == ids(http, model="org/a", status="queued", limit=1) == [99]
+    assert ids(http, model="org/b@main") == []
+    http.headers.update(bearer(redis, Scope.scans_read))
+    assert 99 not in ids(http)
 
 
 @pytest.mark.parametrize(
