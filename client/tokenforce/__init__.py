@@ -32,8 +32,10 @@ from tokenforce.errors import (
     WaitTimeout,
     WebhookVerificationError,
 )
+from tokenforce.events import EventKind, ScanEvent
 from tokenforce.evidence import Finding, LicenceMatch, Verdict
 from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
+from tokenforce.stats import Stats
 from tokenforce.types import (
     CustomContext,
     ErrorCode,
@@ -68,6 +70,7 @@ __all__ = [
     "Delivery",
     "DeliveryStatus",
     "ErrorCode",
+    "EventKind",
     "EventType",
     "Finding",
     "Fingerprint",
@@ -89,6 +92,7 @@ __all__ = [
     "Report",
     "Scan",
     "ScanCancelled",
+    "ScanEvent",
     "ScanFailed",
     "ScanOutcome",
     "ScanRequest",
@@ -96,6 +100,7 @@ __all__ = [
     "Scope",
     "ServerError",
     "ServiceUnavailable",
+    "Stats",
     "TextHash",
     "TokenforceError",
     "UnexpectedAnswer",

@@ -195,6 +195,7 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.delivery_pending: Conflict,
     ErrorCode.scan_finished: Conflict,
     ErrorCode.report_not_ready: Conflict,
+    ErrorCode.too_many_streams: ServiceUnavailable,
     ErrorCode.store_unavailable: ServiceUnavailable,
     ErrorCode.storage_full: ServiceUnavailable,
     ErrorCode.overloaded: ServiceUnavailable,

@@ -70,6 +70,7 @@ class ErrorCode(StrEnum):
     scan_finished = "scan_finished"
     report_not_ready = "report_not_ready"
     invalid_cursor = "invalid_cursor"
+    too_many_streams = "too_many_streams"
     unknown_context = "unknown_context"
     unknown_preset = "unknown_preset"
     model_not_found = "model_not_found"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tokenforce.api_keys import Scope
 from tokenforce.types import ErrorCode, Priority, ScanRequest
+from tokenforce_core.job_context import origin
 from tokenforce_core.stages import start_planning
 from tokenforce_core.store import Store
 from tokenforce_service.admission import admit
@@ -27,7 +28,7 @@ def take_in(request: ScanRequest, scan_id: str, caller: Caller, settings: Servic
         quotas.refuse_if_overloaded()
         admit(request, settings, store)
         if quotas.claim(scan_id, caller.key_id):
-            store.create(scan_id, request, caller.owner)
+            store.create(scan_id, request, caller.owner, origin())
         elif store.status(scan_id) is None:
             # Claimed, and not stored: another request is between the two, or died there and the reaper comes.
             raise Refusal(ErrorCode.store_unavailable, f"The scan {scan_id} is being stored just now; try again.")

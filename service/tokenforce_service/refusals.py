@@ -24,6 +24,7 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.scan_finished: 409,
     ErrorCode.report_not_ready: 409,
     ErrorCode.invalid_cursor: 400,
+    ErrorCode.too_many_streams: 429,
     ErrorCode.path_not_allowed: 403,
     ErrorCode.hub_unreachable: 502,
     ErrorCode.engine_failed: 500,

@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tokenforce_core.structured_logs import LogFormat
+
 
 class ServiceSettings(BaseSettings):
     """Read once at the entry point of the gateway, the aggregator and the local stack."""
@@ -48,6 +50,8 @@ class ServiceSettings(BaseSettings):
         '`["10.1.0.0/16"]`.',
     )
     callback_http: bool = Field(default=False, description="Callbacks may go to `http://` too, not only `https://`.")
+    streams_per_key: int = Field(default=20, ge=1, description="Event streams that a key may hold open at a time.")
+    log_format: LogFormat = Field(default="json", description="Log lines as `json`, or as `text` for people.")
 
     @property
     def retention_seconds(self) -> int:

@@ -81,6 +81,8 @@ class Stack:
             "TOKENFORCE_HOST": "127.0.0.1",
             "TOKENFORCE_PORT": str(self._port),
         }
+        if not environment.get("TOKENFORCE_LOG_FORMAT"):
+            environment["TOKENFORCE_LOG_FORMAT"] = "text"  # people read them, with no collector in between
         if not environment.get("TOKENFORCE_CACHE_DIR"):
             environment["TOKENFORCE_CACHE_DIR"] = str(self._folder / "hub")
         if not environment.get("REDIS_URL"):

@@ -56,6 +56,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.scan_finished: 409,
     ErrorCode.report_not_ready: 409,
     ErrorCode.invalid_cursor: 400,
+    ErrorCode.too_many_streams: 429,
     ErrorCode.unknown_context: 422,
     ErrorCode.unknown_preset: 422,
     ErrorCode.model_not_found: 422,
