@@ -209,7 +209,7 @@ def test_a_slow_caller_holds_no_memory(service: Service, scan: str) -> None:
     """It reads nothing of what comes; the events wait in Redis, of which a stream keeps so many."""
     process = _process_at(service.http)
     path = f"/v1/scans/{scan}/events"
-    with socket.create_connection((service.http.base_url.host, port or 80)) as lazy:
+    with socket.create_connection((service.http.base_url.host, service.http.base_url.port or 80)) as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         token = key(service)["Authorization"]
         lazy.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode())
