@@ -104,6 +104,7 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "fingerprint_not_found",
         "fingerprint_exists",
         "scan_finished",
+        "too_many_streams",
         "store_unavailable",
         "storage_full",
         "internal_error",
