@@ -98,7 +98,7 @@ class ServiceUnavailable(ApiError):
 
 
 class RateLimited(ServiceUnavailable):
-    """Too many requests of this key, or its quota of scans is used up; see `retry_after`."""
+    """Too many requests or open streams of this key, or its quota of scans is used up; see `retry_after`."""
 
 
 class ServerError(ApiError):
@@ -195,7 +195,7 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.delivery_pending: Conflict,
     ErrorCode.scan_finished: Conflict,
     ErrorCode.report_not_ready: Conflict,
-    ErrorCode.too_many_streams: ServiceUnavailable,
+    ErrorCode.too_many_streams: RateLimited,
     ErrorCode.store_unavailable: ServiceUnavailable,
     ErrorCode.storage_full: ServiceUnavailable,
     ErrorCode.overloaded: ServiceUnavailable,

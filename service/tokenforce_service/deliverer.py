@@ -6,11 +6,11 @@ A process of its own: it talks to strangers' machines, and the aggregator forks.
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 
 from redis import Redis
 
+from tokenforce_core import structured_logs, tracing
 from tokenforce_core.store import Store
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.webhooks.outbound import Outbound
@@ -18,8 +18,10 @@ from tokenforce_service.webhooks.sender import Sender
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(deliver(ServiceSettings()))
+    settings = ServiceSettings()
+    structured_logs.configure(settings.log_format)
+    tracing.configure("tokenforce-deliverer")
+    asyncio.run(deliver(settings))
 
 
 async def deliver(settings: ServiceSettings) -> None:
