@@ -30,6 +30,7 @@ from tokenforce.errors import (
     TokenforceError,
     UnexpectedAnswer,
     WaitTimeout,
+    WebhookVerificationError,
 )
 from tokenforce.evidence import Finding, LicenceMatch, Verdict
 from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
@@ -45,7 +46,17 @@ from tokenforce.types import (
     ScanRequest,
     ScanStatus,
 )
+from tokenforce.verification import verify_webhook
 from tokenforce.version import __version__
+from tokenforce.webhook_types import (
+    Delivery,
+    DeliveryStatus,
+    EventType,
+    ScanOutcome,
+    Webhook,
+    WebhookEvent,
+    WebhookSecret,
+)
 
 __all__ = [
     "ApiError",
@@ -54,7 +65,10 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "CustomContext",
+    "Delivery",
+    "DeliveryStatus",
     "ErrorCode",
+    "EventType",
     "Finding",
     "Fingerprint",
     "FingerprintRequest",
@@ -76,6 +90,7 @@ __all__ = [
     "Scan",
     "ScanCancelled",
     "ScanFailed",
+    "ScanOutcome",
     "ScanRequest",
     "ScanStatus",
     "Scope",
@@ -86,5 +101,10 @@ __all__ = [
     "UnexpectedAnswer",
     "Verdict",
     "WaitTimeout",
+    "Webhook",
+    "WebhookEvent",
+    "WebhookSecret",
+    "WebhookVerificationError",
     "__version__",
+    "verify_webhook",
 ]

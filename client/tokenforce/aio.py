@@ -18,6 +18,7 @@ from tokenforce.keys import AsyncKeys
 from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
+from tokenforce.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ class AsyncClient:
         self.scans = AsyncScans(self)
         self.fingerprints = AsyncFingerprints(self)
         self.keys = AsyncKeys(self)
+        self.webhooks = AsyncWebhooks(self)
 
     async def aclose(self) -> None:
         """Close the connections."""

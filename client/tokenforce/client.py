@@ -18,6 +18,7 @@ from tokenforce.keys import Keys
 from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
+from tokenforce.webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ class Client:
         self.scans = Scans(self)
         self.fingerprints = Fingerprints(self)
         self.keys = Keys(self)
+        self.webhooks = Webhooks(self)
 
     def close(self) -> None:
         """Close the connections."""

@@ -16,7 +16,8 @@
     │   └── UnexpectedAnswer             not an answer of a tokenforce service
     ├── ScanFailed                       the scan ended without a report: scan, code, detail
     ├── ScanCancelled                    somebody cancelled it: scan
-    └── WaitTimeout (also TimeoutError)  it still runs after the time you gave: scan
+    ├── WaitTimeout (also TimeoutError)  it still runs after the time you gave: scan
+    └── WebhookVerificationError         a callback that is forged, changed or too old
 
 The wire `code` decides the class; the HTTP status decides only for codes that this SDK does not know.
 """
@@ -108,6 +109,10 @@ class UnexpectedAnswer(ApiError):
     """What answered does not speak this API: a wrong address, a proxy, or another major version."""
 
 
+class WebhookVerificationError(TokenforceError):
+    """A callback that cannot be trusted: forged, changed on its way, or too old. Do not act on it; answer 400."""
+
+
 class ScanEnded(TokenforceError):
     """Not raised itself: what the errors about one scan have in common."""
 
@@ -182,6 +187,12 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.scan_not_found: NotFound,
     ErrorCode.fingerprint_not_found: NotFound,
     ErrorCode.fingerprint_exists: Conflict,
+    ErrorCode.webhook_not_found: NotFound,
+    ErrorCode.delivery_not_found: NotFound,
+    ErrorCode.webhook_url_refused: InvalidRequest,
+    ErrorCode.webhook_limit: Conflict,
+    ErrorCode.webhook_disabled: Conflict,
+    ErrorCode.delivery_pending: Conflict,
     ErrorCode.scan_finished: Conflict,
     ErrorCode.report_not_ready: Conflict,
     ErrorCode.store_unavailable: ServiceUnavailable,

@@ -28,9 +28,10 @@ from tokenforce.errors import (
 )
 from tokenforce.registry import FingerprintPage
 from tokenforce.types import ErrorCode, FindingsPage, Problem, Report, Scan, ScanPage, ScanRequest
+from tokenforce.webhook_types import DeliveryPage, WebhookPage
 
 T = TypeVar("T")
-Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage, KeyPage)
+Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage, KeyPage, WebhookPage, DeliveryPage)
 Model = TypeVar("Model", bound=BaseModel)
 
 URL_VARIABLE = "TOKENFORCE_URL"
@@ -96,7 +97,7 @@ def once() -> dict[str, str]:
 
 
 def list_scans(*, page_size: int | None) -> Call[ScanPage]:
-    return Call("GET", "/v1/scans", reader(ScanPage), params=_page_params(page_size))
+    return Call("GET", "/v1/scans", reader(ScanPage), params=page_params(page_size))
 
 
 def get(scan_id: str) -> Call[Scan]:
@@ -104,7 +105,7 @@ def get(scan_id: str) -> Call[Scan]:
 
 
 def findings(scan_id: str, *, order: str | None, page_size: int | None) -> Call[FindingsPage]:
-    params = {**({"order": str(order)} if order else {}), **_page_params(page_size)}
+    params = {**({"order": str(order)} if order else {}), **page_params(page_size)}
     return Call("GET", f"{_scan_path(scan_id)}/findings", reader(FindingsPage), params=params)
 
 
@@ -166,7 +167,8 @@ def _scan_path(scan_id: str) -> str:
     return f"/v1/scans/{quote(scan_id, safe='')}"
 
 
-def _page_params(page_size: int | None) -> dict[str, str | int]:
+def page_params(page_size: int | None) -> dict[str, str | int]:
+    """The query of a list's first page."""
     return {} if page_size is None else {"limit": page_size}
 
 

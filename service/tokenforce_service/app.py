@@ -16,6 +16,7 @@ from tokenforce_service.middleware import BodyLimit, Observed
 from tokenforce_service.openapi import DocumentedApp
 from tokenforce_service.rate_limits import RateLimited, RateLimits
 from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.webhooks import delivery_routes, routes
 
 
 def create_app(settings: ServiceSettings, connection: Redis | None = None) -> FastAPI:
@@ -36,6 +37,8 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
     app.include_router(scans.router)
     app.include_router(fingerprints.router)
     app.include_router(keys.router)
+    app.include_router(routes.router)
+    app.include_router(delivery_routes.router)
     app.include_router(health.router)
     errors.install(app)
     app.add_exception_handler(idempotency.Replayed, idempotency.replay)

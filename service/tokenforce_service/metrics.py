@@ -13,6 +13,7 @@ from rq import Queue
 from rq.worker_registration import get_keys
 
 from tokenforce_core.store import Store
+from tokenforce_service.webhooks.metrics import CallbackCollector
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Callers may send any word as a method; each would be a series of its own."""
@@ -30,6 +31,7 @@ class Metrics:
             "tokenforce_http_request_seconds", "Seconds per HTTP request", ["route"], registry=self.registry
         )
         self.registry.register(_StoreCollector(store))
+        self.registry.register(CallbackCollector(store.connection))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method if method in _METHODS else "other", route, status).inc()

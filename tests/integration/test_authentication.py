@@ -162,11 +162,22 @@ SCOPES = {
     "GET /v1/keys": Scope.admin,
     "GET /v1/keys/{key_id}": Scope.admin,
     "DELETE /v1/keys/{key_id}": Scope.admin,
+    "POST /v1/webhooks": Scope.hooks,
+    "GET /v1/webhooks": Scope.hooks,
+    "GET /v1/webhooks/{webhook_id}": Scope.hooks,
+    "PATCH /v1/webhooks/{webhook_id}": Scope.hooks,
+    "DELETE /v1/webhooks/{webhook_id}": Scope.hooks,
+    "POST /v1/webhooks/{webhook_id}/rotate": Scope.hooks,
+    "POST /v1/webhooks/{webhook_id}/test": Scope.hooks,
+    "GET /v1/webhooks/{webhook_id}/deliveries": Scope.hooks,
+    "GET /v1/webhooks/{webhook_id}/deliveries/{delivery_id}": Scope.hooks,
+    "POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay": Scope.hooks,
 }
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/scans": {"model": "org/name"},
     "/v1/fingerprints": {"owner": "A", "licence": "L", "text": "Seven quiet herons guard a key."},
     "/v1/keys": {"owner": "a", "scopes": ["hooks"]},
+    "/v1/webhooks": {"url": "https://1.1.1.1/"},
 }
 
 

@@ -22,6 +22,7 @@ WRONG_CALLS = {
     "invalid_cursor",
     "invalid_idempotency_key",
     "idempotency_key_reused",
+    "webhook_url_refused",
 }
 
 
@@ -114,6 +115,11 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "overloaded",
         "idempotency_in_flight",
         "already_created",
+        "webhook_not_found",
+        "webhook_limit",
+        "webhook_disabled",
+        "delivery_not_found",
+        "delivery_pending",
     }
     errors |= WRONG_CALLS - usage
     if late:

@@ -21,6 +21,7 @@ from tokenforce.types import MAX_CONTEXTS, Problem, Report, ScanRequest, ScanSta
 from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
 from tokenforce_core.scan_row import ScanRow, scan_row, text
+from tokenforce_core.untold_ends import note_end
 
 SCANS = "tf:scans"
 ACTIVE = "tf:active"
@@ -126,12 +127,13 @@ class Store:
         return bool(done)
 
     def settle(self, scan_id: str) -> None:
-        """Take a final scan out of the active set and let it expire after the retention time.
+        """Move a final scan from the active ones to those whose end is to be told, and let it expire.
 
         Idempotent; the reaper repeats it for scans whose process died between the status and this.
         """
         with self.connection.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
+            note_end(pipe, scan_id, self._retention)
             for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
                 pipe.expire(self._key(scan_id, part), self._retention)
             # Questions and answers (fingerprint_store.py) hold the registry's secrets: they end with the scan.
