@@ -10,10 +10,12 @@ from typing import Any, Self, TypeVar, overload
 
 import httpx
 
-from tokenforce import flows
+from tokenforce import flows, hook_calls
+from tokenforce.audit_types import AuditAnswer
 from tokenforce.credentials import authorization
 from tokenforce.evidence import Finding
 from tokenforce.fingerprints import AsyncFingerprints
+from tokenforce.hooks import AsyncHooks
 from tokenforce.keys import AsyncKeys
 from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
 from tokenforce.version import USER_AGENT
@@ -50,6 +52,7 @@ class AsyncClient:
         self.fingerprints = AsyncFingerprints(self)
         self.keys = AsyncKeys(self)
         self.webhooks = AsyncWebhooks(self)
+        self.hooks = AsyncHooks(self)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -74,6 +77,7 @@ class AsyncClient:
                     params=call.params,
                     headers={**self._authorization, **call.headers},
                     json=call.json,
+                    content=call.content,
                 )
             except httpx.RequestError as error:
                 await asyncio.sleep(attempts.after_failure(error, self.url))
@@ -167,6 +171,10 @@ class AsyncScans:
     async def report(self, scan_id: str) -> Report:
         """The report of a scan that succeeded. Raises `NotFound`, and `Conflict` while there is none."""
         return await self._client._send(flows.report(scan_id))
+
+    async def audit(self, scan_id: str) -> AuditAnswer:
+        """What to do with the upload. Raises `NotFound`, and `Conflict` while the scan runs."""
+        return await self._client._send(hook_calls.audit(scan_id))
 
     async def cancel(self, scan_id: str) -> Scan:
         """Stop a scan. Raises `NotFound`, and `Conflict` when it has ended already."""

@@ -10,6 +10,7 @@ from redis import Redis
 from tokenforce_core.store import Store
 from tokenforce_service import errors, fingerprints, health, idempotency, keys, scans
 from tokenforce_service.callers import KeyRing
+from tokenforce_service.hooks import receiving_routes, registration_routes
 from tokenforce_service.idempotency_store import IdempotencyStore
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.middleware import BodyLimit, Observed
@@ -39,6 +40,8 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
     app.include_router(keys.router)
     app.include_router(routes.router)
     app.include_router(delivery_routes.router)
+    app.include_router(receiving_routes.router)
+    app.include_router(registration_routes.router)
     app.include_router(health.router)
     errors.install(app)
     app.add_exception_handler(idempotency.Replayed, idempotency.replay)

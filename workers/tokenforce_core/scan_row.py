@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenforce.evidence import Verdict
 from tokenforce.types import Problem, ScanRequest, ScanStatus
+from tokenforce_core.hook_origin import HookOrigin
 
 LOCAL_OWNER = "local"
 """Owner of what the local stack's key makes, and of all that was stored before there were keys."""
@@ -36,6 +37,9 @@ class ScanRow:
     last_token_at: float | None
     busy_seconds: float
     """Time in which tokens came: pauses (restarts, a model that loads) are left out."""
+
+    origin: HookOrigin | None = None
+    """The hook that started it, if one did."""
 
     @property
     def finished_at(self) -> float | None:
@@ -70,4 +74,5 @@ def scan_row(scan_id: str, raw: Mapping[bytes, bytes], live: Mapping[bytes, byte
         live=parts,
         last_token_at=float(fields["last_token_at"]) if "last_token_at" in fields else None,
         busy_seconds=float(fields.get("busy_seconds", 0.0)),
+        origin=HookOrigin.model_validate_json(fields["origin"]) if "origin" in fields else None,
     )

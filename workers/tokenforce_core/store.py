@@ -18,6 +18,7 @@ from typing import Any, cast
 from redis import Redis
 
 from tokenforce.types import MAX_CONTEXTS, Problem, Report, ScanRequest, ScanStatus
+from tokenforce_core.hook_origin import HookOrigin
 from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
 from tokenforce_core.scan_row import ScanRow, scan_row, text
@@ -89,9 +90,11 @@ class Store:
 
     # --- life of a scan -------------------------------------------------------------------------
 
-    def create(self, scan_id: str, request: ScanRequest, owner: str) -> None:
-        """A new scan, which belongs to `owner`."""
+    def create(self, scan_id: str, request: ScanRequest, owner: str, origin: HookOrigin | None = None) -> None:
+        """A new scan, which belongs to `owner`; `origin`: the hook that started it."""
         fields = {"request": request.model_dump_json(), "status": ScanStatus.queued.value, "owner": owner}
+        if origin is not None:
+            fields["origin"] = origin.model_dump_json()
         now = time.time()
         with self.connection.pipeline() as pipe:
             pipe.hset(self._key(scan_id), mapping=cast(Any, {**fields, "created_at": now}))
