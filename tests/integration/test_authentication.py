@@ -148,7 +148,7 @@ def test_secrets_are_compared_in_constant_time(http: TestClient, redis: Redis, m
 
 WITHOUT_KEY = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
 WITH_SECRET = {"/v1/hooks/huggingface": 401, "/v1/hooks/upload": 422}
-"""Those that are proven by a secret or a signature instead, and what they answer to neither (tests/integration/hooks)."""
+"""Proven by a secret or a signature instead, and what they answer to neither (tests/integration/hooks)."""
 SCOPES = {
     "POST /v1/scans": Scope.scans_write,
     "GET /v1/scans": Scope.scans_read,
