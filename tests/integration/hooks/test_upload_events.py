@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import hypothesis
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from redis import Redis
 from starlette.testclient import TestClient
@@ -17,6 +18,7 @@ from tokenforce import Client, HookSecret
 from tokenforce_core.store import SCANS, Store
 from tokenforce_service.hooks.starting import scan_id_of
 from tokenforce_service.hooks.uploads import LONGEST_ID
+from tokenforce_service.settings import ServiceSettings
 
 
 @pytest.mark.parametrize(
@@ -152,22 +154,27 @@ Events = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(events=Events)
-def test_there_are_as_many_scans_as_different_uploads(
-    redis: Redis, sdk: Client, from_sender: Post, events: list[tuple[str, str]]
-) -> None:
-    before = redis.zcard(SCANS)
-    hook = sdk.hooks.create(kind="upload", policy={"repos": ["*"]})
-    try:
-        seen: dict[tuple[str, str], str] = {}
-        for number, (model, sha) in enumerate(events):
-            answer: Any = from_sender(hook, name=f"m{number}", model=model, sha=sha).json()
-            assert answer["action"] == ("known" if (model, sha) in seen else "started")
-            assert seen.setdefault((model, sha), answer["scan_id"]) == answer["scan_id"]
-        assert redis.zcard(SCANS) - before == len(set(events))
-    finally:
-        sdk.hooks.remove(hook.id)
+class TestManyUploads:
+    @pytest.fixture
+    def settings(self) -> ServiceSettings:
+        return ServiceSettings(writes_per_minute=10**6, active_scans_per_key=10**6)
+
+    @hypothesis.settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(events=Events)
+    def test_there_are_as_many_scans_as_different_uploads(
+        self, redis: Redis, sdk: Client, from_sender: Post, events: list[tuple[str, str]]
+    ) -> None:
+        before = redis.zcard(SCANS)
+        hook = sdk.hooks.create(kind="upload", policy={"repos": ["*"]})
+        try:
+            seen: dict[tuple[str, str], str] = {}
+            for number, (model, sha) in enumerate(events):
+                answer: Any = from_sender(hook, name=f"m{number}", model=model, sha=sha).json()
+                assert answer["action"] == ("known" if (model, sha) in seen else "started")
+                assert seen.setdefault((model, sha), answer["scan_id"]) == answer["scan_id"]
+            assert redis.zcard(SCANS) - before == len(set(events))
+        finally:
+            sdk.hooks.remove(hook.id)
 
 
 Parts = st.lists(st.text(max_size=4), min_size=1, max_size=4)
