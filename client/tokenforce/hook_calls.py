@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import httpx
 import standardwebhooks
@@ -72,7 +72,8 @@ def sample(hook: Hook, secret: str, *, model: str | None = None, commit: str | N
         headers = signed(body, secret)
     reader = flows.reader(HookAnswer)
     headers["Content-Type"] = "application/json"
-    return Call("POST", hook.url, reader, headers=headers, content=body, attempts=1)
+    path, _, query = hook.url.partition("?")  # httpx replaces the query of an address by the params
+    return Call("POST", path, reader, params=dict(parse_qsl(query)), headers=headers, content=body, attempts=1)
 
 
 def hub_event(model: str, commit: str) -> dict[str, Any]:
