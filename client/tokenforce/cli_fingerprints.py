@@ -5,6 +5,7 @@ A secret given as an argument ends up in the shell's history and in the list of 
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import islice
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Annotated
 
 import typer
 
-from tokenforce import flows, registry_calls, render, render_registry
+from tokenforce import registry_calls, render, render_registry
 from tokenforce.client import Client
+from tokenforce.options import Debug, Json, Url
 from tokenforce.outcome import UsageError, reporting
 from tokenforce.registry import TextHash, checked_text
 
@@ -24,11 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Url = Annotated[
-    str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 FingerprintId = Annotated[str, typer.Argument(metavar="ID", help="The id of a fingerprint.")]
 
 
@@ -100,11 +97,15 @@ def show(fingerprint_id: FingerprintId, url: Url = None, as_json: Json = False, 
 
 
 @app.command()
-def remove(fingerprint_id: FingerprintId, url: Url = None, debug: Debug = False) -> None:
+def remove(fingerprint_id: FingerprintId, url: Url = None, as_json: Json = False, debug: Debug = False) -> None:
     """Forget a fingerprint with its secrets. Reports that name it stay."""
-    with reporting(debug), Client(url) as client:
-        client.fingerprints.remove(fingerprint_id)
-        sys.stderr.write("removed\n")
+    with reporting(debug):
+        with Client(url) as client:
+            client.fingerprints.remove(fingerprint_id)
+        if as_json:
+            render.print_json(json.dumps({"id": fingerprint_id, "removed": True}))
+        else:
+            sys.stderr.write("removed\n")
 
 
 def _hash(text: str) -> TextHash:

@@ -12,20 +12,15 @@ from typing import Annotated
 
 import typer
 
-from tokenforce import flows, render, render_keys
+from tokenforce import render, render_keys
 from tokenforce.api_keys import Scope
 from tokenforce.client import Client
+from tokenforce.options import Debug, Json, Url
 from tokenforce.outcome import reporting
 
 app = typer.Typer(
     help="API keys of a service. Needs one with the scope admin, in TOKENFORCE_KEY.", pretty_exceptions_enable=False
 )
-
-Url = Annotated[
-    str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 
 
 @app.command()

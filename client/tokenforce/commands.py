@@ -92,13 +92,17 @@ def list_scans(*, url: str | None, limit: int, as_json: bool) -> ExitCode:
     return ExitCode.clean
 
 
-def cancel(scan_id: str, *, url: str | None) -> ExitCode:
+def cancel(scan_id: str, *, url: str | None, as_json: bool) -> ExitCode:
     with Client(url) as client:
-        render.print_scan(client.scans.cancel(scan_id))
+        cancelled = client.scans.cancel(scan_id)
+    if as_json:
+        render.print_json(cancelled.model_dump_json(indent=2))
+    else:
+        render.print_scan(cancelled)
     return ExitCode.clean
 
 
-def up(*, roots: Sequence[str], port: int | None) -> ExitCode:
+def up(*, roots: Sequence[str], port: int | None, as_json: bool) -> ExitCode:
     """Run the stack in the foreground until Ctrl-C."""
     try:
         with _starting(LocalStack(roots, port)) as stack:
@@ -107,8 +111,11 @@ def up(*, roots: Sequence[str], port: int | None) -> ExitCode:
             sys.stderr.write(f"the stack {state}; logs in {stack.address.logs}\n")
             key = f'"$(cat {shlex.quote(stack.address.key_file)})"'
             sys.stderr.write(f"in another terminal: export TOKENFORCE_URL={stack.address.url} TOKENFORCE_KEY={key}\n")
-            sys.stdout.write(f"{stack.address.url}\n")
-            sys.stdout.flush()
+            if as_json:
+                render.print_json(stack.address.model_dump_json())
+            else:
+                sys.stdout.write(f"{stack.address.url}\n")
+                sys.stdout.flush()
             if stack.address.reused:
                 return ExitCode.clean
             stack.wait()

@@ -150,9 +150,14 @@ def print_scan(scan: Scan) -> None:
 
 def print_json(document: str) -> None:
     """One JSON document as UTF-8, byte for byte; on a terminal C1 controls (also escape sequences) are escaped."""
-    sys.stdout.flush()
     if sys.stdout.isatty():
         document = "".join(f"\\u{ord(char):04x}" if "\x7f" <= char <= "\x9f" else char for char in document)
+    print_document(document)
+
+
+def print_document(document: str) -> None:
+    """Text that is harmless already, as UTF-8 whatever the locale."""
+    sys.stdout.flush()
     sys.stdout.buffer.write(document.encode() + b"\n")
     sys.stdout.buffer.flush()
 
