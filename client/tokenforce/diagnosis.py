@@ -40,6 +40,10 @@ class ProbeFailed(Exception):
     """The probe's process ended without an answer; the message is the last line of what it said."""
 
 
+class ProbeTooSlow(ProbeFailed):
+    """It took longer than it may, which says nothing of what it looks at."""
+
+
 def installed(name: str) -> str | None:
     """The version of an installed distribution; None without it."""
     try:
@@ -59,7 +63,7 @@ def probe(program: str, *, seconds: float, environment: Mapping[str, str] | None
     For what this package may not import. Secrets go by `environment`: arguments are seen by everybody on the machine.
 
     Raises:
-        ProbeFailed: it did not run to its end, or took longer.
+        ProbeFailed: it did not run to its end. `ProbeTooSlow`: it took longer.
     """
     try:
         done = subprocess.run(
@@ -74,7 +78,7 @@ def probe(program: str, *, seconds: float, environment: Mapping[str, str] | None
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ProbeFailed(f"no answer within {seconds:.0f} s") from None
+        raise ProbeTooSlow(f"no answer within {seconds:.0f} s") from None
     answer = _last_line(done.stdout)
     try:
         found = json.loads(answer)
