@@ -37,7 +37,7 @@ def test_ctrl_c_leaves_cleanly_and_cancels_nothing(service: FakeService, argumen
     assert process.stdout is not None
     line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert json.loads(line)["id"] == "s1"
     assert process.returncode == code, err
     assert "Traceback" not in err
