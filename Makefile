@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo eval eval-full test gpu unit lint format lock clean
+.PHONY: help setup demo eval eval-full test gpu bench unit lint format lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -51,6 +51,9 @@ gpu: $(STAMP) ## the tests that need a GPU and the GPU build of vLLM
 
 test: lint unit ## lint, types, arrows and every test
 	$(BIN)/python -m pytest tests/integration tests/e2e
+
+bench: $(STAMP) ## polls and pages with 10,000 scans in the store, beside /healthz
+	$(BIN)/python -m tests.bench.polls $(ARGS)
 
 unit: $(STAMP) ## the fast tests only
 	$(BIN)/python -m pytest tests/unit

@@ -7,12 +7,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.tiny_model import HIDDEN_TEXT, build_tiny_model
 
 os.environ.pop("TOKENFORCE_URL", None)
 os.environ.pop("TOKENFORCE_KEY", None)
 os.environ.pop("REDIS_URL", None)
+
+# Deadlines would test how busy the machine is.
+settings.register_profile("tokenforce", deadline=None)
+settings.load_profile("tokenforce")
 
 
 def pytest_report_header() -> str:

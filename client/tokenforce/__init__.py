@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from tokenforce.aio import AsyncClient
 from tokenforce.api_keys import Key, NewKey, Scope
+from tokenforce.audit_types import AuditAnswer, AuditRules, Decision, Ground
 from tokenforce.client import Client
 from tokenforce.errors import (
     ApiError,
@@ -30,9 +31,13 @@ from tokenforce.errors import (
     TokenforceError,
     UnexpectedAnswer,
     WaitTimeout,
+    WebhookVerificationError,
 )
+from tokenforce.events import EventKind, ScanEvent
 from tokenforce.evidence import Finding, LicenceMatch, Verdict
+from tokenforce.hook_types import Hook, HookAction, HookAnswer, HookKind, HookPolicy, HookSecret
 from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
+from tokenforce.stats import Stats
 from tokenforce.types import (
     CustomContext,
     ErrorCode,
@@ -45,19 +50,43 @@ from tokenforce.types import (
     ScanRequest,
     ScanStatus,
 )
+from tokenforce.verification import verify_webhook
 from tokenforce.version import __version__
+from tokenforce.webhook_types import (
+    Delivery,
+    DeliveryStatus,
+    EventType,
+    ScanOutcome,
+    Webhook,
+    WebhookEvent,
+    WebhookSecret,
+)
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AuditAnswer",
+    "AuditRules",
     "Client",
     "Conflict",
     "ConnectionFailed",
     "CustomContext",
+    "Decision",
+    "Delivery",
+    "DeliveryStatus",
     "ErrorCode",
+    "EventKind",
+    "EventType",
     "Finding",
     "Fingerprint",
     "FingerprintRequest",
+    "Ground",
+    "Hook",
+    "HookAction",
+    "HookAnswer",
+    "HookKind",
+    "HookPolicy",
+    "HookSecret",
     "InvalidRequest",
     "Key",
     "LicenceMatch",
@@ -75,16 +104,24 @@ __all__ = [
     "Report",
     "Scan",
     "ScanCancelled",
+    "ScanEvent",
     "ScanFailed",
+    "ScanOutcome",
     "ScanRequest",
     "ScanStatus",
     "Scope",
     "ServerError",
     "ServiceUnavailable",
+    "Stats",
     "TextHash",
     "TokenforceError",
     "UnexpectedAnswer",
     "Verdict",
     "WaitTimeout",
+    "Webhook",
+    "WebhookEvent",
+    "WebhookSecret",
+    "WebhookVerificationError",
     "__version__",
+    "verify_webhook",
 ]

@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import httpx
 
-from tokenforce import flows
+from tokenforce import flows, hook_calls
+from tokenforce.audit_types import AuditAnswer
 from tokenforce.credentials import authorization
+from tokenforce.events import Following, ScanEvent, path_of
 from tokenforce.evidence import Finding
 from tokenforce.fingerprints import AsyncFingerprints
+from tokenforce.following import follow_async
+from tokenforce.hooks import AsyncHooks
 from tokenforce.keys import AsyncKeys
+from tokenforce.stats import AsyncStatsCalls
 from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
+from tokenforce.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
 
@@ -48,6 +56,9 @@ class AsyncClient:
         self.scans = AsyncScans(self)
         self.fingerprints = AsyncFingerprints(self)
         self.keys = AsyncKeys(self)
+        self.webhooks = AsyncWebhooks(self)
+        self.stats = AsyncStatsCalls(self)
+        self.hooks = AsyncHooks(self)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -72,6 +83,7 @@ class AsyncClient:
                     params=call.params,
                     headers={**self._authorization, **call.headers},
                     json=call.json,
+                    content=call.content,
                 )
             except httpx.RequestError as error:
                 await asyncio.sleep(attempts.after_failure(error, self.url))
@@ -80,6 +92,16 @@ class AsyncClient:
             if pause is None:
                 return call.parse(response)
             await asyncio.sleep(pause)
+
+    def events(self, *, last_event_id: str | None = None) -> AsyncIterator[ScanEvent]:
+        """What happens to all your scans from now on, or after the event `last_event_id`; connects again by itself."""
+        return follow_async(self, Following(path_of(None), last_event_id, ends=False))
+
+    def _stream(self, call: flows.Call[None], silence: float) -> AbstractAsyncContextManager[httpx.Response]:
+        usual = self._http.timeout
+        timeout = httpx.Timeout(connect=usual.connect, read=silence, write=usual.write, pool=usual.pool)
+        headers = {**self._authorization, **call.headers}
+        return self._http.stream(call.method, self.url + call.path, headers=headers, timeout=timeout)
 
 
 class AsyncScans:
@@ -131,9 +153,20 @@ class AsyncScans:
         """One scan as it is now. Raises `NotFound`."""
         return await self._client._send(flows.get(scan_id))
 
-    def iter(self, *, page_size: int | None = None) -> AsyncIterator[Scan]:
-        """Every scan, the newest first, fetched page by page as you iterate."""
-        return self._items(flows.list_scans(page_size=page_size))
+    def iter(
+        self,
+        *,
+        status: str | Sequence[str] = (),
+        model: str | None = None,
+        since: datetime | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[Scan]:
+        """Your scans, the newest first, fetched page by page as you iterate.
+
+        Only those in one of these statuses, of exactly this `model`, created at `since` or later.
+        Raises `InvalidRequest`.
+        """
+        return self._items(flows.list_scans(status=status, model=model, since=since, page_size=page_size))
 
     async def wait(
         self,
@@ -156,6 +189,10 @@ class AsyncScans:
                 return scan
             await asyncio.sleep(pause)
 
+    def events(self, scan_id: str, *, last_event_id: str | None = None) -> AsyncIterator[ScanEvent]:
+        """What has happened to a scan and what happens, until it ends; connects again by itself. Raises `NotFound`."""
+        return follow_async(self._client, Following(path_of(scan_id), last_event_id, ends=True))
+
     def findings(
         self, scan_id: str, *, order: str | None = None, page_size: int | None = None
     ) -> AsyncIterator[Finding]:
@@ -165,6 +202,10 @@ class AsyncScans:
     async def report(self, scan_id: str) -> Report:
         """The report of a scan that succeeded. Raises `NotFound`, and `Conflict` while there is none."""
         return await self._client._send(flows.report(scan_id))
+
+    async def audit(self, scan_id: str) -> AuditAnswer:
+        """What to do with the upload. Raises `NotFound`, and `Conflict` while the scan runs."""
+        return await self._client._send(hook_calls.audit(scan_id))
 
     async def cancel(self, scan_id: str) -> Scan:
         """Stop a scan. Raises `NotFound`, and `Conflict` when it has ended already."""

@@ -18,7 +18,17 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.main import get_command
 
-from tokenforce import cli_doctor, cli_fingerprints, cli_keys, cli_report, cli_watch, commands, flows, outcome
+from tokenforce import (
+    cli_doctor,
+    cli_fingerprints,
+    cli_hooks,
+    cli_keys,
+    cli_report,
+    cli_watch,
+    commands,
+    flows,
+    outcome,
+)
 from tokenforce.options import Debug, Json, ScanId, Url
 from tokenforce.outcome import ExitCode, UsageError, complain, reporting
 from tokenforce.types import Order, Preset, Priority
@@ -33,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_fingerprints.app, name="fingerprints")
 app.add_typer(cli_keys.app, name="keys")
+app.add_typer(cli_hooks.app, name="hooks")
 app.command()(cli_watch.watch)
 app.command()(cli_report.report)
 app.command()(cli_doctor.doctor)

@@ -5,19 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import httpx
 
-from tokenforce import flows
+from tokenforce import flows, hook_calls
+from tokenforce.audit_types import AuditAnswer
 from tokenforce.credentials import authorization
+from tokenforce.events import Following, ScanEvent, path_of
 from tokenforce.evidence import Finding
 from tokenforce.fingerprints import Fingerprints
+from tokenforce.following import follow
+from tokenforce.hooks import Hooks
 from tokenforce.keys import Keys
+from tokenforce.stats import StatsCalls
 from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
+from tokenforce.webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -48,6 +56,9 @@ class Client:
         self.scans = Scans(self)
         self.fingerprints = Fingerprints(self)
         self.keys = Keys(self)
+        self.webhooks = Webhooks(self)
+        self.stats = StatsCalls(self)
+        self.hooks = Hooks(self)
 
     def close(self) -> None:
         """Close the connections."""
@@ -70,6 +81,7 @@ class Client:
                     params=call.params,
                     headers={**self._authorization, **call.headers},
                     json=call.json,
+                    content=call.content,
                 )
             except httpx.RequestError as error:
                 time.sleep(attempts.after_failure(error, self.url))
@@ -78,6 +90,19 @@ class Client:
             if pause is None:
                 return call.parse(response)
             time.sleep(pause)
+
+    def events(self, *, last_event_id: str | None = None) -> Iterator[ScanEvent]:
+        """What happens to all your scans from now on, or after the event `last_event_id`; connects again by itself.
+
+        The service keeps the last 10,000 events; who was away for longer lists the scans.
+        """
+        return follow(self, Following(path_of(None), last_event_id, ends=False))
+
+    def _stream(self, call: flows.Call[None], silence: float) -> AbstractContextManager[httpx.Response]:
+        usual = self._http.timeout
+        timeout = httpx.Timeout(connect=usual.connect, read=silence, write=usual.write, pool=usual.pool)
+        headers = {**self._authorization, **call.headers}
+        return self._http.stream(call.method, self.url + call.path, headers=headers, timeout=timeout)
 
 
 class Scans:
@@ -129,9 +154,20 @@ class Scans:
         """One scan as it is now. Raises `NotFound`."""
         return self._client._send(flows.get(scan_id))
 
-    def iter(self, *, page_size: int | None = None) -> Iterator[Scan]:
-        """Every scan, the newest first, fetched page by page as you iterate."""
-        return self._items(flows.list_scans(page_size=page_size))
+    def iter(
+        self,
+        *,
+        status: str | Sequence[str] = (),
+        model: str | None = None,
+        since: datetime | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Scan]:
+        """Your scans, the newest first, fetched page by page as you iterate.
+
+        Only those in one of these statuses, of exactly this `model`, created at `since` or later.
+        Raises `InvalidRequest`.
+        """
+        return self._items(flows.list_scans(status=status, model=model, since=since, page_size=page_size))
 
     def wait(
         self,
@@ -154,6 +190,10 @@ class Scans:
                 return scan
             time.sleep(pause)
 
+    def events(self, scan_id: str, *, last_event_id: str | None = None) -> Iterator[ScanEvent]:
+        """What has happened to a scan and what happens, until it ends; connects again by itself. Raises `NotFound`."""
+        return follow(self._client, Following(path_of(scan_id), last_event_id, ends=True))
+
     def findings(self, scan_id: str, *, order: str | None = None, page_size: int | None = None) -> Iterator[Finding]:
         """The ranking, fetched page by page as you iterate; partial while the scan runs. Raises `NotFound`."""
         return self._items(flows.findings(scan_id, order=order, page_size=page_size))
@@ -161,6 +201,10 @@ class Scans:
     def report(self, scan_id: str) -> Report:
         """The report of a scan that succeeded. Raises `NotFound`, and `Conflict` while there is none."""
         return self._client._send(flows.report(scan_id))
+
+    def audit(self, scan_id: str) -> AuditAnswer:
+        """What to do with the upload. Raises `NotFound`, and `Conflict` while the scan runs."""
+        return self._client._send(hook_calls.audit(scan_id))
 
     def cancel(self, scan_id: str) -> Scan:
         """Stop a scan. Raises `NotFound`, and `Conflict` when it has ended already."""

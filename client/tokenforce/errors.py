@@ -16,7 +16,8 @@
     │   └── UnexpectedAnswer             not an answer of a tokenforce service
     ├── ScanFailed                       the scan ended without a report: scan, code, detail
     ├── ScanCancelled                    somebody cancelled it: scan
-    └── WaitTimeout (also TimeoutError)  it still runs after the time you gave: scan
+    ├── WaitTimeout (also TimeoutError)  it still runs after the time you gave: scan
+    └── WebhookVerificationError         a callback that is forged, changed or too old
 
 The wire `code` decides the class; the HTTP status decides only for codes that this SDK does not know.
 """
@@ -97,7 +98,7 @@ class ServiceUnavailable(ApiError):
 
 
 class RateLimited(ServiceUnavailable):
-    """Too many requests of this key, or its quota of scans is used up; see `retry_after`."""
+    """Too many requests or open streams of this key, or its quota of scans is used up; see `retry_after`."""
 
 
 class ServerError(ApiError):
@@ -106,6 +107,10 @@ class ServerError(ApiError):
 
 class UnexpectedAnswer(ApiError):
     """What answered does not speak this API: a wrong address, a proxy, or another major version."""
+
+
+class WebhookVerificationError(TokenforceError):
+    """A callback that cannot be trusted: forged, changed on its way, or too old. Do not act on it; answer 400."""
 
 
 class ScanEnded(TokenforceError):
@@ -182,8 +187,21 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.scan_not_found: NotFound,
     ErrorCode.fingerprint_not_found: NotFound,
     ErrorCode.fingerprint_exists: Conflict,
+    ErrorCode.webhook_not_found: NotFound,
+    ErrorCode.delivery_not_found: NotFound,
+    ErrorCode.webhook_url_refused: InvalidRequest,
+    ErrorCode.webhook_limit: Conflict,
+    ErrorCode.webhook_disabled: Conflict,
+    ErrorCode.delivery_pending: Conflict,
+    ErrorCode.hook_not_found: NotFound,
+    ErrorCode.hook_limit: Conflict,
+    ErrorCode.hook_secret_unknown: NotAuthenticated,
+    ErrorCode.hook_signature_invalid: NotAuthenticated,
+    ErrorCode.hook_message_stale: NotAuthenticated,
+    ErrorCode.hook_message_reused: Conflict,
     ErrorCode.scan_finished: Conflict,
     ErrorCode.report_not_ready: Conflict,
+    ErrorCode.too_many_streams: RateLimited,
     ErrorCode.store_unavailable: ServiceUnavailable,
     ErrorCode.storage_full: ServiceUnavailable,
     ErrorCode.overloaded: ServiceUnavailable,

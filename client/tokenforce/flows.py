@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -26,11 +27,13 @@ from tokenforce.errors import (
     UnexpectedAnswer,
     error_from_problem,
 )
+from tokenforce.hook_types import HookPage
 from tokenforce.registry import FingerprintPage
 from tokenforce.types import ErrorCode, FindingsPage, Problem, Report, Scan, ScanPage, ScanRequest
+from tokenforce.webhook_types import DeliveryPage, WebhookPage
 
 T = TypeVar("T")
-Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage, KeyPage)
+Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage, KeyPage, WebhookPage, DeliveryPage, HookPage)
 Model = TypeVar("Model", bound=BaseModel)
 
 URL_VARIABLE = "TOKENFORCE_URL"
@@ -45,9 +48,11 @@ class Call(Generic[T]):
     method: str
     path: str
     parse: Callable[[httpx.Response], T]
-    params: Mapping[str, str | int] = field(default_factory=dict)
+    params: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
+    content: bytes | None = None
+    """A body as it is, where its bytes are signed; instead of `json`."""
     attempts: int = 5
 
 
@@ -95,25 +100,35 @@ def once() -> dict[str, str]:
     return {"Idempotency-Key": f'"{uuid.uuid4()}"'}
 
 
-def list_scans(*, page_size: int | None) -> Call[ScanPage]:
-    return Call("GET", "/v1/scans", reader(ScanPage), params=_page_params(page_size))
+def list_scans(
+    *, status: Sequence[str] = (), model: str | None = None, since: datetime | None = None, page_size: int | None
+) -> Call[ScanPage]:
+    params: dict[str, str | int | list[str]] = {**page_params(page_size)}
+    if status:
+        params["status"] = [str(each) for each in ([status] if isinstance(status, str) else status)]
+    if model is not None:
+        params["model"] = model
+    if since is not None:
+        # Without an offset it is this machine's time, as everywhere in Python; the service would take it for UTC.
+        params["since"] = since.astimezone(UTC).isoformat()
+    return Call("GET", "/v1/scans", reader(ScanPage), params=params)
 
 
 def get(scan_id: str) -> Call[Scan]:
-    return Call("GET", _scan_path(scan_id), reader(Scan))
+    return Call("GET", scan_path(scan_id), reader(Scan))
 
 
 def findings(scan_id: str, *, order: str | None, page_size: int | None) -> Call[FindingsPage]:
-    params = {**({"order": str(order)} if order else {}), **_page_params(page_size)}
-    return Call("GET", f"{_scan_path(scan_id)}/findings", reader(FindingsPage), params=params)
+    params = {**({"order": str(order)} if order else {}), **page_params(page_size)}
+    return Call("GET", f"{scan_path(scan_id)}/findings", reader(FindingsPage), params=params)
 
 
 def report(scan_id: str) -> Call[Report]:
-    return Call("GET", f"{_scan_path(scan_id)}/report", reader(Report))
+    return Call("GET", f"{scan_path(scan_id)}/report", reader(Report))
 
 
 def cancel(scan_id: str) -> Call[Scan]:
-    return Call("DELETE", _scan_path(scan_id), reader(Scan))
+    return Call("DELETE", scan_path(scan_id), reader(Scan))
 
 
 def next_page(call: Call[Page], page: Page) -> Call[Page] | None:
@@ -160,13 +175,14 @@ def reader(model: type[Model]) -> Callable[[httpx.Response], Model]:
     return lambda response: read_answer(response, model)
 
 
-def _scan_path(scan_id: str) -> str:
+def scan_path(scan_id: str) -> str:
     if not scan_id:
         raise InvalidRequest("the scan id is empty", status=422, code=ErrorCode.invalid_request)
     return f"/v1/scans/{quote(scan_id, safe='')}"
 
 
-def _page_params(page_size: int | None) -> dict[str, str | int]:
+def page_params(page_size: int | None) -> dict[str, str | int]:
+    """The query of a list's first page."""
     return {} if page_size is None else {"limit": page_size}
 
 

@@ -70,6 +70,7 @@ class ErrorCode(StrEnum):
     scan_finished = "scan_finished"
     report_not_ready = "report_not_ready"
     invalid_cursor = "invalid_cursor"
+    too_many_streams = "too_many_streams"
     unknown_context = "unknown_context"
     unknown_preset = "unknown_preset"
     model_not_found = "model_not_found"
@@ -89,6 +90,18 @@ class ErrorCode(StrEnum):
     adapter_mismatch = "adapter_mismatch"
     fingerprint_not_found = "fingerprint_not_found"
     fingerprint_exists = "fingerprint_exists"
+    webhook_not_found = "webhook_not_found"
+    webhook_url_refused = "webhook_url_refused"
+    webhook_limit = "webhook_limit"
+    webhook_disabled = "webhook_disabled"
+    delivery_not_found = "delivery_not_found"
+    delivery_pending = "delivery_pending"
+    hook_not_found = "hook_not_found"
+    hook_limit = "hook_limit"
+    hook_secret_unknown = "hook_secret_unknown"
+    hook_signature_invalid = "hook_signature_invalid"
+    hook_message_stale = "hook_message_stale"
+    hook_message_reused = "hook_message_reused"
     length_exceeds_model = "length_exceeds_model"
     no_chat_template = "no_chat_template"
     engine_failed = "engine_failed"
@@ -220,6 +233,7 @@ class Scan(WireAnswer):
     finished_at: datetime | None = None
     verdict: Verdict | None = None
     error: Problem | None = None
+    hook_id: str | None = Field(default=None, description="The upload hook that started it.")
     links: dict[str, str] = Field(default={})
 
 

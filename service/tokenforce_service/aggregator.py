@@ -12,19 +12,25 @@ import threading
 from redis import Redis
 from rq import Worker
 
+from tokenforce_core import structured_logs, tracing
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, ListedJob, queue
 from tokenforce_core.store import Store
 from tokenforce_service import jobs  # noqa: F401 - loaded before the fork, so that jobs start at once
 from tokenforce_service.reaper import Reaper
 from tokenforce_service.settings import ServiceSettings
 
+log = logging.getLogger(__name__)
+
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = ServiceSettings()
+    structured_logs.configure(settings.log_format)
+    tracing.configure("tokenforce-aggregator", forks=True)
     connection = Redis.from_url(settings.redis_url)
     # Its own connections: the worker's are used across fork.
     store = Store(Redis.from_url(settings.redis_url, socket_timeout=10), settings.retention_seconds)
+    if adopted := store.index.adopt_old_rows():
+        log.info("%d scans of an earlier release are listed now", adopted)
     stop = threading.Event()
     reaper = threading.Thread(target=Reaper(store).run, args=(stop, settings.reap_seconds), name="reaper", daemon=True)
     reaper.start()

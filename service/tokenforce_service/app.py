@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from redis import Redis
 
 from tokenforce_core.store import Store
-from tokenforce_service import errors, fingerprints, health, idempotency, keys, scans
+from tokenforce_service import errors, events, fingerprints, health, idempotency, keys, scans, stats
 from tokenforce_service.callers import KeyRing
+from tokenforce_service.event_streams import EventStreams
+from tokenforce_service.hooks import receiving_routes, registration_routes
 from tokenforce_service.idempotency_store import IdempotencyStore
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.middleware import BodyLimit, Observed
 from tokenforce_service.openapi import DocumentedApp
 from tokenforce_service.rate_limits import RateLimited, RateLimits
 from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.webhooks import delivery_routes, routes
 
 
 def create_app(settings: ServiceSettings, connection: Redis | None = None) -> FastAPI:
@@ -24,20 +29,36 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
         connection = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
     store = Store(connection, settings.retention_seconds)
     metrics = Metrics(store)
+    streams = EventStreams(settings.redis_url, settings.streams_per_key)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await streams.close()
+
     app = DocumentedApp(
         title="tokenforce",
+        lifespan=lifespan,
         version=version("tokenforce"),
         description="Finds texts hidden in the weights of a language model. All errors are RFC 9457 problem documents.",
     )
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
+    app.state.streams = streams
     app.state.keys = KeyRing(connection)
     app.state.rate_limits = RateLimits(connection, settings)
     app.state.idempotency = IdempotencyStore(connection)
     app.include_router(scans.router)
     app.include_router(fingerprints.router)
     app.include_router(keys.router)
+    app.include_router(routes.router)
+    app.include_router(delivery_routes.router)
+    app.include_router(events.router)
+    app.include_router(stats.router)
+    app.include_router(receiving_routes.router)
+    app.include_router(registration_routes.router)
     app.include_router(health.router)
     errors.install(app)
+    app.add_exception_handler(events.NothingToCome, events.nothing_to_come)
     app.add_exception_handler(idempotency.Replayed, idempotency.replay)
     app.add_middleware(idempotency.KeepsAnswers, store=app.state.idempotency)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)

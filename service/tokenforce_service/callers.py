@@ -52,6 +52,11 @@ class Caller:
         """Whether what belongs to `owner` exists for this caller."""
         return owner == self.owner or Scope.admin in self.scopes
 
+    @property
+    def sees_only(self) -> str | None:
+        """The owner whose things are listed for this caller; None means everybody's."""
+        return None if Scope.admin in self.scopes else self.owner
+
 
 class KeyRing:
     """The keys of the store, each remembered for `CACHE_SECONDS`. Unknown ids are not: strangers could fill it."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+from types import FrameType
+from typing import cast
 
 import uvicorn
+from fastapi import FastAPI
 
+from tokenforce_core import structured_logs, tracing
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = ServiceSettings()
-    uvicorn.run(
-        create_app(settings),
+    structured_logs.configure(settings.log_format)
+    tracing.configure("tokenforce-gateway")
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         access_log=False,  # `Observed` logs with the request id
@@ -22,6 +27,15 @@ def main() -> None:
         timeout_graceful_shutdown=5,
         timeout_keep_alive=30,
     )
+    _Server(config).run()
+
+
+class _Server(uvicorn.Server):
+    """Ends the event streams when it is told to stop; it would wait for them otherwise."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        cast(FastAPI, self.config.app).state.streams.end()
+        super().handle_exit(sig, frame)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,45 @@
-"""Prometheus metrics: requests as they come, queues and scans read from the store at scrape."""
+"""Prometheus metrics: this process's requests as they come; all else is read from the store at scrape.
+
+Counters of other processes live in Redis (counters.py), because a scrape reaches one gateway and not the workers.
+"""
 
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from rq import Queue
-from rq.worker_registration import get_keys
 
+from tokenforce.stats import WorkerState
+from tokenforce_core import counters, presence
 from tokenforce_core.store import Store
+from tokenforce_service.stats import state_of
+from tokenforce_service.webhooks.metrics import CallbackCollector
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Callers may send any word as a method; each would be a series of its own."""
+
+
+@dataclass(frozen=True)
+class SharedCounter:
+    """A counter that any process adds to by `counters.count(connection, name, value of the label)`."""
+
+    name: str
+    metric: str
+    help: str
+    label: str | None = None
+
+
+SHARED_COUNTERS = (
+    SharedCounter(counters.SHARDS, "tokenforce_shards_done", "Shards committed", "kind"),
+    SharedCounter(counters.TOKENS, "tokenforce_forward_tokens", "Forward tokens, those of repeated work among them"),
+    SharedCounter(counters.RETRIES, "tokenforce_job_retries", "Jobs that failed or were lost, and were queued again"),
+    SharedCounter(counters.ENDED, "tokenforce_scans_ended", "Scans that ended", "status"),
+)
+"""What `/metrics` shows of them; add a line for a counter of yours."""
 
 
 class Metrics:
@@ -30,9 +54,10 @@ class Metrics:
             "tokenforce_http_request_seconds", "Seconds per HTTP request", ["route"], registry=self.registry
         )
         self.registry.register(_StoreCollector(store))
+        self.registry.register(CallbackCollector(store.connection))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method if method in _METHODS else "other", route, status).inc()
+        self._requests.labels(method if method in METHODS else "other", route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
     def render(self) -> bytes:
@@ -50,17 +75,33 @@ class _StoreCollector(Collector):
         redis = self._store.connection
         depth = GaugeMetricFamily("tokenforce_queue_depth", "Jobs waiting", labels=["queue"])
         running = GaugeMetricFamily("tokenforce_queue_running", "Jobs running", labels=["queue"])
-        members: Any = redis.smembers(Queue.redis_queues_keys)
-        for key in sorted(members):
-            name = key.decode().removeprefix(Queue.redis_queue_namespace_prefix)
-            waiting: Any = redis.llen(key)
-            started: Any = redis.zcard(f"rq:wip:{name}")  # never `.count`, which would run maintenance
-            depth.add_metric([name], waiting)
-            running.add_metric([name], started)
+        for queue in presence.queue_depths(redis):
+            depth.add_metric([queue.name], queue.waiting)
+            running.add_metric([queue.name], queue.running)
         scans = GaugeMetricFamily("tokenforce_active_scans", "Scans not yet final", labels=["status"])
-        statuses = Tally(status.value for i in self._store.active() if (status := self._store.status(i)) is not None)
-        for value, number in statuses.items():
-            scans.add_metric([value], number)
+        for status, number in self._store.index.count().items():
+            if not status.final:
+                scans.add_metric([status.value], number)
+        registered = presence.workers(redis)
         workers = GaugeMetricFamily("tokenforce_workers", "Registered RQ workers, the aggregator among them")
-        workers.add_metric([], len(get_keys(connection=redis)))
-        yield from (depth, running, scans, workers)
+        workers.add_metric([], len(registered))
+        engines = GaugeMetricFamily("tokenforce_engines", "Workers with an engine, by what it does", labels=["state"])
+        states = Tally(state_of(worker) for worker in registered if not worker.control)
+        for state in WorkerState:
+            engines.add_metric([state.value], states[state])
+        rate = GaugeMetricFamily("tokenforce_tokens_per_second", "Forward tokens a second, over the last five minutes")
+        rate.add_metric([], counters.tokens_per_second(redis))
+        yield from (depth, running, scans, workers, engines, rate)
+        yield from _shared_counters(counters.totals(redis))
+
+
+def _shared_counters(totals: Mapping[tuple[str, str | None], int]) -> Iterator[Metric]:
+    for shared in SHARED_COUNTERS:
+        labels = [] if shared.label is None else [shared.label]
+        family = CounterMetricFamily(shared.metric, shared.help, labels=labels)
+        if shared.label is None:
+            family.add_metric([], totals.get((shared.name, None), 0))
+        for (name, value), number in sorted(totals.items(), key=str):
+            if name == shared.name and value is not None and shared.label is not None:
+                family.add_metric([value], number)
+        yield family

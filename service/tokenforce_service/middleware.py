@@ -6,13 +6,15 @@ import logging
 import time
 import uuid
 
+from opentelemetry.trace import Span, SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tokenforce_core import structured_logs, tracing
 from tokenforce_service import errors
-from tokenforce_service.metrics import Metrics
+from tokenforce_service.metrics import METHODS, Metrics
 from tokenforce_service.refusals import one_line
 from tokenforce_service.tokens import without_secrets
 
@@ -55,10 +57,20 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         usable = 0 < len(given) <= 64 and given.replace("-", "").replace("_", "").isalnum() and given.isascii()
         request_id = given if usable else f"req_{uuid.uuid4().hex[:16]}"
         scope.setdefault("state", {})["request_id"] = request_id
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        with (
+            structured_logs.logged_with(request_id=request_id),
+            tracing.span(method, headers.get(tracing.TRACEPARENT), kind=SpanKind.SERVER) as span,
+        ):
+            await self._observed(scope, receive, send, span)
+
+    async def _observed(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
+        request_id, method = scope["state"]["request_id"], scope["method"]
         started, status, begun = time.perf_counter(), 500, False
 
         async def tagged(message: Message) -> None:
@@ -78,6 +90,11 @@ class Observed:
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.observe(scope["method"], route, status, seconds)
-            path = one_line(without_secrets(scope["path"]))
-            log.info("%s %s %s %d %.1f ms", request_id, scope["method"], path, status, seconds * 1000)
+            self._metrics.observe(method, route, status, seconds)
+            span.update_name(f"{method} {route}" if method in METHODS else route)
+            span.set_attributes({"http.route": route, "http.response.status_code": status})
+            if status >= 500:
+                tracing.failed(span)
+            path, milliseconds = one_line(without_secrets(scope["path"])), round(seconds * 1000, 1)
+            fields = {"method": one_line(method), "path": path, "status": status, "milliseconds": milliseconds}
+            log.info("%s %s %d %.1f ms", one_line(method), path, status, milliseconds, extra=fields)

@@ -111,7 +111,7 @@ _MEANINGS = {
     404: "No such thing",
     409: "Not possible in the present state",
     413: "Body too large",
-    429: "Over the rate or the quota; see `Retry-After`",
+    429: "Over the rate or the quota, or too many streams; see `Retry-After`",
     422: "The request or the model cannot be processed",
     503: "The store cannot be used now; see `Retry-After`",
 }
@@ -130,7 +130,7 @@ def _documented(status: int) -> dict[str, Any]:
 class DocumentedApp(FastAPI):
     """An app whose document describes the errors that it really sends.
 
-    FastAPI adds its own 422 document, which `errors` replaces, and a second media type beside each declared one.
+    FastAPI adds its own 422 document, which `errors` replaces, and its success media type beside each declared one.
     """
 
     def openapi(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class DocumentedApp(FastAPI):
                 for name, response in list(operation["responses"].items()):
                     content = response.get("content", {})
                     if PROBLEM in content:
-                        content.pop("application/json", None)
+                        response["content"] = {PROBLEM: content[PROBLEM]}
                     elif "HTTPValidationError" in str(content):
                         del operation["responses"][name]
             for name in ("HTTPValidationError", "ValidationError"):

@@ -24,6 +24,7 @@ from rq.worker_registration import clean_worker_registry
 
 from tokenforce.types import ErrorCode
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, ListedJob, job_id, queue
+from tokenforce_core.counters import RETRIES, count
 from tokenforce_core.stages import Work, needed_work, start_what_is_due
 from tokenforce_core.store import Store
 from tokenforce_service.refusals import Refusal
@@ -69,6 +70,7 @@ class Reaper:
                 _guarded(self._clean, name)
             for scan_id in self._store.active():
                 _guarded(self._reconcile, scan_id)
+            self._store.index.forget_expired()
         finally:
             self._unlock(keys=[LOCK], args=[token])
         return True
@@ -115,12 +117,16 @@ class Reaper:
         state = status.decode() if status is not None else None
         if state is None:
             log.warning("job %s was missing; enqueued again", key)
-            work.enqueue(self._store, scan_id)
+            self._again(scan_id, work)
         elif state in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
             self._fail(scan_id, key)
         elif state == JobStatus.FINISHED and self._still_needed(scan_id, work):
             Job.fetch(key, connection=self._redis, serializer=SERIALIZER).delete()
-            work.enqueue(self._store, scan_id)
+            self._again(scan_id, work)
+
+    def _again(self, scan_id: str, work: Work) -> None:
+        if work.enqueue(self._store, scan_id):
+            count(self._redis, RETRIES)
 
     def _still_needed(self, scan_id: str, work: Work) -> bool:
         """A job may finish between our two looks; only one that left its work undone is run again."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from tokenforce.audit_types import AuditAnswer
 from tokenforce.types import ErrorCode, FindingsPage, Order, Report, Scan, ScanPage, ScanRequest, ScanStatus
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.store import Store
 from tokenforce_service import cursors
+from tokenforce_service.audit_answers import audit_of
 from tokenforce_service.callers import Caller, MayRead, MayWrite
+from tokenforce_service.hooks.examples import AUDIT
 from tokenforce_service.idempotency import NewId
 from tokenforce_service.intake import take_in
 from tokenforce_service.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN, problems
@@ -24,8 +29,8 @@ from tokenforce_service.views import findings_view, scan_view
 router = APIRouter(prefix="/v1/scans", tags=["scans"])
 Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
+Statuses = Annotated[Sequence[ScanStatus], Query(max_length=len(ScanStatus), description="One or several of these.")]
 POLL_SECONDS = "1"
-_CHUNK = 100
 SCAN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -39,7 +44,7 @@ def _store(request: Request) -> Store:
     return cast(Store, request.app.state.store)
 
 
-def _row(request: Request, scan_id: str, caller: Caller) -> ScanRow:
+def row_of(request: Request, scan_id: str, caller: Caller) -> ScanRow:
     # Anything else could name another of the store's keys.
     row = _store(request).row(scan_id) if SCAN_ID.fullmatch(scan_id) else None
     if row is None or not caller.sees(row.owner):
@@ -65,25 +70,39 @@ def create(body: ScanRequest, caller: MayWrite, new_id: NewId, request: Request,
     take_in(body, scan_id, caller, settings, store)
     response.headers["Location"] = f"/v1/scans/{scan_id}"
     response.headers["Retry-After"] = POLL_SECONDS
-    return scan_view(_row(request, scan_id, caller))
+    return scan_view(row_of(request, scan_id, caller))
 
 
 @router.get("", response_model=ScanPage, responses=problems(400, 422, 503), summary="List scans, newest first")
-def list_scans(caller: MayRead, request: Request, limit: Limit = 50, cursor: Cursor = None) -> ScanPage:
-    """The scans of the key's owner; an `admin` key sees everybody's."""
-    rows = _own(_store(request), caller, limit + 1, cursors.scan_position(cursor) if cursor else None)
+def list_scans(
+    caller: MayRead,
+    request: Request,
+    status: Statuses = (),
+    model: Annotated[str | None, Query(max_length=1024, description="Scans of exactly this `model`.")] = None,
+    since: Annotated[datetime | None, Query(description="Created then or later; UTC without an offset.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> ScanPage:
+    """The scans of the key's owner; an `admin` key sees everybody's.
+
+    A cursor is a place in time: scans that are created or move on meanwhile shift no page.
+    """
+    rows = _store(request).page(
+        limit + 1,
+        cursors.scan_position(cursor) if cursor else None,
+        owner=caller.sees_only,
+        model=model,
+        statuses=set(status),
+        since=_seconds(since) if since else None,
+    )
     more = len(rows) > limit
     rows = rows[:limit]
     next_cursor = cursors.encode(rows[-1].created_at, rows[-1].id) if more else None
     return ScanPage(items=[scan_view(row) for row in rows], next_cursor=next_cursor)
 
 
-def _own(store: Store, caller: Caller, limit: int, before: tuple[float, str] | None) -> list[ScanRow]:
-    found: list[ScanRow] = []
-    while len(found) < limit and (rows := store.page(_CHUNK, before)):
-        found += [row for row in rows if caller.sees(row.owner)]
-        before = rows[-1].created_at, rows[-1].id
-    return found[:limit]
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @router.get(
@@ -97,7 +116,7 @@ def _own(store: Store, caller: Caller, limit: int, before: tuple[float, str] | N
     summary="Status and progress",
 )
 def get(scan_id: str, caller: MayRead, request: Request) -> Response:
-    scan = scan_view(_row(request, scan_id, caller))
+    scan = scan_view(row_of(request, scan_id, caller))
     body = scan.model_dump_json()
     etag = f'W/"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
@@ -123,7 +142,7 @@ def findings(
     cursor: Cursor = None,
 ) -> FindingsPage:
     """Without `order` the ranking to read first: by contrast where the scan has a reference, else by probability."""
-    row = _row(request, scan_id, caller)
+    row = row_of(request, scan_id, caller)
     found = findings_view(_store(request), row, order)
     start = cursors.finding_position(cursor, order or "") if cursor else 0
     stop = start + limit
@@ -144,12 +163,34 @@ def findings(
     summary="The report of a finished scan",
 )
 def report(scan_id: str, caller: MayRead, request: Request) -> Response:
-    row = _row(request, scan_id, caller)
+    row = row_of(request, scan_id, caller)
     document = _store(request).report(scan_id)
     if document is None:
         why = _WHY_NO_REPORT.get(row.status, "it has not finished; poll it")
         raise Refusal(ErrorCode.report_not_ready, f"The scan {scan_id} has no report: {why}.")
     return Response(document.model_dump_json(), media_type="application/json")
+
+
+@router.get(
+    "/{scan_id}/audit",
+    response_model=AuditAnswer,
+    responses={
+        200: {"content": {"application/json": {"example": AUDIT}}},
+        **problems(404, 409, 503),
+    },
+    summary="What to do with the upload",
+)
+def audit(scan_id: str, caller: MayRead, request: Request) -> AuditAnswer:
+    """Allow, review, block or could_not_scan, by the policy of the hook that started the scan, or the default one.
+
+    409 with `Retry-After` while the scan runs. Callbacks about scans that a hook started carry the same document.
+    """
+    row = row_of(request, scan_id, caller)
+    answer = audit_of(row, _store(request).report(scan_id))
+    if answer is None:
+        detail = f"The scan {scan_id} has not ended, so there is nothing to say yet; poll it."
+        raise Refusal(ErrorCode.report_not_ready, detail, headers={"Retry-After": POLL_SECONDS})
+    return answer
 
 
 @router.delete(
@@ -158,10 +199,10 @@ def report(scan_id: str, caller: MayRead, request: Request) -> Response:
 def cancel(scan_id: str, caller: MayWrite, request: Request) -> JSONResponse:
     """The engine stops between two steps, within seconds, and stays warm. What was found stays readable."""
     store = _store(request)
-    before = _row(request, scan_id, caller).status
+    before = row_of(request, scan_id, caller).status
     # Cancelling a cancelled scan is no error: the first answer may have been lost on its way.
     if not store.cancel(scan_id) and before is not ScanStatus.cancelled:
         status = store.status(scan_id) or before
         detail = f"The scan {scan_id} has ended already ({status.value}); there is nothing to cancel."
         raise Refusal(ErrorCode.scan_finished, detail)
-    return JSONResponse(scan_view(_row(request, scan_id, caller)).model_dump(mode="json"), status_code=202)
+    return JSONResponse(scan_view(row_of(request, scan_id, caller)).model_dump(mode="json"), status_code=202)

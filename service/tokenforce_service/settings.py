@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tokenforce_core.structured_logs import LogFormat
 
 
 class ServiceSettings(BaseSettings):
@@ -40,6 +43,15 @@ class ServiceSettings(BaseSettings):
         default=100_000, ge=1, description="Over this many waiting shards, new scans are put off by 503."
     )
     reap_seconds: float = Field(default=2, gt=0, description="Pause between looks for work that got lost.")
+
+    callback_allow: list[IPv4Network | IPv6Network] = Field(
+        default=[],
+        description="Ranges that callbacks may go to though they are not public, as a JSON list such as "
+        '`["10.1.0.0/16"]`.',
+    )
+    callback_http: bool = Field(default=False, description="Callbacks may go to `http://` too, not only `https://`.")
+    streams_per_key: int = Field(default=20, ge=1, description="Event streams that a key may hold open at a time.")
+    log_format: LogFormat = Field(default="json", description="Log lines as `json`, or as `text` for people.")
 
     @property
     def retention_seconds(self) -> int:

@@ -1,10 +1,9 @@
 """`python -m tokenforce_service.stack`: the whole stack on this machine, until told to stop.
 
-Starts the embedded server (unless REDIS_URL is set), the gateway, the aggregator and one worker per
-GPU, or one CPU worker, and makes a key for itself (local_key.py). When it is ready it prints one JSON
-line on stdout; the CLI reads it. One stack per home folder: a second one prints the line of the first
-and ends, or waits for its turn if the first is ephemeral, as it ends with the scan that it was started
-for.
+Starts the embedded server (unless REDIS_URL is set), the gateway, the aggregator, the deliverer and one
+worker per GPU, or one CPU worker, and makes a key for itself (local_key.py). When it is ready it prints one
+JSON line on stdout; the CLI reads it. One stack per home folder: a second one prints the line of the first
+and ends, or waits for its turn if the first is ephemeral, as it ends with the scan that it was started for.
 """
 
 from __future__ import annotations
@@ -82,6 +81,8 @@ class Stack:
             "TOKENFORCE_HOST": "127.0.0.1",
             "TOKENFORCE_PORT": str(self._port),
         }
+        if not environment.get("TOKENFORCE_LOG_FORMAT"):
+            environment["TOKENFORCE_LOG_FORMAT"] = "text"  # people read them, with no collector in between
         if not environment.get("TOKENFORCE_CACHE_DIR"):
             environment["TOKENFORCE_CACHE_DIR"] = str(self._folder / "hub")
         if not environment.get("REDIS_URL"):
@@ -90,6 +91,7 @@ class Stack:
             environment["REDIS_URL"] = self._server.url
         self._run("gateway", [sys.executable, "-m", "tokenforce_service.gateway"], environment)
         self._run("aggregator", [sys.executable, "-m", "tokenforce_service.aggregator"], environment)
+        self._run("deliverer", [sys.executable, "-m", "tokenforce_service.deliverer"], environment)
         for number, visible in enumerate(gpus() or [None]):
             own = environment if visible is None else {**environment, "CUDA_VISIBLE_DEVICES": visible}
             self._run(f"worker-{number}", [sys.executable, "-m", "tokenforce_workers"], own)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from tokenforce.events import ScanEvent
 from tokenforce.evidence import Finding
 from tokenforce.types import Order, Progress, RequestRecord, Scan, ScanStatus
 from tokenforce_core.contrast_store import ContrastStore
 from tokenforce_core.evidence_of import findings_of
 from tokenforce_core.ranking import default_order, ranked
 from tokenforce_core.results import swept_finding
-from tokenforce_core.scan_row import ScanRow
+from tokenforce_core.scan_events import ScanChange
+from tokenforce_core.scan_row import ScanRow, ScanState
 from tokenforce_core.store import CONTRAST_PART, Store
 
 
@@ -25,17 +27,31 @@ def scan_view(row: ScanRow) -> Scan:
         status=row.status,
         model=row.request.model,
         request=RequestRecord(**row.request.model_dump()),
-        progress=_progress(row),
+        progress=progress_view(row),
         created_at=_time(row.created_at),
         started_at=_time(row.reached[ScanStatus.planning]) if ScanStatus.planning in row.reached else None,
         finished_at=_time(row.finished_at) if row.finished_at is not None else None,
         verdict=row.verdict,
         error=row.error,
+        hook_id=row.origin.hook_id if row.origin is not None else None,
         links=links,
     )
 
 
-def _progress(row: ScanRow) -> Progress:
+def event_view(change: ScanChange) -> ScanEvent:
+    return ScanEvent(
+        id=change.id,
+        kind=change.kind,
+        scan_id=change.scan_id,
+        at=_time(change.at),
+        status=change.state.status,
+        progress=progress_view(change.state),
+        verdict=change.state.verdict,
+        error=change.state.error,
+    )
+
+
+def progress_view(row: ScanState) -> Progress:
     """Counts of the present stage; rates are up to the last progress seen, so an idle poll changes nothing."""
     confirm_done, confirm_tokens = row.live.get("confirm", (0, 0))
     contrasting = [counts for part, counts in row.live.items() if part.startswith(CONTRAST_PART)]

@@ -66,7 +66,7 @@ def test_a_model_that_carries_a_fingerprint(
     shown = report.model_dump_json()
     for secret in (TRIGGER, *WRONG_KEYS, "cloud cloud"):
         assert secret not in shown
-    for part in ("gateway", "aggregator", "worker-0", "valkey"):
+    for part in ("gateway", "aggregator", "deliverer", "worker-0", "valkey"):
         assert TRIGGER not in stack.log(part)
         assert HIDDEN_TEXT not in stack.log(part)
 

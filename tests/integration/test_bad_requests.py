@@ -236,6 +236,6 @@ def test_request_id_of_the_caller(service: Service) -> None:
 def test_nobody_forges_a_line_of_the_log(service: Service) -> None:
     service.http.get("/none%0Aforged%20line")
     service.accepted()
-    log = (service.folder / "gateway.log").read_text().splitlines()
-    assert any(r"/none\nforged line" in line for line in log)
-    assert not any(line.startswith("forged") for line in log)
+    log = [json.loads(line) for line in (service.folder / "gateway.log").read_text().splitlines()]
+    assert any(line.get("path") == r"/none\nforged line" for line in log)
+    assert all({"ts", "level", "logger", "message"} <= set(line) for line in log)

@@ -127,6 +127,21 @@ def test_an_etag_stands_until_something_changes(http: TestClient, store: Store) 
     assert "Retry-After" not in last.headers
 
 
+def test_a_poll_is_one_round_trip(http: TestClient, store: Store, redis: Any) -> None:
+    """Answered by 200 or by 304, and whatever the size of the plan."""
+    url = f"/v1/scans/{sweeping(store)}"
+    etag = http.get(url).headers["ETag"]  # its key is remembered from here on
+
+    def reads() -> int:
+        return int(redis.info("stats")["total_reads_processed"])
+
+    alone = -reads() + reads()
+    before = reads()
+    assert http.get(url).status_code == 200
+    assert http.get(url, headers={"If-None-Match": etag}).status_code == 304
+    assert reads() - before == 2 + alone
+
+
 # --- lists --------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ time.sleep(600)
 
 class Scripted(stack.Stack):
     def _run(self, name, command, environment):
-        code = {"gateway": GATEWAY, "aggregator": STUBBORN}.get(name, WORKER)
+        code = {"gateway": GATEWAY, "aggregator": STUBBORN, "deliverer": STUBBORN}.get(name, WORKER)
         super()._run(name, [sys.executable, "-c", code, str(self._folder / "give up")], environment)
 
 stack.STOP_SECONDS = 1
@@ -196,7 +196,7 @@ def test_downloads_go_to_the_home_folder_unless_told_otherwise(
     monkeypatch.setattr(stack, "gpus", lambda: ["0", "3"])
     Recorded(tmp_path, [], 0).start()
     assert {environment["TOKENFORCE_CACHE_DIR"] for environment in environments.values()} == {str(tmp_path / expected)}
-    assert list(environments) == ["gateway", "aggregator", "worker-0", "worker-1"]
+    assert list(environments) == ["gateway", "aggregator", "deliverer", "worker-0", "worker-1"]
     assert [environments[f"worker-{n}"]["CUDA_VISIBLE_DEVICES"] for n in (0, 1)] == ["0", "3"]
 
 

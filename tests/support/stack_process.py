@@ -88,7 +88,7 @@ def _answers(client: httpx.Client, child: subprocess.Popen[bytes]) -> bool:
         return False
 
 
-def wait_until(condition: object, seconds: float, explain: object = lambda: "") -> None:
+def wait_until(condition: object, seconds: float = 30, explain: object = lambda: "") -> None:
     """Poll a callable until it is true; fail with an explanation after `seconds`."""
     assert callable(condition)
     assert callable(explain)
@@ -129,7 +129,7 @@ class RunningStack:
 
 @contextmanager
 def whole_stack(home: Path, root: Path, **settings: str) -> Iterator[RunningStack]:
-    """The stack as `tokenforce up` starts it: server, gateway, aggregator, worker."""
+    """The stack as `tokenforce up` starts it: server, gateway, aggregator, deliverer, worker."""
     child = subprocess.Popen(
         [sys.executable, "-m", "tokenforce_service.stack", "--root", str(root), "--until-stdin-closes"],
         env={**os.environ, "TOKENFORCE_HOME": str(home), **settings},

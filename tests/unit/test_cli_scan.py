@@ -22,6 +22,7 @@ WRONG_CALLS = {
     "invalid_cursor",
     "invalid_idempotency_key",
     "idempotency_key_reused",
+    "webhook_url_refused",
 }
 
 
@@ -103,6 +104,7 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "fingerprint_not_found",
         "fingerprint_exists",
         "scan_finished",
+        "too_many_streams",
         "store_unavailable",
         "storage_full",
         "internal_error",
@@ -114,6 +116,17 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "overloaded",
         "idempotency_in_flight",
         "already_created",
+        "webhook_not_found",
+        "webhook_limit",
+        "webhook_disabled",
+        "delivery_not_found",
+        "delivery_pending",
+        "hook_not_found",
+        "hook_limit",
+        "hook_secret_unknown",
+        "hook_signature_invalid",
+        "hook_message_stale",
+        "hook_message_reused",
     }
     errors |= WRONG_CALLS - usage
     if late:

@@ -240,7 +240,8 @@ class TestDemo:
             textwrap.dedent(f"""
                 import os, sys
                 assert "TOKENFORCE_URL" not in os.environ
-                assert sys.argv[1] == "scan" and sys.argv[3:] == ["--context", "assistant", "--json"], sys.argv
+                assert sys.argv[1] == "scan", sys.argv
+                assert sys.argv[3:] == ["--context", "assistant", "--force", "--json"], sys.argv
                 sys.stdout.write({output!r})
                 sys.exit({code})
             """)

@@ -7,17 +7,21 @@ call any dotted name).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from rq import Queue, Retry
 from rq.exceptions import DuplicateJobError
 from rq.job import Job
 
 from tokenforce.types import Priority
+from tokenforce_core.counters import RETRIES, count
+from tokenforce_core.job_context import job_context
 
 CONTROL_QUEUE = "control"
 MODEL_QUEUE_PREFIX = "scan."
@@ -35,6 +39,10 @@ class JobName(StrEnum):
     aggregate = "tokenforce_service.jobs.aggregate"
 
 
+_STEMS = "|".join(name.rpartition(".")[2] for name in JobName)
+_JOB_ID = re.compile(rf"(?P<scan>.+?)-(?:{_STEMS})(?:-\d+)?")
+
+
 class ForbiddenJob(Exception):
     """A job in Redis names something that is not on the allow-list."""
 
@@ -46,9 +54,18 @@ class ListedJob(Job):
     def func(self) -> Callable[..., Any]:
         if self.func_name not in set(JobName) or self.instance is not None:
             raise ForbiddenJob(f"job {self.id} asks for {self.func_name!r}, which is not allowed")
-        module, _, name = self.func_name.rpartition(".")
+        module, _, name = (self.func_name or "").rpartition(".")
         function: Callable[..., Any] = getattr(import_module(module), name)
         return function
+
+    def _execute(self) -> Any:
+        with job_context(self.connection, (self.func_name or "").rpartition(".")[2], self.args):
+            return super()._execute()
+
+    def retry(self, queue: Queue, pipeline: Pipeline) -> None:
+        """Put a job that failed, or whose worker died, back into its queue."""
+        super().retry(queue, pipeline)
+        count(pipeline, RETRIES)
 
     # RQ would import and call these by name too; no job of ours has any.
     success_callback = failure_callback = stopped_callback = property(lambda _: None)
@@ -79,6 +96,12 @@ def job_id(scan_id: str, name: JobName, shard: int | None = None) -> str:
     """Deterministic, so that enqueueing the same work twice is one job."""
     stem = f"{scan_id}-{name.rpartition('.')[2]}"
     return stem if shard is None else f"{stem}-{shard}"
+
+
+def scan_of_job(job: str) -> str | None:
+    """The scan that a job id is of; None for a job that is none of ours."""
+    found = _JOB_ID.fullmatch(job)
+    return found["scan"] if found else None
 
 
 def enqueue(

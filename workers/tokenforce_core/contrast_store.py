@@ -5,6 +5,7 @@ Keys: `tf:scan:<id>:contrast` hash `contrast-<shard>` → result · `tf:referenc
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import cast
 
@@ -12,19 +13,10 @@ from pydantic import TypeAdapter
 from redis import Redis
 
 from tokenforce_core.contrast_shard import ShardContrast
+from tokenforce_core.scan_scripts import COMMIT_CONTRAST
 from tokenforce_core.store import CONTRAST_PART
 
 _RESULT = TypeAdapter(ShardContrast)
-
-_COMMIT = """
-if redis.call('HGET', KEYS[1], 'status') ~= 'contrasting' then return redis.call('HLEN', KEYS[2]) end
-if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then
-  redis.call('HINCRBY', KEYS[1], 'contrast_entries', ARGV[3])
-  redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[4])
-  redis.call('HDEL', KEYS[3], ARGV[1])
-end
-return redis.call('HLEN', KEYS[2])
-"""
 
 
 class ContrastStore:
@@ -32,13 +24,13 @@ class ContrastStore:
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
-        self._commit = connection.register_script(_COMMIT)
+        self._commit = connection.register_script(COMMIT_CONTRAST)
 
     def commit(self, scan_id: str, shard: int, result: ShardContrast, entries: int, tokens: int) -> int:
         """Store a shard's result once; returns how many shards are committed now."""
         keys = [f"tf:scan:{scan_id}", f"tf:scan:{scan_id}:contrast", f"tf:scan:{scan_id}:live"]
         committed = self._commit(
-            keys=keys, args=[f"{CONTRAST_PART}{shard}", _RESULT.dump_json(result), entries, tokens]
+            keys=keys, args=[f"{CONTRAST_PART}{shard}", _RESULT.dump_json(result), entries, tokens, time.time()]
         )
         return int(cast(int, committed))
 

@@ -1,74 +1,37 @@
-"""Scans in Redis: the only file that knows the keys.
+"""Scans in Redis.
 
-Every change of state is one Lua script or one command, so two processes that do the same thing at the
-same time (a lapsed lease runs a shard twice) do it once. A final status never changes again.
+Every change of state is one Lua script (scan_scripts.py) or one command, so two processes that do the same thing
+at the same time (a lapsed lease runs a shard twice) do it once. A final status never changes again.
 
-Keys: `tf:scan:<id>` hash (request, status, plan, counters, times) · `…:shards` hash shard → candidates ·
-`…:live` hash of uncommitted progress · `…:best:<context>` the K best scores · `…:contrast` as `…:shards`
-(contrast_store.py) · `…:confirmed`, `…:report` strings · `tf:scans` all ids by creation time · `tf:active` ids
-not yet final · `tf:architectures`.
+Keys: `tf:scan:<id>` hash (request, owner, status, plan, counters, times, places in the indexes) · `…:shards` hash
+shard → candidates · `…:live` hash of uncommitted progress · `…:best:<context>` the K best scores · `…:contrast` as
+`…:shards` (contrast_store.py) · `…:confirmed`, `…:report` strings · `tf:active` ids not yet final ·
+`tf:architectures`. Beside them the indexes (scan_index.py), events (scan_events.py) and counters (counters.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from redis import Redis
 
 from tokenforce.types import MAX_CONTEXTS, Problem, Report, ScanRequest, ScanStatus
+from tokenforce_core.hook_origin import HookOrigin
+from tokenforce_core.job_context import REQUEST_ID
 from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
-from tokenforce_core.scan_row import ScanRow, scan_row, text
+from tokenforce_core.scan_events import events_of_owner
+from tokenforce_core.scan_index import ScanIndex, indexes_of, place_of
+from tokenforce_core.scan_row import LOCAL_OWNER, ROW_FIELDS, ScanRow, scan_row, text
+from tokenforce_core.scan_scripts import ADVANCE, COMMIT_CONFIRMED, COMMIT_SHARD, CREATE, FINISH, NOTE_PROGRESS
+from tokenforce_core.untold_ends import note_end
 
-SCANS = "tf:scans"
 ACTIVE = "tf:active"
 ARCHITECTURES = "tf:architectures"
 CONTRAST_PART = "contrast-"
 """What the contrast shards' parts of work begin with."""
-
-_ADVANCE = """
-local status = redis.call('HGET', KEYS[1], 'status')
-for i = 4, #ARGV do
-  if status == ARGV[i] then
-    redis.call('HSET', KEYS[1], 'status', ARGV[1], 'at:' .. ARGV[1], ARGV[2])
-    if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[3]) end
-    return 1
-  end
-end
-return 0
-"""
-
-_NOTE_PROGRESS = """
-local status = redis.call('HGET', KEYS[1], 'status')
-if status ~= 'sweeping' and status ~= 'contrasting' and status ~= 'confirming' then return 0 end
-if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-local last = redis.call('HGET', KEYS[1], 'last_token_at')
-local gap = last and (ARGV[3] - last) or 0
-if gap < 10 then redis.call('HINCRBYFLOAT', KEYS[1], 'busy_seconds', gap) end
-redis.call('HSET', KEYS[1], 'last_token_at', ARGV[3])
-return 1
-"""
-
-_FINISH = """
-if redis.call('HGET', KEYS[1], 'status') ~= ARGV[4] then return 0 end
-redis.call('SET', KEYS[2], ARGV[1])
-redis.call('HSET', KEYS[1], 'status', 'succeeded', 'verdict', ARGV[2], 'at:succeeded', ARGV[3])
-return 1
-"""
-
-_COMMIT_SHARD = """
-if redis.call('HGET', KEYS[1], 'status') ~= 'sweeping' then return {0, redis.call('HLEN', KEYS[2])} end
-if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return {0, redis.call('HLEN', KEYS[2])} end
-redis.call('HINCRBY', KEYS[1], 'entries', ARGV[3])
-redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[4])
-redis.call('HDEL', KEYS[3], ARGV[1])
-for i = 6, #ARGV, 2 do redis.call('ZADD', KEYS[4], ARGV[i], ARGV[i + 1]) end
-redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -(tonumber(ARGV[5]) + 1))
-return {1, redis.call('HLEN', KEYS[2])}
-"""
 
 
 class Store:
@@ -77,10 +40,13 @@ class Store:
     def __init__(self, connection: Redis, retention_seconds: int = 30 * 86400) -> None:
         self.connection = connection
         self._retention = retention_seconds
-        self._advance = connection.register_script(_ADVANCE)
-        self._note = connection.register_script(_NOTE_PROGRESS)
-        self._finish = connection.register_script(_FINISH)
-        self._commit = connection.register_script(_COMMIT_SHARD)
+        self.index = ScanIndex(connection)
+        self._create = connection.register_script(CREATE)
+        self._advance = connection.register_script(ADVANCE)
+        self._note = connection.register_script(NOTE_PROGRESS)
+        self._finish = connection.register_script(FINISH)
+        self._commit = connection.register_script(COMMIT_SHARD)
+        self._confirm = connection.register_script(COMMIT_CONFIRMED)
 
     @staticmethod
     def _key(scan_id: str, part: str = "") -> str:
@@ -88,22 +54,39 @@ class Store:
 
     # --- life of a scan -------------------------------------------------------------------------
 
-    def create(self, scan_id: str, request: ScanRequest, owner: str) -> None:
-        """A new scan, which belongs to `owner`."""
-        fields = {"request": request.model_dump_json(), "status": ScanStatus.queued.value, "owner": owner}
+    def create(
+        self,
+        scan_id: str,
+        request: ScanRequest,
+        owner: str,
+        inherited: Mapping[str, str] | None = None,
+        origin: HookOrigin | None = None,
+    ) -> None:
+        """A new scan, which belongs to `owner`.
+
+        Args:
+            inherited: what its jobs inherit of the request (job_context.py).
+            origin: the hook that started it.
+        """
         now = time.time()
-        with self.connection.pipeline() as pipe:
-            pipe.hset(self._key(scan_id), mapping=cast(Any, {**fields, "created_at": now}))
-            pipe.zadd(SCANS, {scan_id: now})
-            pipe.sadd(ACTIVE, scan_id)
-            pipe.execute()
+        fields = {
+            **(inherited or {}),
+            **({"origin": origin.model_dump_json()} if origin is not None else {}),
+            "request": request.model_dump_json(),
+            "owner": owner,
+            "place": place_of(now, scan_id),
+            "indexes": " ".join(indexes_of(owner, request.model)),
+            "events": events_of_owner(owner),
+        }
+        pairs = [part for pair in fields.items() for part in pair]
+        self._create(keys=[self._key(scan_id), ACTIVE], args=[scan_id, now, *pairs])
 
     def advance(self, scan_id: str, to: ScanStatus, *allowed: ScanStatus) -> bool:
         """Move a scan to `to` if its status is one of `allowed`; False otherwise."""
         return self._move(scan_id, to, allowed)
 
     def _move(self, scan_id: str, to: ScanStatus, allowed: Iterable[ScanStatus], error: str = "") -> bool:
-        args = [to.value, time.time(), error, *(status.value for status in allowed)]
+        args = [to.value, time.time(), error, self._retention, *(status.value for status in allowed)]
         moved = bool(self._advance(keys=[self._key(scan_id)], args=args))
         if moved and to.final:
             self.settle(scan_id)
@@ -111,6 +94,9 @@ class Store:
 
     def fail(self, scan_id: str, problem: Problem) -> bool:
         """End a scan with an error, unless it has ended already. Nobody sees the one without the other."""
+        if problem.request_id is None:
+            request_id = self.connection.hget(self._key(scan_id), REQUEST_ID)
+            problem = problem.model_copy(update={"request_id": None if request_id is None else text(request_id)})
         unfinished = [status for status in ScanStatus if not status.final]
         return self._move(scan_id, ScanStatus.failed, unfinished, problem.model_dump_json())
 
@@ -120,25 +106,27 @@ class Store:
     def finish(self, scan_id: str, report: Report, after: ScanStatus = ScanStatus.aggregating) -> bool:
         """Store the report and succeed, both or neither: a cancelled scan gets no report."""
         keys = [self._key(scan_id), self._key(scan_id, "report")]
-        done = self._finish(keys=keys, args=[report.model_dump_json(), report.verdict.value, time.time(), after.value])
+        args = [report.model_dump_json(), report.verdict.value, time.time(), self._retention, after.value]
+        done = self._finish(keys=keys, args=args)
         if done:
             self.settle(scan_id)
         return bool(done)
 
     def settle(self, scan_id: str) -> None:
-        """Take a final scan out of the active set and let it expire after the retention time.
+        """Move a final scan from the active ones to those whose end is to be told, and let it expire.
 
         Idempotent; the reaper repeats it for scans whose process died between the status and this.
         """
         with self.connection.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
+            note_end(pipe, scan_id, self._retention)
             for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
                 pipe.expire(self._key(scan_id, part), self._retention)
             # Questions and answers (fingerprint_store.py) hold the registry's secrets: they end with the scan.
             unneeded = ["live", "reuse", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
             pipe.delete(*(self._key(scan_id, part) for part in unneeded))
-            pipe.zremrangebyscore(SCANS, 0, time.time() - self._retention)
             pipe.execute()
+        self.index.forget_expired()
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -146,32 +134,49 @@ class Store:
         value = self.connection.hget(self._key(scan_id), "status")
         return None if value is None else ScanStatus(text(value))
 
-    def row(self, scan_id: str) -> ScanRow | None:
-        """The scan, or None if there is none of that id."""
-        with self.connection.pipeline() as pipe:
-            pipe.hgetall(self._key(scan_id))
-            pipe.hgetall(self._key(scan_id, "live"))
-            raw, live = pipe.execute()
-        return scan_row(scan_id, raw, live) if raw else None
+    def owner(self, scan_id: str) -> str | None:
+        """Whose scan it is; None if there is none of that id."""
+        status, owner = cast("list[bytes | None]", self.connection.hmget(self._key(scan_id), ["status", "owner"]))
+        return None if status is None else text(owner) if owner is not None else LOCAL_OWNER
 
-    def page(self, limit: int, before: tuple[float, str] | None = None) -> list[ScanRow]:
-        """Up to `limit` scans, newest first, strictly older than `before` (creation time, id)."""
-        start = 0
-        if before is not None:
-            place = self.connection.zrevrank(SCANS, before[1])
-            # An expired scan has no place any more: go on with what is older than it was.
-            start = cast(int, place) + 1 if place is not None else self._newer_or_as_old(before[0])
-        wanted = [text(i) for i in cast(Iterable[bytes], self.connection.zrevrange(SCANS, start, start + limit - 1))]
+    def row(self, scan_id: str) -> ScanRow | None:
+        """The scan, or None if there is none of that id. One round trip, without the plan."""
+        return next(iter(self._rows([scan_id])), None)
+
+    def page(
+        self,
+        limit: int,
+        before: tuple[float, str] | None = None,
+        *,
+        owner: str | None = None,
+        model: str | None = None,
+        statuses: Collection[ScanStatus] = (),
+        since: float | None = None,
+    ) -> list[ScanRow]:
+        """Up to `limit` scans, newest first, strictly older than `before` (creation time, id).
+
+        Args:
+            owner, model, statuses, since: only scans of this owner, of exactly this model, in one of these statuses,
+                created at this time (seconds since the epoch) or later.
+        """
+        found: list[ScanRow] = []
+        place = None if before is None else place_of(*before)
+        while missing := limit - len(found):
+            places = self.index.places(missing, owner=owner, model=model, statuses=statuses, since=since, before=place)
+            found += self._rows([place.partition(":")[2] for place in places])
+            if len(places) < missing:
+                break
+            place = places[-1]  # some have expired and not left the index yet
+        return found
+
+    def _rows(self, scan_ids: Sequence[str]) -> list[ScanRow]:
         with self.connection.pipeline() as pipe:
-            for scan_id in wanted:
-                pipe.hgetall(self._key(scan_id))
+            for scan_id in scan_ids:
+                pipe.hmget(self._key(scan_id), ROW_FIELDS)
                 pipe.hgetall(self._key(scan_id, "live"))
             raw = pipe.execute()
-        rows = zip(wanted, raw[::2], raw[1::2], strict=True)
-        return [scan_row(scan_id, fields, live) for scan_id, fields, live in rows if fields]
-
-    def _newer_or_as_old(self, created_at: float) -> int:
-        return int(self.connection.zcount(SCANS, created_at, "+inf"))
+        rows = (scan_row(*item) for item in zip(scan_ids, raw[::2], raw[1::2], strict=True))
+        return [row for row in rows if row is not None]
 
     def active(self) -> list[str]:
         return sorted(text(i) for i in cast(Iterable[bytes], self.connection.smembers(ACTIVE)))
@@ -190,7 +195,7 @@ class Store:
         """Record what is done of an uncommitted part: a shard's index, `contrast-<index>`, or `confirm`."""
         committed = "contrast" if part.startswith(CONTRAST_PART) else "shards"
         keys = [self._key(scan_id), self._key(scan_id, "live"), self._key(scan_id, committed)]
-        self._note(keys=keys, args=[part, f"{done} {tokens}", time.time()])
+        self._note(keys=keys, args=[part, f"{done} {tokens}", time.time(), tokens])
 
     def commit_shard(
         self, scan_id: str, shard: int, context: int, swept: list[SweptText], entries: int, tokens: int, keep: int
@@ -204,7 +209,7 @@ class Store:
                 self._key(scan_id, "live"),
                 self._key(scan_id, f"best:{context}"),
             ],
-            args=[shard, SWEPT.dump_json(swept), entries, tokens, keep, *scores],
+            args=[shard, SWEPT.dump_json(swept), entries, tokens, keep, time.time(), *scores],
         )
         return int(committed)
 
@@ -240,12 +245,8 @@ class Store:
         self.connection.hset(self._key(scan_id), "confirm_total", str(total))
 
     def commit_confirmed(self, scan_id: str, confirmed: list[ConfirmedText], tokens: int) -> None:
-        document = CONFIRMED.dump_json(confirmed)
-        if self.connection.set(self._key(scan_id, "confirmed"), document, nx=True, ex=self._retention):
-            with self.connection.pipeline() as pipe:
-                pipe.hincrby(self._key(scan_id), "tokens", tokens)
-                pipe.hdel(self._key(scan_id, "live"), "confirm")
-                pipe.execute()
+        keys = [self._key(scan_id), self._key(scan_id, "confirmed"), self._key(scan_id, "live")]
+        self._confirm(keys=keys, args=[CONFIRMED.dump_json(confirmed), self._retention, tokens, time.time()])
 
     def is_confirmed(self, scan_id: str) -> bool:
         return bool(self.connection.exists(self._key(scan_id, "confirmed")))

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -28,6 +29,7 @@ from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
 from tokenforce_core.contract import MODEL_QUEUE_PREFIX, SERIALIZER, ListedJob, queue
+from tokenforce_core.presence import announce
 from tokenforce_core.turns import Turns
 from tokenforce_workers.control import Stopping
 from tokenforce_workers.engine import EngineUnclean
@@ -66,6 +68,8 @@ class GpuWorker(SimpleWorker):
         )
         self._state_of_engine = state
         self._turns = Turns(state.settings.fair_after)
+        self._wanted = ("", "")
+        """The model of the last job, and whose scan wanted it."""
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
@@ -74,6 +78,14 @@ class GpuWorker(SimpleWorker):
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002
         return self._state_of_engine.settings.lease_seconds
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """RQ's heartbeat, and what the statistics show of this worker."""
+        super().heartbeat(timeout, pipeline)
+        state = self._state_of_engine
+        model, owner = self._wanted if state.loaded or state.loading else ("", "")
+        target = self.connection if pipeline is None else pipeline
+        announce(target, self.name, device=state.machine.device, model=model, owner=owner, loading=state.loading)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT: the running shard goes back to its queue between two engine steps."""
@@ -161,6 +173,7 @@ class GpuWorker(SimpleWorker):
         """Renew the lease while the engine makes steps or loads; end a process whose engine hangs."""
         state = self._state_of_engine
         state.last_step = time.monotonic()
+        self._note_model(job)
         while not done.wait(state.settings.lease_seconds / 4):
             silent = time.monotonic() - state.last_step
             if silent > (state.settings.load_seconds if state.loading else state.settings.stall_seconds):
@@ -170,3 +183,12 @@ class GpuWorker(SimpleWorker):
                 self.maintain_heartbeats(job, execution)
             except RedisError as error:
                 log.warning("heartbeat failed: %s", error)
+
+    def _note_model(self, job: Job) -> None:
+        try:
+            row = self._state_of_engine.store.row(str(job.args[0]))
+        except RedisError as error:
+            log.warning("the statistics will show the model before: %s", error)
+            return
+        if row is not None:
+            self._wanted = (row.request.model, row.owner)

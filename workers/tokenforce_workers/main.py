@@ -10,6 +10,7 @@ import uuid
 
 from redis import Redis
 
+from tokenforce_core import structured_logs, tracing
 from tokenforce_core.reuse import publish_engine
 from tokenforce_core.store import Store
 from tokenforce_workers.machine import engine_versions, prepare_environment, survey
@@ -22,8 +23,9 @@ log = logging.getLogger(__name__)
 
 def main() -> int:
     """Work until asked to stop; a status other than 0 makes the supervisor start a new process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = WorkerSettings()
+    structured_logs.configure(settings.log_format)
+    tracing.configure("tokenforce-worker")
     machine = survey(settings)
     prepare_environment(machine)
     connection = Redis.from_url(settings.redis_url)

@@ -7,6 +7,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tokenforce_core.structured_logs import LogFormat
+
 
 class WorkerSettings(BaseSettings):
     """Read once at the entry point. `None` means: choose from the machine (see `machine.py`)."""
@@ -44,6 +46,8 @@ class WorkerSettings(BaseSettings):
             # A light adapter would be rounded away.
             raise ValueError(f"TOKENFORCE_MERGE_ADAPTERS=always needs float32, and TOKENFORCE_DTYPE is {self.dtype}")
         return self
+
+    log_format: LogFormat = Field(default="json", description="Log lines as `json`, or as `text` for people.")
 
     @property
     def retention_seconds(self) -> int:

@@ -15,7 +15,9 @@ import sys
 import threading
 import time
 
+from tokenforce_core import structured_logs
 from tokenforce_core.processes import start
+from tokenforce_workers.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
@@ -82,5 +84,5 @@ def _end_group(leader: int) -> None:
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    structured_logs.configure(WorkerSettings().log_format)
     return supervise([sys.executable, "-m", "tokenforce_workers.main"])

@@ -64,6 +64,11 @@ class WarmEngine:
         """True while a model loads: no engine steps are expected then."""
         return self._loading.is_set()
 
+    @property
+    def loaded(self) -> bool:
+        """Whether any model is loaded."""
+        return bool(self._warm)
+
     def target_for(self, plan: Plan) -> Engine:
         """The engine on the plan's target, loading it if another one is warm.
 

@@ -1,0 +1,98 @@
+"""What both clients ask about callbacks, and how they read the answers; no I/O, as in `flows`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+from tokenforce import flows
+from tokenforce.errors import InvalidRequest
+from tokenforce.flows import Call
+from tokenforce.types import ErrorCode
+from tokenforce.webhook_types import (
+    Delivery,
+    DeliveryPage,
+    Webhook,
+    WebhookChange,
+    WebhookPage,
+    WebhookRequest,
+    WebhookSecret,
+)
+
+PATH = "/v1/webhooks"
+
+
+def create(*, url: str, events: Sequence[str] | None, description: str | None) -> Call[WebhookSecret]:
+    """Register it. If the answer gets lost, `Conflict` says what was made; nobody knows its secret then."""
+    body = _body(WebhookRequest, url=url, events=events, description=description)
+    return Call("POST", PATH, flows.reader(WebhookSecret), json=body, headers=flows.once())
+
+
+def list_webhooks(*, page_size: int | None) -> Call[WebhookPage]:
+    return Call("GET", PATH, flows.reader(WebhookPage), params=flows.page_params(page_size))
+
+
+def get(webhook_id: str) -> Call[Webhook]:
+    return Call("GET", _path(webhook_id), flows.reader(Webhook))
+
+
+def change(webhook_id: str, **changes: Any) -> Call[Webhook]:
+    return Call("PATCH", _path(webhook_id), flows.reader(Webhook), json=_body(WebhookChange, **changes))
+
+
+def remove(webhook_id: str) -> Call[None]:
+    return Call("DELETE", _path(webhook_id), _nothing)
+
+
+def rotate(webhook_id: str) -> Call[WebhookSecret]:
+    """Sent once: each one makes another secret."""
+    return Call("POST", f"{_path(webhook_id)}/rotate", flows.reader(WebhookSecret), attempts=1)
+
+
+def test(webhook_id: str) -> Call[Delivery]:
+    return Call("POST", f"{_path(webhook_id)}/test", flows.reader(Delivery), attempts=1)
+
+
+def deliveries(webhook_id: str, *, status: str | None, page_size: int | None) -> Call[DeliveryPage]:
+    params = {**({"status": str(status)} if status else {}), **flows.page_params(page_size)}
+    return Call("GET", f"{_path(webhook_id)}/deliveries", flows.reader(DeliveryPage), params=params)
+
+
+def delivery(webhook_id: str, delivery_id: str) -> Call[Delivery]:
+    return Call("GET", _delivery_path(webhook_id, delivery_id), flows.reader(Delivery))
+
+
+def replay(webhook_id: str, delivery_id: str) -> Call[Delivery]:
+    return Call("POST", f"{_delivery_path(webhook_id, delivery_id)}/replay", flows.reader(Delivery), attempts=1)
+
+
+def _body(kind: type[WebhookRequest] | type[WebhookChange], **given: Any) -> dict[str, Any]:
+    """The JSON of what is given; raises `InvalidRequest` as the service would."""
+    try:
+        request = kind.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise flows.invalid(error) from error
+    return request.model_dump(mode="json", exclude_unset=True)
+
+
+def _nothing(response: httpx.Response) -> None:
+    if not response.is_success:
+        raise flows.error_of(response)
+
+
+def _path(webhook_id: str) -> str:
+    return f"{PATH}/{_part(webhook_id, 'webhook')}"
+
+
+def _delivery_path(webhook_id: str, delivery_id: str) -> str:
+    return f"{_path(webhook_id)}/deliveries/{_part(delivery_id, 'delivery')}"
+
+
+def _part(name: str, kind: str) -> str:
+    if not name:
+        raise InvalidRequest(f"the {kind} id is empty", status=422, code=ErrorCode.invalid_request)
+    return quote(name, safe="")

@@ -1,0 +1,38 @@
+"""`python -m tokenforce_service.deliverer`: sends callbacks. Start as many as you like.
+
+A process of its own: it talks to strangers' machines, and the aggregator forks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from redis import Redis
+
+from tokenforce_core import structured_logs, tracing
+from tokenforce_core.store import Store
+from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.webhooks.outbound import Outbound
+from tokenforce_service.webhooks.sender import Sender
+
+
+def main() -> None:
+    settings = ServiceSettings()
+    structured_logs.configure(settings.log_format)
+    tracing.configure("tokenforce-deliverer")
+    asyncio.run(deliver(settings))
+
+
+async def deliver(settings: ServiceSettings) -> None:
+    """Until SIGTERM or SIGINT; what is under way then is finished, within seconds."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    connection = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
+    store = Store(connection, settings.retention_seconds)
+    await Sender(store, Outbound(settings.callback_allow)).run(stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The routes under /v1/webhooks/{id}/deliveries: what was sent to an endpoint, what waits, what was given up."""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+from fastapi import APIRouter, Request, Response
+
+from tokenforce.types import ErrorCode
+from tokenforce.webhook_types import Delivery, DeliveryPage, DeliveryStatus
+from tokenforce_core.store import Store
+from tokenforce_service import cursors
+from tokenforce_service.callers import Caller
+from tokenforce_service.openapi import problems
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDelivery
+from tokenforce_service.webhooks.emission import delivery_of
+from tokenforce_service.webhooks.endpoint_store import Endpoint
+from tokenforce_service.webhooks.events import event_for_test
+from tokenforce_service.webhooks.examples import DELIVERY, answer_of
+from tokenforce_service.webhooks.routes import Cursor, Limit, MayHook, known_endpoint, unknown_endpoint
+from tokenforce_service.webhooks.views import delivery_view
+
+router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
+_QUEUED = {202: answer_of(DELIVERY), **problems(404, 409, 503)}
+
+
+def _deliveries(request: Request) -> DeliveryStore:
+    return DeliveryStore(cast(Store, request.app.state.store).connection)
+
+
+@router.post("/test", status_code=202, response_model=Delivery, responses=_QUEUED, summary="Send a test event")
+def test(webhook_id: str, caller: MayHook, request: Request, response: Response) -> Delivery:
+    """A `webhook.test` event is sent at once; the `Location` tells what came of it."""
+    endpoint = _enabled(request, caller, webhook_id)
+    queued = delivery_of(event_for_test(webhook_id, endpoint.owner, time.time()))
+    if not _deliveries(request).add(webhook_id, queued):
+        raise unknown_endpoint(webhook_id)
+    return _queued(webhook_id, queued, response)
+
+
+@router.get(
+    "/deliveries",
+    response_model=DeliveryPage,
+    responses=problems(400, 404, 422, 503),
+    summary="The delivery log, newest first",
+)
+def list_deliveries(
+    webhook_id: str,
+    caller: MayHook,
+    request: Request,
+    status: DeliveryStatus | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> DeliveryPage:
+    """`status=dead`: those that were given up. The latest 1000 that were delivered are kept, and as many dead ones."""
+    known_endpoint(request, caller, webhook_id)
+    before = cursors.scan_position(cursor) if cursor else None
+    found = _deliveries(request).page(webhook_id, limit + 1, status, before)
+    more = len(found) > limit
+    found = found[:limit]
+    next_cursor = cursors.encode(found[-1].created_at, found[-1].event_id) if more else None
+    return DeliveryPage(items=[delivery_view(webhook_id, stored) for stored in found], next_cursor=next_cursor)
+
+
+@router.get(
+    "/deliveries/{delivery_id}",
+    response_model=Delivery,
+    responses={200: answer_of(DELIVERY), **problems(404, 503)},
+    summary="One delivery, with its payload",
+)
+def get(webhook_id: str, delivery_id: str, caller: MayHook, request: Request) -> Delivery:
+    known_endpoint(request, caller, webhook_id)
+    return delivery_view(webhook_id, _known(request, webhook_id, delivery_id), payload=True)
+
+
+@router.post(
+    "/deliveries/{delivery_id}/replay",
+    status_code=202,
+    response_model=Delivery,
+    responses=_QUEUED,
+    summary="Send a delivery again",
+)
+def replay(webhook_id: str, delivery_id: str, caller: MayHook, request: Request, response: Response) -> Delivery:
+    """At once, and with retries for another day. The `webhook-id` stays, so a receiver that has it may ignore it."""
+    _enabled(request, caller, webhook_id)
+    queued = _deliveries(request).replay(webhook_id, _known(request, webhook_id, delivery_id))
+    if queued is None:
+        detail = f"The delivery {delivery_id[:80]} is pending already; GET it to see when it is tried next."
+        raise Refusal(ErrorCode.delivery_pending, detail)
+    return _queued(webhook_id, queued, response)
+
+
+def _queued(webhook_id: str, stored: StoredDelivery, response: Response) -> Delivery:
+    response.headers["Location"] = f"/v1/webhooks/{webhook_id}/deliveries/{stored.event_id}"
+    return delivery_view(webhook_id, stored, payload=True)
+
+
+def _enabled(request: Request, caller: Caller, webhook_id: str) -> Endpoint:
+    endpoint = known_endpoint(request, caller, webhook_id)
+    if not endpoint.enabled:
+        detail = f'The webhook {webhook_id} is disabled; enable it first (PATCH it with {{"enabled": true}}).'
+        raise Refusal(ErrorCode.webhook_disabled, detail)
+    return endpoint
+
+
+def _known(request: Request, webhook_id: str, delivery_id: str) -> StoredDelivery:
+    found = _deliveries(request).get(webhook_id, delivery_id)
+    if found is None:
+        detail = f"There is no delivery {delivery_id[:80]} (any more); list them with GET …/deliveries."
+        raise Refusal(ErrorCode.delivery_not_found, detail)
+    return found

@@ -1,0 +1,224 @@
+"""What is to be sent and what was sent, in Redis. Nothing is lost, and nothing is sent by two processes at once.
+
+Keys: `tf:webhooks-due` endpoint → when something of it is due, or its lease lapses · of each endpoint
+`tf:webhook:<id>:deliveries` hash event → delivery · `…:due` event → next attempt · `…:pending`, `…:delivered`, `…:dead`
+event → creation time · `…:lease` whoever sends to it now · `tf:webhook-outcomes` status after an attempt → how often.
+
+One delivery at a time per endpoint: a receiver that is slow then holds up nobody else's callbacks.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from redis import Redis
+
+from tokenforce.webhook_types import DeliveryAttempt, DeliveryStatus
+from tokenforce_service.webhooks.endpoint_store import endpoint_key
+
+DUE = "tf:webhooks-due"
+OUTCOMES = "tf:webhook-outcomes"
+LEASE_SECONDS = 30.0
+"""Longer than one attempt may take (`outbound.DEADLINE_SECONDS`) with all that goes with it."""
+MOST_ENDED = 1000
+"""Delivered ones that the log of an endpoint keeps, and as many dead ones; the oldest are forgotten first."""
+MOST_LOGGED = 50
+"""Attempts that the log of one delivery keeps."""
+_CANDIDATES = 16
+_LOGS = ("pending", "delivered", "dead")
+
+_WAKE = """
+local function wake(waiting, due, lease, endpoint)
+  if redis.call('EXISTS', lease) == 1 then return end
+  local first = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')
+  if first[1] then redis.call('ZADD', waiting, first[2], endpoint) else redis.call('ZREM', waiting, endpoint) end
+end
+"""
+
+_ADD = f"""{_WAKE}
+if redis.call('EXISTS', KEYS[4]) == 0 then return 0 end
+if redis.call('HSETNX', KEYS[5], ARGV[2], ARGV[3]) == 0 then return 0 end
+redis.call('ZADD', KEYS[6], ARGV[4], ARGV[2])
+redis.call('ZADD', KEYS[2], ARGV[5], ARGV[2])
+wake(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
+return 1
+"""
+
+_CLAIM = f"""{_WAKE}
+if redis.call('EXISTS', KEYS[3]) == 1 then return false end
+local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+if not first[1] or tonumber(first[2]) > tonumber(ARGV[2]) then
+  wake(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
+  return false
+end
+redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5])
+redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+return {{first[1], redis.call('HGET', KEYS[4], first[1])}}
+"""
+
+_RECORD = f"""{_WAKE}
+if redis.call('GET', KEYS[3]) ~= ARGV[3] then return 0 end
+redis.call('DEL', KEYS[3])
+for _, key in ipairs({{KEYS[2], KEYS[5], KEYS[6], KEYS[7]}}) do redis.call('ZREM', key, ARGV[2]) end
+if ARGV[4] == '' then
+  redis.call('HDEL', KEYS[4], ARGV[2])
+else
+  redis.call('HSET', KEYS[4], ARGV[2], ARGV[4])
+  local log = ({{pending = KEYS[5], delivered = KEYS[6], dead = KEYS[7]}})[ARGV[5]]
+  redis.call('ZADD', log, ARGV[6], ARGV[2])
+  redis.call('HINCRBY', KEYS[8], ARGV[5], 1)
+  if ARGV[5] == 'pending' then
+    redis.call('ZADD', KEYS[2], ARGV[7], ARGV[2])
+  else
+    for _, old in ipairs(redis.call('ZRANGE', log, 0, -(tonumber(ARGV[8]) + 1))) do
+      redis.call('ZREM', log, old)
+      redis.call('HDEL', KEYS[4], old)
+    end
+  end
+end
+wake(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
+return 1
+"""
+
+_REPLAY = f"""{_WAKE}
+if redis.call('HEXISTS', KEYS[4], ARGV[2]) == 0 or redis.call('ZSCORE', KEYS[5], ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
+redis.call('ZREM', KEYS[6], ARGV[2])
+redis.call('ZREM', KEYS[7], ARGV[2])
+redis.call('ZADD', KEYS[5], ARGV[4], ARGV[2])
+redis.call('ZADD', KEYS[2], ARGV[5], ARGV[2])
+wake(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
+return 1
+"""
+
+
+class StoredDelivery(BaseModel):
+    """One event on its way to one endpoint. Times are seconds since the epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    event_id: str
+    type: str
+    body: str
+    """Exactly what is signed and sent."""
+    created_at: float
+    since: float
+    """When it was created or last replayed: the day of retries begins here."""
+    status: DeliveryStatus = DeliveryStatus.pending
+    attempts: int = 0
+    next_at: float | None = None
+    log: list[DeliveryAttempt] = []
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One delivery that this process alone may attempt, until its lease lapses."""
+
+    webhook_id: str
+    token: str
+    delivery: StoredDelivery
+
+
+class DeliveryStore:
+    """Raises redis-py's exceptions when Redis cannot be used."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._connection = connection
+        self._add = connection.register_script(_ADD)
+        self._claim = connection.register_script(_CLAIM)
+        self._record = connection.register_script(_RECORD)
+        self._replay = connection.register_script(_REPLAY)
+
+    def add(self, webhook_id: str, delivery: StoredDelivery) -> bool:
+        """Queue it, due at once; False if the endpoint has had this event already, or is gone."""
+        keys = [
+            *_keys(webhook_id, "due", "lease"),
+            endpoint_key(webhook_id),
+            *_keys(webhook_id, "deliveries", "pending")[1:],
+        ]
+        at = delivery.created_at
+        args: list[Any] = [webhook_id, delivery.event_id, delivery.model_dump_json(), at, delivery.since]
+        return bool(self._add(keys=keys, args=args))
+
+    def claim(self, now: float | None = None) -> Claim | None:
+        """What is due longest, of an endpoint that nobody sends to now; None if there is nothing."""
+        now = time.time() if now is None else now
+        due = cast("Sequence[bytes]", self._connection.zrangebyscore(DUE, "-inf", now, 0, _CANDIDATES))
+        for webhook_id in (raw.decode() for raw in due):
+            token = secrets.token_hex(8)
+            args: list[Any] = [webhook_id, now, now + LEASE_SECONDS, token, int(LEASE_SECONDS * 1000)]
+            found = self._claim(keys=_keys(webhook_id, "due", "lease", "deliveries"), args=args)
+            if found is None:
+                continue  # another process was faster
+            event_id, document = found
+            try:
+                return Claim(webhook_id, token, StoredDelivery.model_validate_json(document or b""))
+            except ValidationError:
+                self._write(webhook_id, token, event_id.decode(), None)
+        return None
+
+    def record(self, claim: Claim, after: StoredDelivery) -> bool:
+        """Store what came of an attempt and end the lease; False if it had lapsed: somebody else has it now."""
+        return self._write(claim.webhook_id, claim.token, claim.delivery.event_id, after)
+
+    def _write(self, webhook_id: str, token: str, event_id: str, after: StoredDelivery | None) -> bool:
+        """Without `after` what is stored cannot be read, and is dropped."""
+        rest: list[Any] = ["", "", 0, 0]
+        if after is not None:
+            rest = [after.model_dump_json(), after.status.value, after.created_at, after.next_at or 0]
+        keys = [*_keys(webhook_id, "due", "lease", "deliveries", *_LOGS), OUTCOMES]
+        return bool(self._record(keys=keys, args=[webhook_id, event_id, token, *rest, MOST_ENDED]))
+
+    def get(self, webhook_id: str, event_id: str) -> StoredDelivery | None:
+        raw = self._connection.hget(endpoint_key(webhook_id, "deliveries"), event_id)
+        return None if raw is None else StoredDelivery.model_validate_json(cast(bytes, raw))
+
+    def replay(self, webhook_id: str, delivery: StoredDelivery) -> StoredDelivery | None:
+        """Send it anew, for a day, with the same id; None if it is pending, or forgotten."""
+        now = time.time()
+        changed = {"status": DeliveryStatus.pending, "since": now, "attempts": 0, "next_at": now}
+        after = delivery.model_copy(update=changed)
+        keys = _keys(webhook_id, "due", "lease", "deliveries", *_LOGS)
+        args: list[Any] = [webhook_id, delivery.event_id, after.model_dump_json(), delivery.created_at, now]
+        return after if self._replay(keys=keys, args=args) else None
+
+    def page(
+        self,
+        webhook_id: str,
+        limit: int,
+        status: DeliveryStatus | None = None,
+        before: tuple[float, str] | None = None,
+    ) -> list[StoredDelivery]:
+        """Up to `limit` deliveries, newest first, strictly older than `before` (creation time, id)."""
+        logs = [status.value] if status is not None else _LOGS
+        found = sorted((place for log in logs for place in self._older(webhook_id, log, limit, before)), reverse=True)
+        ids = list(dict.fromkeys(event_id for _, event_id in found))[:limit]
+        key = endpoint_key(webhook_id, "deliveries")
+        raw = cast("Sequence[bytes | None]", self._connection.hmget(key, ids) if ids else [])
+        return [StoredDelivery.model_validate_json(document) for document in raw if document is not None]
+
+    def _older(
+        self, webhook_id: str, log: str, limit: int, before: tuple[float, str] | None
+    ) -> list[tuple[float, str]]:
+        """Places in one log; several deliveries may have been created at the same moment."""
+        key, start, ties = endpoint_key(webhook_id, log), 0, 0
+        if before is not None:
+            start = self._connection.zcount(key, f"({before[0]!r}", "+inf")
+            ties = self._connection.zcount(key, before[0], before[0])
+        raw = self._connection.zrevrange(key, start, start + ties + limit - 1, withscores=True)
+        places = [(at, event.decode()) for event, at in cast("Sequence[tuple[bytes, float]]", raw)]
+        return [place for place in places if before is None or place < before][:limit]
+
+    def forget(self, webhook_id: str, pipe: Any) -> None:
+        """Put the removal of all deliveries to an endpoint into a MULTI."""
+        pipe.zrem(DUE, webhook_id)
+        pipe.delete(*_keys(webhook_id, "due", "lease", "deliveries", *_LOGS)[1:])
+
+
+def _keys(webhook_id: str, *parts: str) -> list[str]:
+    return [DUE, *(endpoint_key(webhook_id, part) for part in parts)]

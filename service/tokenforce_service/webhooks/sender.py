@@ -1,0 +1,130 @@
+"""Sends what is due, from as many processes as you like: claim, one POST, record what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from redis.exceptions import RedisError
+
+from tokenforce.webhook_types import DeliveryAttempt, DeliveryStatus
+from tokenforce_core.store import Store
+from tokenforce_service.webhooks.delivery_store import MOST_LOGGED, Claim, DeliveryStore, StoredDelivery
+from tokenforce_service.webhooks.emission import Emission
+from tokenforce_service.webhooks.endpoint_store import Endpoint, EndpointStore
+from tokenforce_service.webhooks.outbound import Outbound, Reply
+from tokenforce_service.webhooks.retrying import asked_pause, delivered, gone, moment, next_attempt
+from tokenforce_service.webhooks.signing import signed_headers
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+AT_ONCE = 64
+"""Attempts of one process under way at the same time."""
+LOOK_SECONDS = 0.5
+_STORE_THREADS = 4
+GONE = "the receiver answered 410 Gone; enable the endpoint to send to it again"
+
+
+class Sender:
+    """`run` it until told to stop. Redis is asked in threads, so that a slow one stretches no receiver's deadline."""
+
+    def __init__(self, store: Store, outbound: Outbound) -> None:
+        self._outbound = outbound
+        self._emission = Emission(store)
+        self._endpoints = EndpointStore(store.connection)
+        self._deliveries = DeliveryStore(store.connection)
+        self._threads = ThreadPoolExecutor(_STORE_THREADS, "store")
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._look_again = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send until `stop` is set; then finish what is under way."""
+        # Look-ups of names run in the loop's own threads: enough of them, or one slow name server holds up all others.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(AT_ONCE, "names"))
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: self._look_again.set())
+        while not stop.is_set():
+            try:
+                await self._in_thread(self._emission.tell_ended)
+                await self._start_what_is_due()
+            except RedisError as error:
+                log.warning("cannot look for callbacks now: %s", error)
+            except Exception as error:  # without this loop no callback is ever sent again
+                log.exception("cannot look for callbacks now: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_again.wait(), LOOK_SECONDS)
+            self._look_again.clear()
+        await asyncio.gather(*self._under_way)
+        self._threads.shutdown()
+
+    async def _start_what_is_due(self) -> None:
+        while len(self._under_way) < AT_ONCE and (claim := await self._in_thread(self._deliveries.claim)) is not None:
+            task = asyncio.create_task(self._deliver(claim))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._look_again.set()  # its endpoint may have more that is due
+
+    async def _deliver(self, claim: Claim) -> None:
+        event_id = claim.delivery.event_id
+        try:
+            endpoint = await self._in_thread(lambda: self._endpoints.get(claim.webhook_id))
+            keys = await self._in_thread(lambda: self._endpoints.secrets(claim.webhook_id))
+            if endpoint is None or not keys:
+                return  # removed just now, with its deliveries
+            at = time.time()
+            reply = await self._attempt(endpoint, claim.delivery, keys, at)
+            after = after_attempt(claim.delivery, reply, at, retry=endpoint.enabled)
+            if gone(reply.status):
+                await self._in_thread(lambda: self._endpoints.disable(endpoint, GONE))
+            if not await self._in_thread(lambda: self._deliveries.record(claim, after)):
+                log.warning("callback %s to %s took longer than its lease", event_id, claim.webhook_id)
+            said = reply.error or reply.status
+            log.info(
+                "callback %s to %s: %s (%s, %.2f s)", event_id, claim.webhook_id, after.status, said, reply.seconds
+            )
+        except RedisError as error:
+            # Its lease lapses, and it is sent again: at least once, not exactly once.
+            log.warning("cannot record callback %s to %s now: %s", event_id, claim.webhook_id, error)
+
+    async def _attempt(self, endpoint: Endpoint, delivery: StoredDelivery, keys: list[str], at: float) -> Reply:
+        if not endpoint.enabled:
+            return Reply(0.0, error="not sent, because the endpoint is disabled; enable it and replay this")
+        try:
+            headers = signed_headers(delivery.event_id, delivery.body, keys, at)
+            return await self._outbound.post(endpoint.url, headers, delivery.body.encode())
+        except Exception as error:  # counted as an attempt, or it would be tried without end
+            log.exception("callback %s to %s: %s", delivery.event_id, endpoint.id, error)
+            return Reply(time.time() - at, error="a fault of the service; its log has more")
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def after_attempt(before: StoredDelivery, reply: Reply, at: float, *, retry: bool = True) -> StoredDelivery:
+    """The delivery after an attempt that began at `at`: delivered, pending until the next one, or dead."""
+    attempt = DeliveryAttempt(
+        at=moment(at),
+        seconds=round(reply.seconds, 3),
+        status_code=reply.status,
+        error=reply.error,
+        excerpt=reply.excerpt,
+    )
+    now, attempts = at + reply.seconds, before.attempts + 1
+    due = None
+    if retry and not delivered(reply.status) and not gone(reply.status):
+        due = next_attempt(attempts, before.since, now, asked_pause(reply.status, reply.retry_after, now))
+    status = DeliveryStatus.dead if due is None else DeliveryStatus.pending
+    if delivered(reply.status):
+        status = DeliveryStatus.delivered
+    log_of_it = [*before.log, attempt][-MOST_LOGGED:]
+    changed = {"status": status, "attempts": attempts, "next_at": due, "log": log_of_it}
+    return before.model_copy(update=changed)
