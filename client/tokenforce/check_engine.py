@@ -48,7 +48,7 @@ def engine() -> Check:
         probe(_IMPORT, seconds=SECONDS_TO_IMPORT, environment={"VLLM_LOGGING_LEVEL": "ERROR"})
     except ProbeTooSlow as error:
         advice = "run it again when the machine is less busy"
-        return Check(name, Level.warn, f"{shown}; importing it gives {error}", advice)
+        return Check(name, Level.warn, f"{shown}; importing it: {error}", advice)
     except ProbeFailed as error:
         advice = "install it anew: `make setup` in a checkout"
         return Check(name, Level.fail, f"{shown}; it cannot be imported: {error}", advice)

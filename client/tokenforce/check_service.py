@@ -1,12 +1,11 @@
-"""What `tokenforce doctor` looks at of the service: whether it answers and is ready, and what the key may do there."""
+"""What `tokenforce doctor` looks at of the service: is it ready, what may the key do there, and who does the work."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
-
-import httpx
 
 from tokenforce import flows, key_calls
 from tokenforce.api_keys import Scope
@@ -17,6 +16,7 @@ from tokenforce.diagnosis import Check, Level
 from tokenforce.errors import ApiError, NotAuthenticated, NotConfigured, NotFound, NotPermitted, TokenforceError
 from tokenforce.local import NEEDED, StackFailed
 from tokenforce.local_stack_state import running_stack
+from tokenforce.version import __version__
 
 SECONDS = 10.0
 SOON = timedelta(days=7)
@@ -32,14 +32,15 @@ def service_checks(url: str | None) -> list[Check]:
             key, whose = stack.key(), "the local stack"
             client = Client(stack.url, key=key, timeout=SECONDS)
         elif url or os.environ.get(flows.URL_VARIABLE):
-            client, whose = Client(url, timeout=SECONDS), "TOKENFORCE_URL" if not url else "--url"
+            given = url not in (None, os.environ.get(flows.URL_VARIABLE))
+            client, whose = Client(url, timeout=SECONDS), "--url" if given else flows.URL_VARIABLE
         else:
             return [_none()]
     except (NotConfigured, StackFailed) as error:
         return [Check("service", Level.fail, str(error), f"mend {flows.URL_VARIABLE} or {KEY_VARIABLE}")]
     with client:
         answers = _answers(client, whose)
-        return [answers, *([_key(client)] if answers.level is Level.ok else [])]
+        return [answers] if answers.level is Level.fail else [answers, _key(client), _workers(client)]
 
 
 def _none() -> Check:
@@ -56,11 +57,23 @@ def _answers(client: Client, whose: str) -> Check:
     try:
         _ask(client, "GET", "/healthz")
         _ask(client, "GET", "/readyz")
+        version = client._send(flows.Call("GET", "/openapi.json", _version, attempts=1))
     except ApiError as error:
         return Check("service", Level.fail, f"{shown} is not ready: {error.code}: {error}", "look into its logs")
     except TokenforceError as error:
         return Check("service", Level.fail, f"{shown}: {error}", f"start it, or mend {flows.URL_VARIABLE}")
-    return Check("service", Level.ok, f"{shown} is ready")
+    shown = f"{shown} is ready; its version is {version or 'unknown'}"
+    if version in (None, __version__):
+        return Check("service", Level.ok, shown)
+    return Check("service", Level.warn, f"{shown}, this client's {__version__}", "install the service's version here")
+
+
+def _version(response: httpx.Response) -> str | None:
+    """Of the service, by its OpenAPI document; None if something in between hides that."""
+    try:
+        return str(response.json()["info"]["version"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _key(client: Client) -> Check:
@@ -90,6 +103,7 @@ def _scopes(client: Client) -> list[Scope]:
     asked = {
         Scope.scans_read: ("GET", "/v1/scans?limit=1"),
         Scope.scans_write: ("DELETE", f"/v1/scans/{NOBODY}"),
+        Scope.hooks: ("GET", "/v1/hooks?limit=1"),
         Scope.admin: ("GET", "/v1/keys?limit=1"),
     }
     return [scope for scope, (method, path) in asked.items() if _allowed(client, method, path)]
@@ -105,6 +119,28 @@ def _allowed(client: Client, method: str, path: str) -> bool:
     return True
 
 
+def _workers(client: Client) -> Check:
+    """Whether somebody plans and reports, and somebody has an engine; without either scans wait."""
+    name = "workers"
+    try:
+        stats = client.stats.get()
+    except (NotAuthenticated, NotPermitted):
+        return Check(name, Level.ok, f"not asked: that needs a key with the scope {Scope.scans_read}")
+    except TokenforceError as error:
+        return Check(name, Level.warn, f"they could not be asked for: {error}", "try again")
+    count = Counter(worker.kind for worker in stats.workers)
+    busy = sum(worker.state != "idle" for worker in stats.workers)
+    waiting = sum(queue.waiting for queue in stats.queues)
+    shown = f"{count['control']} that plan and report, {count['engine']} with an engine; {busy} at work"
+    shown += f", {waiting} jobs waiting" if waiting else ""
+    needed = {"control": "python -m tokenforce_service.aggregator", "engine": "python -m tokenforce_workers"}
+    missing = [command for kind, command in needed.items() if not count[kind]]
+    if missing:
+        advice = f"scans wait until there are both: run {' and '.join(f'`{command}`' for command in missing)}"
+        return Check(name, Level.warn, shown, f"{advice}, with the service's REDIS_URL")
+    return Check(name, Level.ok, shown)
+
+
 def _end(client: Client) -> datetime | None:
     """When the admin's own key ends; None if never, or if the key cannot be told from its token."""
     parts = os.environ.get(KEY_VARIABLE, "").strip().split("_")
@@ -118,9 +154,4 @@ def _end(client: Client) -> datetime | None:
 
 def _ask(client: Client, method: str, path: str) -> None:
     """One request without further attempts: a doctor says what is, not what becomes of it."""
-    client._send(flows.Call(method, path, _read, attempts=1))
-
-
-def _read(response: httpx.Response) -> None:
-    if not response.is_success:
-        raise flows.error_of(response)
+    client._send(flows.Call(method, path, flows.nothing, attempts=1))

@@ -68,4 +68,4 @@ def _print(checks: Sequence[Check]) -> None:
     console = render.stdout()
     console.print(table)
     count = {level: sum(check.level is level for check in checks) for level in Level}
-    console.print(f"{count[Level.ok]} ok, {count[Level.warn]} warnings, {count[Level.fail]} failures")
+    console.print(f"{count[Level.ok]} ok, {count[Level.warn]} to look at, {count[Level.fail]} broken")

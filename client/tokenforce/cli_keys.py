@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Annotated
 
 import typer
@@ -55,13 +54,8 @@ def list_keys(
     debug: Debug = False,
 ) -> None:
     """List the keys, revoked ones too, the newest first."""
-    with reporting(debug):
-        with Client(url) as client:
-            found = list(islice(client.keys.iter(), limit))
-        if as_json:
-            render.print_json("[" + ",\n".join(item.model_dump_json(indent=2) for item in found) + "]")
-        else:
-            render_keys.print_keys(found)
+    with reporting(debug), Client(url) as client:
+        render_keys.KEYS.print_first(limit, client.keys.iter(), as_json=as_json)
 
 
 @app.command()
@@ -72,10 +66,5 @@ def revoke(
     debug: Debug = False,
 ) -> None:
     """End a key for good. What it made stays."""
-    with reporting(debug):
-        with Client(url) as client:
-            ended = client.keys.revoke(key_id)
-        if as_json:
-            render.print_json(ended.model_dump_json(indent=2))
-        else:
-            render_keys.print_keys([ended])
+    with reporting(debug), Client(url) as client:
+        render_keys.KEYS.print_one(client.keys.revoke(key_id), as_json=as_json)

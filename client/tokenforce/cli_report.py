@@ -27,15 +27,20 @@ class ReportFormat(StrEnum):
 def report(
     scan_id: ScanId,
     report_format: Annotated[
-        ReportFormat, typer.Option("--format", help="json: the whole document. markdown: for people who review it.")
-    ] = ReportFormat.markdown,
+        ReportFormat | None,
+        typer.Option("--format", help="json: the whole document. markdown, the default: for people who review it."),
+    ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there, not to stdout.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Findings in the Markdown.")] = 50,
     url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     debug: Debug = False,
 ) -> None:
     """Write a scan's report as Markdown or JSON. Exits as `scan` does."""
     with reporting(debug):
+        if as_json and report_format is ReportFormat.markdown:
+            raise UsageError("--json and --format markdown are two things; give one of them")
+        report_format = report_format or (ReportFormat.json if as_json else ReportFormat.markdown)
         with Client(url) as client:
             found = client.scans.report(scan_id)
         if output is not None:

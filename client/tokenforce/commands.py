@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from tokenforce import render
+from tokenforce import render, render_scans
 from tokenforce.client import Client
 from tokenforce.errors import (
     ApiError,
@@ -77,18 +77,14 @@ def show(scan_id: str, *, url: str | None, top: int, order: Order | None, as_jso
         elif scan.status is ScanStatus.succeeded:
             render.print_report(client.scans.report(scan_id), _first_findings(client, scan_id, order, top))
         else:
-            render.print_scan(scan)
+            render_scans.print_scan(scan)
             render.print_findings(_first_findings(client, scan_id, order, top), partial=not scan.status.final)
         return code_of_scan(scan)
 
 
 def list_scans(*, url: str | None, limit: int, as_json: bool) -> ExitCode:
     with Client(url) as client:
-        scans = list(islice(client.scans.iter(), limit))
-    if as_json:
-        render.print_json("[" + ",\n".join(scan.model_dump_json(indent=2) for scan in scans) + "]")
-    else:
-        render.print_scans(scans)
+        render_scans.SCANS.print_first(limit, client.scans.iter(), as_json=as_json)
     return ExitCode.clean
 
 
@@ -98,7 +94,7 @@ def cancel(scan_id: str, *, url: str | None, as_json: bool) -> ExitCode:
     if as_json:
         render.print_json(cancelled.model_dump_json(indent=2))
     else:
-        render.print_scan(cancelled)
+        render_scans.print_scan(cancelled)
     return ExitCode.clean
 
 

@@ -1,9 +1,11 @@
-"""Options and arguments that several commands have, and how the shell completes them."""
+"""Options and arguments that several commands have, how the shell completes them, and the files that they name."""
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,10 +13,13 @@ import typer
 from tokenforce import flows
 from tokenforce.client import Client
 from tokenforce.errors import TokenforceError
+from tokenforce.outcome import UsageError
 
 COMPLETED = 50
 """Ids offered at most: the newest."""
 SECONDS_TO_COMPLETE = 1.0
+STDIN = "-"
+"""As the name of a file."""
 _PLAIN = re.compile(r"[\w-]+", re.ASCII)
 
 
@@ -33,6 +38,17 @@ def scan_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         for scan in page.items
         if scan.id.startswith(incomplete) and _PLAIN.fullmatch(scan.id)
     ]
+
+
+def text_of(path: str, option: str) -> str:
+    """A file's or stdin's text, without the line break at its end. Raises `UsageError`, which names the option."""
+    try:
+        content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+        return content.decode().rstrip("\r\n")
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"{option} {path} is not UTF-8; convert it") from None
 
 
 Url = Annotated[

@@ -63,7 +63,7 @@ def test_levels_decide_the_exit_code(capsys: Capture, monkeypatch: pytest.Monkey
     out = capsys.readouterr().out
     assert "→ make room" in out
     assert r"\x1b[2Jlittle" in out
-    assert "0 ok, 1 warnings, 0 failures" in out
+    assert "0 ok, 1 to look at, 0 broken" in out
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def models() -> list[type[BaseModel]]:
 def test_frozen_and_lenient_in_answers_only(model: type[BaseModel]) -> None:
     assert model.model_config.get("frozen") is True
     extra = model.model_config.get("extra")
-    assert extra == ("forbid" if issubclass(model, WireRequest) and model.__name__ != "RequestRecord" else "ignore")
+    shown_in_answers = model.__name__.endswith("Record")  # what was asked, as a newer service may have added to it
+    assert extra == ("forbid" if issubclass(model, WireRequest) and not shown_in_answers else "ignore")
     made = model.model_construct()
     with pytest.raises(ValidationError, match="frozen"):
         setattr(made, next(iter(model.model_fields)), None)
