@@ -67,6 +67,14 @@ def test_a_word_skipped_or_added_is_paid_for() -> None:
     assert group.best is planted
 
 
+def test_a_text_that_loops_does_not_outgrow_the_text_itself() -> None:
+    """As with a tiny model whose search said "Seven quiet herons frozen mill. quiet herons frozen mill. guard …"."""
+    looped = text([*HIDDEN[:5], *HIDDEN[15:], *HIDDEN[1:5], *HIDDEN[15:], *HIDDEN[1:5], *HIDDEN[15:]], 0.9)
+    assert sum(looped.log_ratios) > sum(text(HIDDEN, 0.9).log_ratios)
+    groups = merged([looped, text(HIDDEN, 0.9)])
+    assert groups[0].best.confirmed.token_ids == tuple(HIDDEN)
+
+
 @pytest.mark.parametrize(
     ("p", "reference", "verdict"),
     [

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tokenforce_core.repetition import said_before
 from tokenforce_core.results import TINY, ConfirmedText
 
 RUN = 5
@@ -83,7 +84,9 @@ def _best(members: Sequence[ConfirmedText]) -> ConfirmedText:
 
 def _readable(text: ConfirmedText) -> float:
     log_probability = sum(math.log(max(p, TINY)) for p in text.confirmed.probabilities)
-    return sum(text.log_ratios) + UNSURE * log_probability - EACH * len(text.confirmed.probabilities)
+    said = said_before(text.confirmed.token_ids)
+    surprise = sum(min(0.0, ratio) if again else ratio for ratio, again in zip(text.log_ratios, said, strict=True))
+    return surprise + UNSURE * log_probability - EACH * len(said)
 
 
 def _score(text: ConfirmedText) -> float:
