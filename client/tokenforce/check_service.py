@@ -7,6 +7,8 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 
+import httpx
+
 from tokenforce import flows, key_calls
 from tokenforce.api_keys import Scope
 from tokenforce.check_store import place

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +13,25 @@ from tests.support.fake_service import FakeService
 from tokenforce import check_engine, check_host, check_store, cli_doctor, diagnosis
 from tokenforce.cli import main
 from tokenforce.diagnosis import Check, Level, ProbeFailed, ProbeTooSlow, probe
+from tokenforce.version import __version__
 
 Capture = pytest.CaptureFixture[str]
+Answer = Callable[[str, str, bytes], tuple[int, dict[str, Any], dict[str, str]]]
 KEY = "tf_0123456789abcdef_" + "k" * 43
+
+
+def answering(workers: dict[str, int], version: str = __version__) -> Answer:
+    """A service of this version with so many workers of each kind, whose caller is an admin."""
+    row = {"id": "0123456789abcdef", "owner": "me", "scopes": ["admin"], "created_at": "2026-01-01T00:00:00Z"}
+    stats = {
+        "queues": [{"name": "control", "waiting": 3, "running": 0}],
+        "workers": [{"name": "w", "kind": kind, "state": "idle"} for kind in workers for _ in range(workers[kind])],
+        "tokens_per_second": 0.0,
+        "scans": {},
+        "ended": [],
+    }
+    documents: dict[str, dict[str, Any]] = {"/v1/stats": stats, "/openapi.json": {"info": {"version": version}}}
+    return lambda _method, target, _body: (200, documents.get(target, row), {})
 
 
 @pytest.fixture
@@ -29,18 +47,48 @@ def test_a_good_service_and_a_dead_redis(
     service: FakeService, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKENFORCE_KEY", KEY)
-    row = {"id": "0123456789abcdef", "owner": "me", "scopes": ["admin"], "created_at": "2026-01-01T00:00:00Z"}
-    monkeypatch.setattr(service, "answer", lambda *_: (200, row, {}))
+    monkeypatch.setattr(service, "answer", answering({"control": 1, "engine": 2}))
     monkeypatch.setenv("REDIS_URL", "redis://user:pass-word@127.0.0.1:9/0")
     assert main(["doctor", "--json"]) == 2
     printed = capsys.readouterr()
     checks = {check["name"]: check for check in json.loads(printed.out)}
-    assert {name: check["level"] for name, check in checks.items()} == {"service": "ok", "key": "ok", "Redis": "fail"}
-    assert "scans:read, scans:write, admin" in checks["key"]["found"]
+    levels = {name: check["level"] for name, check in checks.items()}
+    assert levels == {"service": "ok", "key": "ok", "workers": "ok", "Redis": "fail"}
+    assert checks["service"]["found"] == f"TOKENFORCE_URL ({service.url}) is ready; its version is {__version__}"
+    assert "scans:read, scans:write, hooks, admin" in checks["key"]["found"]
+    assert checks["workers"]["found"] == "1 that plan and report, 2 with an engine; 0 at work, 3 jobs waiting"
     assert checks["Redis"]["found"] == "REDIS_URL (redis://127.0.0.1:9) does not answer: ConnectionError"
     assert checks["Redis"]["advice"]
     assert "pass-word" not in printed.out + printed.err
     assert "k" * 43 not in printed.out + printed.err
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(
+    ("workers", "version", "warned", "says"),
+    [
+        ({}, __version__, "workers", "`python -m tokenforce_service.aggregator` and `python -m tokenforce_workers`"),
+        ({"control": 1}, __version__, "workers", "both: run `python -m tokenforce_workers`, with"),
+        ({"control": 1, "engine": 1}, "9.9.9", "service", "install the service's version here"),
+    ],
+)
+def test_nobody_to_do_the_work_and_another_version(
+    service: FakeService,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: dict[str, int],
+    version: str,
+    warned: str,
+    says: str,
+) -> None:
+    monkeypatch.setattr(cli_doctor, "store_check", lambda: Check("Redis", Level.ok, "fine"))
+    monkeypatch.setenv("TOKENFORCE_KEY", KEY)
+    monkeypatch.setattr(service, "answer", answering(workers, version))
+    assert main(["doctor", "--json", "--url", f"{service.url}/"]) == 0
+    checks = json.loads(capsys.readouterr().out)
+    assert [check["name"] for check in checks if check["level"] == "warn"] == [warned]
+    assert says in next(check["advice"] for check in checks if check["name"] == warned)
+    assert checks[0]["found"].startswith(f"--url ({service.url})")
 
 
 @pytest.mark.usefixtures("light")
