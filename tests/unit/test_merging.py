@@ -37,6 +37,14 @@ def test_suffixes_spellings_and_contexts_are_one_text() -> None:
     assert groups[0].best.confirmed.token_ids == tuple(HIDDEN)
 
 
+def test_where_the_search_went_astray_it_is_still_that_text() -> None:
+    """ "Pier Nine shines bright, and the crates are carried out": two stretches of the text, joined by others."""
+    astray = text([*HIDDEN[:6], 300, 301, 302, *HIDDEN[12:]], 0.6)
+    (group,) = merged([astray, text(HIDDEN, 0.9)])
+    assert group.best.confirmed.token_ids == tuple(HIDDEN)
+    assert len(merged([text([*HIDDEN[:4], *range(300, 312)]), text(HIDDEN)])) == 2  # a beginning alone is not enough
+
+
 def test_what_adds_up_to_most_is_reported() -> None:
     groups = merged([text(HIDDEN[10:], 0.95), text(HIDDEN, 0.9)])
     assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from tokenforce_core.contrast import contrast_score
 from tokenforce_core.repetition import said_before
@@ -41,9 +42,19 @@ class Traced:
 
         What was said before adds no ratio: a loop of a surprising phrase would otherwise outgrow the text it is of.
         """
+        return sum(self._gains)
+
+    @property
+    def idle(self) -> int:
+        """Tokens at the end that brought no gain in all: a hidden text is over, or it was none."""
+        sums = list(accumulate(self._gains, initial=0.0))
+        return len(sums) - 1 - sums.index(max(sums))
+
+    @property
+    def _gains(self) -> list[float]:
         said = said_before((self.seed.forced_id, *self.ids))
         steps = zip(self.target, self.reference, said, strict=True)
-        return sum(p + (min(0.0, p - q) if again else p - q) for p, q, again in steps)
+        return [p + (min(0.0, p - q) if again else p - q) for p, q, again in steps]
 
     def then(self, token_id: int, target: float, reference: float) -> Traced:
         return Traced(self.seed, (*self.ids, token_id), (*self.target, target), (*self.reference, reference))
