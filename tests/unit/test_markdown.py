@@ -130,12 +130,14 @@ def test_the_command_prints_or_writes_it(service: FakeService, capsys: Capture, 
     assert main(["report", "s1", "--output", str(tmp_path / "r.md")]) == 1
     assert (tmp_path / "r.md").read_text("utf-8") == printed.out
     assert capsys.readouterr().out == ""
-    assert main(["report", "s1", "--format", "json"]) == 1
-    assert Report.model_validate_json(capsys.readouterr().out).verdict == "hidden_text"
+    for words in (["--format", "json"], ["--json"]):
+        assert main(["report", "s1", *words]) == 1
+        assert Report.model_validate_json(capsys.readouterr().out).verdict == "hidden_text"
 
 
 def test_the_command_s_mistakes(service: FakeService, capsys: Capture, tmp_path: Any) -> None:
     assert main(["report", "s1", "--format", "pdf"]) == 4
+    assert main(["report", "s1", "--json", "--format", "markdown"]) == 4
     assert main(["report", "s1", "--output", str(tmp_path / "no" / "r.md")]) == 4
     service.ends = None
     assert main(["report", "s1"]) == 3
