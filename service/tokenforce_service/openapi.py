@@ -109,6 +109,7 @@ _MEANINGS = {
     401: "No key, or one that is not valid (any more); see `WWW-Authenticate`",
     403: "The key lacks the scope, or a path is outside the model roots",
     404: "No such thing",
+    408: "The body arrived too slowly",
     409: "Not possible in the present state",
     413: "Body too large",
     429: "Over the rate or the quota, or too many streams; see `Retry-After`",
@@ -118,7 +119,8 @@ _MEANINGS = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem-document responses for these statuses. Those of a missing key are added to each route that needs one."""
+    """Problem-document responses for these statuses. Those of a missing key, and of a slow body, are added to each
+    route that can have them."""
     return {status: {**_documented(status), "model": Problem} for status in statuses}
 
 
@@ -140,6 +142,8 @@ class DocumentedApp(FastAPI):
                 if operation.get("security"):
                     for status in (401, 403, 429):
                         operation["responses"].setdefault(str(status), _documented(status))
+                if "requestBody" in operation:
+                    operation["responses"].setdefault("408", _documented(408))
                 for name, response in list(operation["responses"].items()):
                     content = response.get("content", {})
                     if PROBLEM in content:
