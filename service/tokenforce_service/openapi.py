@@ -119,8 +119,7 @@ _MEANINGS = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem-document responses for these statuses. Those of a missing key, and of a slow body, are added to each
-    route that can have them."""
+    """Problem-document responses for these statuses. The app adds those of a missing key and of a slow body."""
     return {status: {**_documented(status), "model": Problem} for status in statuses}
 
 
