@@ -26,7 +26,7 @@ EXAMPLES = 5
 # A schema cannot say which models there are nor which cursors are ours.
 UNKNOWABLE: list[CheckFunction] = [positive_data_acceptance]
 _generation = GenerationConfig(max_examples=EXAMPLES, deterministic=True, database="none", no_shrink=True)
-# Without the phase of boundary values, which sends lists of 100,000 items by the hundred; test_bad_requests.py has some.
+# Without the phase of boundary values, which sends lists of 100,000 items by the hundred.
 _phases = PhasesConfig(coverage=CoveragePhaseConfig(enabled=False))
 _project = ProjectConfig(generation=_generation, phases=_phases)
 _config = schemathesis.Config(projects=ProjectsConfig(default=_project))
