@@ -40,6 +40,7 @@ def finding_position(cursor: str, order: str) -> int:
 def _decode(cursor: str) -> list[object]:
     try:
         value = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is JSON, and nothing for the store
     except (binascii.Error, ValueError, RecursionError) as error:
         raise _invalid() from error
     if not isinstance(value, list) or any(isinstance(v, bool) or v != v or v in (math.inf, -math.inf) for v in value):
