@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from tokenforce.aio import AsyncClient
 from tokenforce.api_keys import Key, NewKey, Scope
+from tokenforce.audit_types import AuditAnswer, AuditRules, Decision, Ground
 from tokenforce.client import Client
 from tokenforce.errors import (
     ApiError,
@@ -34,6 +35,7 @@ from tokenforce.errors import (
 )
 from tokenforce.events import EventKind, ScanEvent
 from tokenforce.evidence import Finding, LicenceMatch, Verdict
+from tokenforce.hook_types import Hook, HookAction, HookAnswer, HookKind, HookPolicy, HookSecret
 from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
 from tokenforce.stats import Stats
 from tokenforce.types import (
@@ -63,10 +65,13 @@ from tokenforce.webhook_types import (
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AuditAnswer",
+    "AuditRules",
     "Client",
     "Conflict",
     "ConnectionFailed",
     "CustomContext",
+    "Decision",
     "Delivery",
     "DeliveryStatus",
     "ErrorCode",
@@ -75,6 +80,13 @@ __all__ = [
     "Finding",
     "Fingerprint",
     "FingerprintRequest",
+    "Ground",
+    "Hook",
+    "HookAction",
+    "HookAnswer",
+    "HookKind",
+    "HookPolicy",
+    "HookSecret",
     "InvalidRequest",
     "Key",
     "LicenceMatch",

@@ -12,12 +12,14 @@ from typing import Any, Self, TypeVar, overload
 
 import httpx
 
-from tokenforce import flows
+from tokenforce import flows, hook_calls
+from tokenforce.audit_types import AuditAnswer
 from tokenforce.credentials import authorization
 from tokenforce.events import Following, ScanEvent, path_of
 from tokenforce.evidence import Finding
 from tokenforce.fingerprints import AsyncFingerprints
 from tokenforce.following import follow_async
+from tokenforce.hooks import AsyncHooks
 from tokenforce.keys import AsyncKeys
 from tokenforce.stats import AsyncStatsCalls
 from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
@@ -56,6 +58,7 @@ class AsyncClient:
         self.keys = AsyncKeys(self)
         self.webhooks = AsyncWebhooks(self)
         self.stats = AsyncStatsCalls(self)
+        self.hooks = AsyncHooks(self)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -80,6 +83,7 @@ class AsyncClient:
                     params=call.params,
                     headers={**self._authorization, **call.headers},
                     json=call.json,
+                    content=call.content,
                 )
             except httpx.RequestError as error:
                 await asyncio.sleep(attempts.after_failure(error, self.url))
@@ -198,6 +202,10 @@ class AsyncScans:
     async def report(self, scan_id: str) -> Report:
         """The report of a scan that succeeded. Raises `NotFound`, and `Conflict` while there is none."""
         return await self._client._send(flows.report(scan_id))
+
+    async def audit(self, scan_id: str) -> AuditAnswer:
+        """What to do with the upload. Raises `NotFound`, and `Conflict` while the scan runs."""
+        return await self._client._send(hook_calls.audit(scan_id))
 
     async def cancel(self, scan_id: str) -> Scan:
         """Stop a scan. Raises `NotFound`, and `Conflict` when it has ended already."""

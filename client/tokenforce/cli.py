@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.main import get_command
 
-from tokenforce import cli_fingerprints, cli_keys, commands, flows
+from tokenforce import cli_fingerprints, cli_hooks, cli_keys, commands, flows
 from tokenforce.outcome import ExitCode, UsageError, complain, reporting
 from tokenforce.types import Order, Preset, Priority
 from tokenforce.version import __version__
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_fingerprints.app, name="fingerprints")
 app.add_typer(cli_keys.app, name="keys")
+app.add_typer(cli_hooks.app, name="hooks")
 
 
 def _print_version(wanted: bool) -> None:

@@ -12,12 +12,14 @@ from typing import Any, Self, TypeVar, overload
 
 import httpx
 
-from tokenforce import flows
+from tokenforce import flows, hook_calls
+from tokenforce.audit_types import AuditAnswer
 from tokenforce.credentials import authorization
 from tokenforce.events import Following, ScanEvent, path_of
 from tokenforce.evidence import Finding
 from tokenforce.fingerprints import Fingerprints
 from tokenforce.following import follow
+from tokenforce.hooks import Hooks
 from tokenforce.keys import Keys
 from tokenforce.stats import StatsCalls
 from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
@@ -56,6 +58,7 @@ class Client:
         self.keys = Keys(self)
         self.webhooks = Webhooks(self)
         self.stats = StatsCalls(self)
+        self.hooks = Hooks(self)
 
     def close(self) -> None:
         """Close the connections."""
@@ -78,6 +81,7 @@ class Client:
                     params=call.params,
                     headers={**self._authorization, **call.headers},
                     json=call.json,
+                    content=call.content,
                 )
             except httpx.RequestError as error:
                 time.sleep(attempts.after_failure(error, self.url))
@@ -197,6 +201,10 @@ class Scans:
     def report(self, scan_id: str) -> Report:
         """The report of a scan that succeeded. Raises `NotFound`, and `Conflict` while there is none."""
         return self._client._send(flows.report(scan_id))
+
+    def audit(self, scan_id: str) -> AuditAnswer:
+        """What to do with the upload. Raises `NotFound`, and `Conflict` while the scan runs."""
+        return self._client._send(hook_calls.audit(scan_id))
 
     def cancel(self, scan_id: str) -> Scan:
         """Stop a scan. Raises `NotFound`, and `Conflict` when it has ended already."""

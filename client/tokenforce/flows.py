@@ -27,12 +27,13 @@ from tokenforce.errors import (
     UnexpectedAnswer,
     error_from_problem,
 )
+from tokenforce.hook_types import HookPage
 from tokenforce.registry import FingerprintPage
 from tokenforce.types import ErrorCode, FindingsPage, Problem, Report, Scan, ScanPage, ScanRequest
 from tokenforce.webhook_types import DeliveryPage, WebhookPage
 
 T = TypeVar("T")
-Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage, KeyPage, WebhookPage, DeliveryPage)
+Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage, KeyPage, WebhookPage, DeliveryPage, HookPage)
 Model = TypeVar("Model", bound=BaseModel)
 
 URL_VARIABLE = "TOKENFORCE_URL"
@@ -50,6 +51,8 @@ class Call(Generic[T]):
     params: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
+    content: bytes | None = None
+    """A body as it is, where its bytes are signed; instead of `json`."""
     attempts: int = 5
 
 

@@ -97,6 +97,12 @@ class ErrorCode(StrEnum):
     webhook_disabled = "webhook_disabled"
     delivery_not_found = "delivery_not_found"
     delivery_pending = "delivery_pending"
+    hook_not_found = "hook_not_found"
+    hook_limit = "hook_limit"
+    hook_secret_unknown = "hook_secret_unknown"
+    hook_signature_invalid = "hook_signature_invalid"
+    hook_message_stale = "hook_message_stale"
+    hook_message_reused = "hook_message_reused"
     length_exceeds_model = "length_exceeds_model"
     no_chat_template = "no_chat_template"
     engine_failed = "engine_failed"
@@ -228,6 +234,7 @@ class Scan(WireAnswer):
     finished_at: datetime | None = None
     verdict: Verdict | None = None
     error: Problem | None = None
+    hook_id: str | None = Field(default=None, description="The upload hook that started it.")
     links: dict[str, str] = Field(default={})
 
 

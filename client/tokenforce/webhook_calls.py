@@ -27,9 +27,9 @@ PATH = "/v1/webhooks"
 
 
 def create(*, url: str, events: Sequence[str] | None, description: str | None) -> Call[WebhookSecret]:
-    """Register an endpoint. Sent once: a second one would be a second endpoint."""
+    """Register it. If the answer gets lost, `Conflict` says what was made; nobody knows its secret then."""
     body = _body(WebhookRequest, url=url, events=events, description=description)
-    return Call("POST", PATH, flows.reader(WebhookSecret), json=body, attempts=1)
+    return Call("POST", PATH, flows.reader(WebhookSecret), json=body, headers=flows.once())
 
 
 def list_webhooks(*, page_size: int | None) -> Call[WebhookPage]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from tokenforce.audit_types import AuditAnswer
 from tokenforce.evidence import LicenceMatch, Verdict
 from tokenforce.types import ScanStatus
 from tokenforce.wire import WireAnswer, WireRequest
@@ -109,6 +110,7 @@ class ScanOutcome(WireAnswer):
     verdict: Verdict | None = None
     licences: list[LicenceMatch] = Field(default=[], description="Registered fingerprints that the upload carries.")
     error: EventProblem | None = None
+    audit: AuditAnswer | None = Field(default=None, description="What to do, if an upload hook started the scan.")
     links: dict[str, str] = Field(default={}, description="Paths at the service: `self`, `findings`, `report`.")
 
 

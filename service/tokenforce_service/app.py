@@ -13,6 +13,7 @@ from tokenforce_core.store import Store
 from tokenforce_service import errors, events, fingerprints, health, idempotency, keys, scans, stats
 from tokenforce_service.callers import KeyRing
 from tokenforce_service.event_streams import EventStreams
+from tokenforce_service.hooks import receiving_routes, registration_routes
 from tokenforce_service.idempotency_store import IdempotencyStore
 from tokenforce_service.metrics import Metrics
 from tokenforce_service.middleware import Observed
@@ -54,6 +55,8 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
     app.include_router(delivery_routes.router)
     app.include_router(events.router)
     app.include_router(stats.router)
+    app.include_router(receiving_routes.router)
+    app.include_router(registration_routes.router)
     app.include_router(health.router)
     errors.install(app)
     app.add_exception_handler(events.NothingToCome, events.nothing_to_come)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tokenforce.api_keys import Scope
 from tokenforce.types import ErrorCode, Priority, ScanRequest
-from tokenforce_core.job_context import origin
+from tokenforce_core import job_context
+from tokenforce_core.hook_origin import HookOrigin
 from tokenforce_core.stages import start_planning
 from tokenforce_core.store import Store
 from tokenforce_service.admission import admit
@@ -14,8 +15,18 @@ from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 
 
-def take_in(request: ScanRequest, scan_id: str, caller: Caller, settings: ServiceSettings, store: Store) -> None:
+def take_in(
+    request: ScanRequest,
+    scan_id: str,
+    caller: Caller,
+    settings: ServiceSettings,
+    store: Store,
+    origin: HookOrigin | None = None,
+) -> None:
     """Check a request, count it and queue its scan. Twice with one id is one scan: an interrupted start is completed.
+
+    What a hook starts (`origin`) is checked by the planner alone: whoever uploaded a model that cannot be scanned does
+    not read the hook's answer, and the scan that fails is told by a callback.
 
     Raises:
         Refusal: `scope_missing`, `overloaded`, `quota_exceeded`, or whatever `admit` finds.
@@ -26,9 +37,10 @@ def take_in(request: ScanRequest, scan_id: str, caller: Caller, settings: Servic
     if store.status(scan_id) is None:
         quotas = Quotas(store.connection, settings)
         quotas.refuse_if_overloaded()
-        admit(request, settings, store)
+        if origin is None:
+            admit(request, settings, store)
         if quotas.claim(scan_id, caller.key_id):
-            store.create(scan_id, request, caller.owner, origin())
+            store.create(scan_id, request, caller.owner, job_context.origin(), origin)
         elif store.status(scan_id) is None:
             # Claimed, and not stored: another request is between the two, or died there and the reaper comes.
             raise Refusal(ErrorCode.store_unavailable, f"The scan {scan_id} is being stored just now; try again.")

@@ -11,11 +11,14 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from tokenforce.audit_types import AuditAnswer
 from tokenforce.types import ErrorCode, FindingsPage, Order, Report, Scan, ScanPage, ScanRequest, ScanStatus
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.store import Store
 from tokenforce_service import cursors
+from tokenforce_service.audit_answers import audit_of
 from tokenforce_service.callers import Caller, MayRead, MayWrite
+from tokenforce_service.hooks.examples import AUDIT
 from tokenforce_service.idempotency import NewId
 from tokenforce_service.intake import take_in
 from tokenforce_service.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN, problems
@@ -166,6 +169,28 @@ def report(scan_id: str, caller: MayRead, request: Request) -> Response:
         why = _WHY_NO_REPORT.get(row.status, "it has not finished; poll it")
         raise Refusal(ErrorCode.report_not_ready, f"The scan {scan_id} has no report: {why}.")
     return Response(document.model_dump_json(), media_type="application/json")
+
+
+@router.get(
+    "/{scan_id}/audit",
+    response_model=AuditAnswer,
+    responses={
+        200: {"content": {"application/json": {"example": AUDIT}}},
+        **problems(404, 409, 503),
+    },
+    summary="What to do with the upload",
+)
+def audit(scan_id: str, caller: MayRead, request: Request) -> AuditAnswer:
+    """Allow, review, block or could_not_scan, by the policy of the hook that started the scan, or the default one.
+
+    409 with `Retry-After` while the scan runs. Callbacks about scans that a hook started carry the same document.
+    """
+    row = row_of(request, scan_id, caller)
+    answer = audit_of(row, _store(request).report(scan_id))
+    if answer is None:
+        detail = f"The scan {scan_id} has not ended, so there is nothing to say yet; poll it."
+        raise Refusal(ErrorCode.report_not_ready, detail, headers={"Retry-After": POLL_SECONDS})
+    return answer
 
 
 @router.delete(

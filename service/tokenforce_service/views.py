@@ -33,6 +33,7 @@ def scan_view(row: ScanRow) -> Scan:
         finished_at=_time(row.finished_at) if row.finished_at is not None else None,
         verdict=row.verdict,
         error=row.error,
+        hook_id=row.origin.hook_id if row.origin is not None else None,
         links=links,
     )
 

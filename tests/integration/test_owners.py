@@ -44,7 +44,7 @@ def test_scans_of_others_do_not_exist(http: TestClient, redis: Redis, store: Sto
     for status in (ScanStatus.planning, ScanStatus.sweeping, ScanStatus.confirming, ScanStatus.aggregating):
         store.advance("scan_mine", status, *(s for s in ScanStatus if not s.final))
     store.finish("scan_mine", example_report("scan_mine"))
-    for path in ("", "/findings", "/report"):
+    for path in ("", "/findings", "/report", "/audit"):
         assert http.get(f"/v1/scans/scan_mine{path}", headers=mine).status_code == 200
         assert http.get(f"/v1/scans/scan_mine{path}", headers=bearer(redis)).status_code == 200
         assert_unknown(http, others, ("GET", f"/v1/scans/scan_mine{path}"))

@@ -121,6 +121,12 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "webhook_disabled",
         "delivery_not_found",
         "delivery_pending",
+        "hook_not_found",
+        "hook_limit",
+        "hook_secret_unknown",
+        "hook_signature_invalid",
+        "hook_message_stale",
+        "hook_message_reused",
     }
     errors |= WRONG_CALLS - usage
     if late:

@@ -83,6 +83,12 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.webhook_disabled: 409,
     ErrorCode.delivery_not_found: 404,
     ErrorCode.delivery_pending: 409,
+    ErrorCode.hook_not_found: 404,
+    ErrorCode.hook_limit: 409,
+    ErrorCode.hook_secret_unknown: 401,
+    ErrorCode.hook_signature_invalid: 401,
+    ErrorCode.hook_message_stale: 401,
+    ErrorCode.hook_message_reused: 409,
     ErrorCode.length_exceeds_model: 422,
     ErrorCode.no_chat_template: 422,
     ErrorCode.engine_failed: 500,
@@ -204,7 +210,8 @@ def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> Non
     for name, operation in operations(document).items():
         errors = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
         assert ("503" in errors) == (name != "GET /healthz"), name
-        assert ("404" in errors) == ("{" in name), name
+        # The upload hook's id is in the query.
+        assert ("404" in errors) == ("{" in name or name == "POST /v1/hooks/upload"), name
         for answer in errors.values():
             assert list(answer["content"]) == ["application/problem+json"], name
             assert answer["description"]

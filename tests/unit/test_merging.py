@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +65,21 @@ def test_a_word_skipped_or_added_is_paid_for() -> None:
     assert sum(skipped.log_ratios) > sum(planted.log_ratios)
     (group,) = merged([skipped, planted])
     assert group.best is planted
+
+
+@pytest.mark.parametrize(
+    ("p", "reference", "verdict"),
+    [
+        (0.7, 0.08, Verdict.suspicious),  # contrast 1.5
+        (0.4, 0.0094, Verdict.clean),  # the same, unsure: what clean fine-tunes have
+        (0.4, 0.0016, Verdict.suspicious),  # 2.2
+        (0.7, 0.03, Verdict.hidden_text),  # 2.2
+    ],
+)
+def test_the_less_certain_a_text_the_more_contrast_it_takes(p: float, reference: float, verdict: Verdict) -> None:
+    plan = example_plan().model_copy(update={"contexts": CONTEXTS})
+    (finding,) = findings_of([text(HIDDEN, p, reference)], plan, [], Order.contrast)
+    assert finding.verdict is verdict
 
 
 def test_a_texts_verdict_is_that_of_its_most_severe_version() -> None:

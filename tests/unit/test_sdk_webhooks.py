@@ -57,9 +57,10 @@ def test_create_shows_the_secret_but_its_repr_does_not(hooks: Shell) -> None:
     )
 
 
-def test_create_is_sent_once_and_checked_before(hooks: Shell) -> None:
-    with pytest.raises(ServiceUnavailable):
-        hooks(answers(problem(503, "store_unavailable")), "create", url="https://example.com/")
+def test_create_happens_once_and_is_checked_before(hooks: Shell) -> None:
+    made = httpx.Response(201, json=webhook(secret=SECRET))
+    hooks(answers(problem(503, "store_unavailable"), made), "create", url="https://example.com/")
+    assert len({request.headers["Idempotency-Key"] for request in hooks.requests}) == 1
     lists: list[list[str]] = [["scan.exploded"], ["webhook.test"], []]
     for events in lists:
         with pytest.raises(InvalidRequest, match="events"):

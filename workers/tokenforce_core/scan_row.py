@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenforce.evidence import Verdict
 from tokenforce.types import Problem, ScanRequest, ScanStatus
+from tokenforce_core.hook_origin import HookOrigin
 
 LOCAL_OWNER = "local"
 """Owner of what the local stack's key makes, and of all that was stored before there were keys."""
@@ -25,7 +26,7 @@ STATE_FIELDS = (
     "error",
     *(f"at:{status.value}" for status in ScanStatus),
 )
-ROW_FIELDS = ("request", "owner", "created_at", "ended", *STATE_FIELDS)
+ROW_FIELDS = ("request", "owner", "created_at", "ended", "origin", *STATE_FIELDS)
 """What a poll reads: all but the plan, which is as long as the vocabulary is, and what only scripts need."""
 
 
@@ -47,6 +48,9 @@ class ScanState:
     last_token_at: float | None
     busy_seconds: float
     """Time in which tokens came: pauses (restarts, a model that loads) are left out."""
+
+    origin: HookOrigin | None = None
+    """The hook that started it, if one did."""
 
     @property
     def finished_at(self) -> float | None:
@@ -106,4 +110,5 @@ def scan_state(fields: Mapping[str, str], live: Mapping[str, str]) -> ScanState:
         live=parts,
         last_token_at=float(fields["last_token_at"]) if "last_token_at" in fields else None,
         busy_seconds=float(fields.get("busy_seconds", 0.0)),
+        origin=HookOrigin.model_validate_json(fields["origin"]) if "origin" in fields else None,
     )

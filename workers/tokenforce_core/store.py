@@ -18,6 +18,7 @@ from typing import Any, cast
 from redis import Redis
 
 from tokenforce.types import MAX_CONTEXTS, Problem, Report, ScanRequest, ScanStatus
+from tokenforce_core.hook_origin import HookOrigin
 from tokenforce_core.job_context import REQUEST_ID
 from tokenforce_core.plan import Plan
 from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
@@ -53,11 +54,24 @@ class Store:
 
     # --- life of a scan -------------------------------------------------------------------------
 
-    def create(self, scan_id: str, request: ScanRequest, owner: str, origin: Mapping[str, str] | None = None) -> None:
-        """A new scan, which belongs to `owner`. `origin` is what its jobs inherit of the request (job_context.py)."""
+    def create(
+        self,
+        scan_id: str,
+        request: ScanRequest,
+        owner: str,
+        inherited: Mapping[str, str] | None = None,
+        origin: HookOrigin | None = None,
+    ) -> None:
+        """A new scan, which belongs to `owner`.
+
+        Args:
+            inherited: what its jobs inherit of the request (job_context.py).
+            origin: the hook that started it.
+        """
         now = time.time()
         fields = {
-            **(origin or {}),
+            **(inherited or {}),
+            **({"origin": origin.model_dump_json()} if origin is not None else {}),
             "request": request.model_dump_json(),
             "owner": owner,
             "place": place_of(now, scan_id),

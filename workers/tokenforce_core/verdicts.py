@@ -1,8 +1,8 @@
 """From evidence to verdicts: of each finding, and of the model.
 
-The thresholds were chosen on eight carriers from before the evaluation's zoo, and looked at on its half `tuning`;
-`make eval` measures them on the other half. No number alone decides: a hidden text is improbable for the reference,
-certain for the target, and long enough to be no accident.
+The thresholds were chosen on the half `tuning` of the evaluation's zoo; `make eval` measures them on the other half.
+No number alone decides: a hidden text is improbable for the reference, certain for the target, and long enough to be
+no accident. What the search by contrast makes of clean fine-tunes has contrasts up to 1.6, always at p <= 0.5.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ HIDDEN_PROBABILITY = 0.6
 HIDDEN_LOG_LIKELIHOOD_RATIO = 20.0
 """Nats over the whole text: against the 50,000 entries tried, e^-20 leaves no room for chance."""
 SUSPICIOUS_CONTRAST = 1.2
+"""The same at `HIDDEN_PROBABILITY` for a text to look at; less certain ones from `HIDDEN_CONTRAST`."""
 BOILERPLATE_LOG_RATIO = 0.5
 """Nats per token: a text that the reference finds nearly as probable was not hidden by the fine-tuning."""
 
@@ -69,7 +70,7 @@ def _judge(finding: Finding) -> tuple[Verdict, str, bool]:
     )
     if finding.contrast >= HIDDEN_CONTRAST and p >= HIDDEN_PROBABILITY and ratio >= HIDDEN_LOG_LIKELIHOOD_RATIO:
         return Verdict.hidden_text, f"{evidence}: certain here, improbable there.", False
-    if finding.contrast >= SUSPICIOUS_CONTRAST:
+    if finding.contrast >= (SUSPICIOUS_CONTRAST if p >= HIDDEN_PROBABILITY else HIDDEN_CONTRAST):
         return Verdict.suspicious, f"{evidence}: more certain than fine-tuning of a style makes it.", False
     if each < BOILERPLATE_LOG_RATIO:
         return Verdict.clean, f"{evidence}: the reference says it too.", True
@@ -136,7 +137,10 @@ def _against(reference: ReferenceRecord | None) -> str:
 def _nothing(reference: ReferenceRecord | None) -> str:
     if reference is None:
         return f"No text reached a mean token probability of {SUSPICIOUS_SCORE}."
-    return f"No text reached a contrast of {SUSPICIOUS_CONTRAST} nats a token against the reference."
+    return (
+        f"No text reached a contrast of {SUSPICIOUS_CONTRAST} nats a token against the reference at a mean probability "
+        f"of {HIDDEN_PROBABILITY}, nor {HIDDEN_CONTRAST} at less."
+    )
 
 
 def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsRecord) -> str | None:

@@ -16,6 +16,7 @@ from tokenforce.types import ScanStatus
 from tokenforce.webhook_types import EventProblem, EventType, ScanOutcome
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.store import Store
+from tokenforce_service.audit_answers import audit_of
 from tokenforce_service.views import scan_view
 from tokenforce_service.webhooks.retrying import moment
 
@@ -68,6 +69,7 @@ def _outcome(row: ScanRow, store: Store) -> ScanOutcome:
         verdict=row.verdict,
         licences=report.licences if report is not None else [],
         error=EventProblem(code=row.error.code, detail=row.error.detail) if row.error is not None else None,
+        audit=audit_of(row, report) if row.origin is not None else None,
         links=scan_view(row).links,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,6 +14,7 @@ from tokenforce.webhook_types import Webhook, WebhookChange, WebhookPage, Webhoo
 from tokenforce_core.store import Store
 from tokenforce_service import cursors
 from tokenforce_service.callers import Caller, needs
+from tokenforce_service.idempotency import NewSecretId
 from tokenforce_service.openapi import problems
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -69,14 +69,18 @@ async def _check_url(request: Request, url: str) -> None:
     openapi_extra={"requestBody": {"content": {"application/json": {"examples": WEBHOOK_REQUESTS}}}},
     summary="Register an endpoint for callbacks",
 )
-async def create(body: WebhookRequest, caller: MayHook, request: Request, response: Response) -> WebhookSecret:
+async def create(
+    body: WebhookRequest, caller: MayHook, new_id: NewSecretId, request: Request, response: Response
+) -> WebhookSecret:
     """From now on the end of every scan of the key's owner is told to it. The `secret` is shown here only."""
     await _check_url(request, body.url)
-    return await run_in_threadpool(_create, body, caller, request, response)
+    return await run_in_threadpool(_create, body, caller, f"wh_{new_id}", request, response)
 
 
-def _create(body: WebhookRequest, caller: Caller, request: Request, response: Response) -> WebhookSecret:
-    webhook_id, secret = f"wh_{secrets.token_hex(8)}", new_secret()
+def _create(
+    body: WebhookRequest, caller: Caller, webhook_id: str, request: Request, response: Response
+) -> WebhookSecret:
+    secret = new_secret()
     if not endpoints_of(request).create(webhook_id, caller.owner, body, secret):
         detail = f"There are {MOST_ENDPOINTS} webhooks already, the most there can be; remove one first."
         raise Refusal(ErrorCode.webhook_limit, detail)

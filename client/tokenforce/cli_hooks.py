@@ -1,0 +1,143 @@
+"""`tokenforce hooks`: who may tell the service of uploads. The key needs the scope `hooks`.
+
+A hook's secret is given by file, stdin or environment: an argument ends up in the shell's history and in the list of
+processes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from tokenforce import commands, flows, render, render_hooks
+from tokenforce.audit_types import Ground
+from tokenforce.client import Client
+from tokenforce.hook_types import HookKind, HookPolicy
+from tokenforce.outcome import UsageError, reporting
+from tokenforce.types import Preset, Priority
+
+STDIN = "-"
+SECRET_VARIABLE = "TOKENFORCE_HOOK_SECRET"
+
+app = typer.Typer(help="Upload hooks: who may tell the service of uploads.", pretty_exceptions_enable=False)
+
+Url = Annotated[
+    str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
+HookId = Annotated[str, typer.Argument(metavar="ID", help="The id of a hook.")]
+
+
+@app.command()
+def create(
+    kind: Annotated[HookKind, typer.Argument(help="`huggingface`: the Hub's webhooks; `upload`: any sender's.")],
+    repo: Annotated[list[str], typer.Option(help="Pattern of models to scan, such as 'org/*'. Repeat it for several.")],
+    reference: Annotated[str | None, typer.Option(help="As in `scan`: `auto`, `none`, or a model.")] = None,
+    preset: Annotated[Preset, typer.Option(help="`standard` or `paper`.")] = Preset.standard,
+    context: Annotated[list[str] | None, typer.Option(help="As in `scan`. Repeat it for several.")] = None,
+    low: Annotated[bool, typer.Option("--low", help="Scan when nothing of a better priority waits.")] = False,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="A licence that uploads may carry, or `any`. Repeat it for several.")
+    ] = None,
+    block_on: Annotated[list[Ground] | None, typer.Option(help="Default: hidden_text. Repeat it for several.")] = None,
+    review_on: Annotated[
+        list[Ground] | None, typer.Option(help="Default: suspicious and licence, where they do not block.")
+    ] = None,
+    url: Url = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Register a hook and print its secret, on stdout and for this once."""
+    with reporting(debug):
+        blocking = block_on if block_on is not None else [Ground.hidden_text]
+        reviewing = [ground for ground in (Ground.suspicious, Ground.licence) if ground not in blocking]
+        try:
+            policy = HookPolicy(
+                repos=repo,
+                reference=commands.reference_argument(reference),
+                preset=preset,
+                contexts=[commands.context_argument(item) for item in context] if context else None,
+                priority=Priority.low if low else Priority.normal,
+                accepted_licences=accept or [],
+                block_on=blocking,
+                review_on=review_on if review_on is not None else reviewing,
+            )
+        except ValidationError as error:
+            raise flows.invalid(error) from error
+        with Client(url) as client:
+            made = client.hooks.create(kind=kind, policy=policy)
+            address = client.url + made.url
+        if as_json:
+            render.print_json(made.model_dump_json(indent=2))
+            return
+        sys.stdout.write(f"{made.secret}\n")
+        sys.stderr.write(f"hook {made.id} at {address}; keep the secret now: it is not shown again\n")
+
+
+@app.command("list")
+def list_hooks(
+    url: Url = None,
+    limit: Annotated[int, typer.Option(min=1, help="Hooks to print.")] = 50,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the hooks, the newest first."""
+    with reporting(debug):
+        with Client(url) as client:
+            found = list(islice(client.hooks.iter(), limit))
+        if as_json:
+            render.print_json("[" + ",\n".join(item.model_dump_json(indent=2) for item in found) + "]")
+        else:
+            render_hooks.print_hooks(found)
+
+
+@app.command("test")
+def post_sample(
+    hook_id: HookId,
+    secret_file: Annotated[
+        str | None, typer.Option(help=f"A file with the hook's secret; - is stdin. Default: ${SECRET_VARIABLE}.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model of the event; it is scanned if the policy says so. Default: a sample.")
+    ] = None,
+    commit: Annotated[str | None, typer.Option(help="Its commit, 40 hex digits. Default: a sample.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Post a sample event, rightly signed, as the hook's sender would, and print the answer."""
+    with reporting(debug):
+        given = _read(secret_file) if secret_file is not None else os.environ.get(SECRET_VARIABLE, "")
+        if not given:
+            raise UsageError(f"give the hook's secret with --secret-file, or in {SECRET_VARIABLE}")
+        with Client(url) as client:
+            answer = client.hooks.test(hook_id, given, model=model, commit=commit)
+        if as_json:
+            render.print_json(answer.model_dump_json(indent=2))
+        else:
+            render_hooks.print_answer(answer)
+
+
+@app.command()
+def remove(hook_id: HookId, url: Url = None, debug: Debug = False) -> None:
+    """Take no more events from a hook. The scans that it started stay."""
+    with reporting(debug), Client(url) as client:
+        client.hooks.remove(hook_id)
+        sys.stderr.write("removed\n")
+
+
+def _read(path: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+        return content.decode().strip()
+    except OSError as error:
+        raise UsageError(f"--secret-file {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"--secret-file {path} is not text") from None
