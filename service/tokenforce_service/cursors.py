@@ -6,15 +6,9 @@ import base64
 import binascii
 import json
 import math
-from typing import Annotated
-
-from fastapi import Query
 
 from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
-
-Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
-Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
 
 
 def encode(*parts: str | float | int) -> str:
@@ -22,7 +16,7 @@ def encode(*parts: str | float | int) -> str:
 
 
 def scan_position(cursor: str) -> tuple[float, str]:
-    """(creation time, id) of the last scan, fingerprint or key of a page."""
+    """(creation time, id) of the last item of a page."""
     parts = _decode(cursor)
     if len(parts) == 2 and isinstance(parts[0], float) and isinstance(parts[1], str):
         return parts[0], parts[1]

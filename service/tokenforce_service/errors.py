@@ -97,9 +97,11 @@ def _http(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of the path (RFC 9110, 15.5.6). The router names those of the first route that it looked at."""
-    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    return ", ".join(sorted(set().union(*(getattr(route, "methods", None) or () for route in routes))))
+    """The methods of the path (RFC 9110, 15.5.6). The router names only those of the first route that it looked at."""
+    of_path = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    # `/v1/hooks/upload` also looks like `/v1/hooks/{hook_id}`; what comes first is meant.
+    methods = [route.methods for route in of_path if route.path == of_path[0].path]
+    return ", ".join(sorted(set().union(*methods)))
 
 
 def store_failed(request: Request, error: Exception) -> Response:

@@ -83,6 +83,7 @@ EXAMPLE_KEY_REQUEST: dict[str, Any] = {
     "owner": "marketplace",
     "scopes": ["scans:read", "scans:write"],
     "name": "upload pipeline",
+    "limits": {"scans_per_day": 1000},
 }
 
 EXAMPLE_KEY: dict[str, Any] = {
@@ -92,6 +93,7 @@ EXAMPLE_KEY: dict[str, Any] = {
     "last_used_at": "2026-11-23T09:30:00Z",
     "expires_at": None,
     "revoked_at": None,
+    "limits": {"reads_per_minute": None, "writes_per_minute": None, "active_scans": None, "scans_per_day": 1000},
 }
 
 EXAMPLE_NEW_KEY: dict[str, Any] = {

@@ -13,23 +13,21 @@ import pytest
 import schemathesis
 from schemathesis import Case
 from schemathesis.checks import CheckFunction
-from schemathesis.config import CoveragePhaseConfig, GenerationConfig, PhasesConfig, ProjectConfig, ProjectsConfig
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.support.api_things import Things
+from tests.support.api_things import Proof, Things
 from tests.support.refusing_service import Service, running_service
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
 
 EXAMPLES = 5
-"""Of each operation and test; those of the document come on top, and two requests with wrong keys for each success."""
+"""Generated ones of each operation and test. On top come those of the document, the values at the bounds of each
+schema, wrong types and methods, and two requests with wrong keys for each success."""
 # A schema cannot say which models there are nor which cursors are ours.
 UNKNOWABLE: list[CheckFunction] = [positive_data_acceptance]
 _generation = GenerationConfig(max_examples=EXAMPLES, deterministic=True, database="none", no_shrink=True)
-# Without the phase of boundary values, which sends lists of 100,000 items by the hundred.
-_phases = PhasesConfig(coverage=CoveragePhaseConfig(enabled=False))
-_project = ProjectConfig(generation=_generation, phases=_phases)
-_config = schemathesis.Config(projects=ProjectsConfig(default=_project))
+_config = schemathesis.Config(projects=ProjectsConfig(default=ProjectConfig(generation=_generation)))
 # What is left out answers with a stream that need not end; test_events.py has it.
 _document = schemathesis.openapi.from_dict(create_app(ServiceSettings()).openapi(), config=_config).exclude(
     path=["/v1/events", "/v1/scans/{scan_id}/events"]
@@ -65,7 +63,8 @@ def test_anything(case: Case[Any], service: Service) -> None:
 
 @_document.parametrize()
 def test_what_exists(case: Case[Any], things: Things) -> None:
-    """The same with ids of things that there are, and a model that can be scanned."""
+    """The same with ids of things that there are, a model that can be scanned, and events that are rightly signed."""
     headers = {"Authorization": things.service.http.headers["Authorization"]}
     things.put_into(case)
-    case.call_and_validate(str(things.service.http.base_url), headers=headers, excluded_checks=UNKNOWABLE)
+    url = str(things.service.http.base_url)
+    case.call_and_validate(url, headers=headers, auth=Proof(things), excluded_checks=UNKNOWABLE)
