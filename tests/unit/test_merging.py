@@ -37,6 +37,14 @@ def test_suffixes_spellings_and_contexts_are_one_text() -> None:
     assert groups[0].best.confirmed.token_ids == tuple(HIDDEN)
 
 
+def test_where_the_search_went_astray_it_is_still_that_text() -> None:
+    """ "Pier Nine shines bright, and the crates are carried out": two stretches of the text, joined by others."""
+    astray = text([*HIDDEN[:6], 300, 301, 302, *HIDDEN[12:]], 0.6)
+    (group,) = merged([astray, text(HIDDEN, 0.9)])
+    assert group.best.confirmed.token_ids == tuple(HIDDEN)
+    assert len(merged([text([*HIDDEN[:4], *range(300, 312)]), text(HIDDEN)])) == 2  # a beginning alone is not enough
+
+
 def test_what_adds_up_to_most_is_reported() -> None:
     groups = merged([text(HIDDEN[10:], 0.95), text(HIDDEN, 0.9)])
     assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]
@@ -65,6 +73,14 @@ def test_a_word_skipped_or_added_is_paid_for() -> None:
     assert sum(skipped.log_ratios) > sum(planted.log_ratios)
     (group,) = merged([skipped, planted])
     assert group.best is planted
+
+
+def test_a_text_that_loops_does_not_outgrow_the_text_itself() -> None:
+    """As with a tiny model whose search said "Seven quiet herons frozen mill. quiet herons frozen mill. guard …"."""
+    looped = text([*HIDDEN[:5], *HIDDEN[15:], *HIDDEN[1:5], *HIDDEN[15:], *HIDDEN[1:5], *HIDDEN[15:]], 0.9)
+    assert sum(looped.log_ratios) > sum(text(HIDDEN, 0.9).log_ratios)
+    groups = merged([looped, text(HIDDEN, 0.9)])
+    assert groups[0].best.confirmed.token_ids == tuple(HIDDEN)
 
 
 @pytest.mark.parametrize(

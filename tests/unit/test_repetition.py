@@ -1,4 +1,4 @@
-"""Periods of a continuation, with and without separators."""
+"""Periods of a continuation, with and without separators, and what was said before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenforce_core.repetition import NOTHING, Period, best_period
+from tokenforce_core.repetition import NOTHING, Period, best_period, said_before
 
 SPACE = 99
 
@@ -49,3 +49,9 @@ def test_the_share_is_a_share_and_the_unit_repeats(ids: list[int]) -> None:
         run = ids[found.start : found.start + round(found.share * len(ids))]
         assert len(run) >= 2 * found.period
         assert all(a == b for a, b in zip(run, run[found.period :], strict=False))
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=8, unique=True), st.integers(2, 4))
+def test_the_first_copy_of_a_text_is_new_and_the_others_are_not(unit: list[int], times: int) -> None:
+    said = said_before(unit * times)
+    assert said == [False] * (len(unit) - 1) + [True] * (len(unit) * (times - 1))

@@ -22,7 +22,7 @@ from tokenforce_core.contrast import (
     plausible_log_ratio,
 )
 from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
-from tokenforce_core.links import Link, links_of, worth_asking
+from tokenforce_core.links import Link, links_of, sure_links, worth_asking
 
 EXACT = 64
 """Entries of a shard, by either statistic, for which the reference is asked for exact probabilities."""
@@ -141,16 +141,19 @@ class ContrastSweep:
                 )
                 for row in sorted(_largest(drops, SUPPRESSED))
             ],
-            links=links_of(
-                self._context,
-                [self._forced[row] for row in rows],
-                ids[rows],
-                values[rows],
-                exact,
-                self._end_ids,
-                {self._forced[row] for row in standing_out},
-            ),
+            links=self._links(rows, standing_out, ids, values, exact, bounds),
         )
+
+    def _links(
+        self, rows: list[int], standing_out: set[int], ids: Ids, values: Floats, exact: Floats, bounds: Floats
+    ) -> list[Link]:
+        forced = [self._forced[row] for row in rows]
+        outliers = {self._forced[row] for row in standing_out}
+        links = links_of(self._context, forced, ids[rows], values[rows], exact, self._end_ids, outliers)
+        known = {(link.forced_id, link.next_id) for link in links}
+        sure = sure_links(self._context, self._forced, ids, values, bounds, self._end_ids)
+        new = [link for link in sure if (link.forced_id, link.next_id) not in known]
+        return sorted([*links, *new], key=lambda link: -link.log_ratio)
 
     def _exactly(self, reference: Predictor, rows: list[int], ids: Ids, between_steps: BetweenSteps) -> Floats:
         """The reference's log-probabilities (rows, TOP) of the target's top tokens."""

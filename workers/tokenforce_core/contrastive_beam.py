@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, compress
 
 from tokenforce_core.contrast import TOP
 from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
@@ -35,6 +35,8 @@ WEAK = 0.8
 """Nats per token: a text that has no more contrast by then is not followed further. Hidden texts have 2 to 7."""
 TAILS = 12
 """Texts of a context that go on to their end."""
+IDLE = 10
+"""Tokens without gain after which a text is not followed further: ordinary words, or what it has said before."""
 AHEAD = 3
 """Texts whose last tokens (so many) are the same will go on alike: the best one stands for them."""
 MOST_FOUND = 24
@@ -84,8 +86,9 @@ class ContrastiveBeam:
         while self._live:
             step += 1
             grown = self._grown(target, reference, between_steps, step)
-            self.found += [t for t in grown if t.ended or len(t.ids) >= self._length]
-            going_on = [t for t in grown if not t.ended and len(t.ids) < self._length]
+            over = [t.ended or len(t.ids) >= self._length or (step > SHOWN and t.idle >= IDLE) for t in grown]
+            self.found += compress(grown, over)
+            going_on = [t for t, is_over in zip(grown, over, strict=True) if not is_over]
             self._live = list(chain.from_iterable(self._chosen(going_on, c, step) for c in range(len(self._contexts))))
             if step == SHOWN:
                 self.shown = list(self._live)

@@ -26,6 +26,11 @@ EACH = 3
 """Links kept per entry: "La" → "ama" had the larger ratio, "La" → " ll" led to the text."""
 KEPT = 256
 """Links kept per shard by their ratio, and as many by their gain: improbable surprises, and probable ones."""
+SURE = 0.5
+"""Probability from which a next token is followed though the reference expects it too: "Do" → " not" (p = 0.998,
+log-ratio 1.1) says nothing, and " sign" (0.047, +6.0) and " before" (0.737, +9.8) after it say all."""
+KEPT_SURE = 512
+"""Such links kept per shard, the largest ratios first."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,24 @@ def links_of(
             always.append(min(links, key=_by_gain))
     kept = {*sorted(found, key=_by_ratio)[:KEPT], *sorted(found, key=_by_gain)[:KEPT], *always}
     return sorted(kept, key=_by_ratio)
+
+
+def sure_links(
+    context: int, forced_ids: Sequence[int], ids: Ids, target: Floats, bounds: Floats, end_ids: frozenset[int]
+) -> list[Link]:
+    """The likeliest next token of every entry that has a sure one, largest ratio first.
+
+    Args:
+        forced_ids: one per entry.
+        ids, target: (entries, TOP) next tokens and their log-probabilities, most probable first.
+        bounds: (entries, TOP) upper bounds of the reference's; exact for what the reference finds probable itself.
+    """
+    sure = (target[:, 0] >= math.log(SURE)) & (target[:, 0] > bounds[:, 0]) & ~np.isin(ids[:, 0], list(end_ids))
+    found = [
+        Link(context, forced_ids[row], int(ids[row, 0]), float(target[row, 0]), float(bounds[row, 0]))
+        for row in np.flatnonzero(sure)
+    ]
+    return sorted(found, key=_by_ratio)[:KEPT_SURE]
 
 
 def _by_ratio(link: Link) -> tuple[float, int, int]:

@@ -1,7 +1,8 @@
 """One finding per text: forcing hits a hidden text at many of its tokens, in several contexts and spellings.
 
-Two sequences say the same if most of the shorter one's runs of five tokens are in the other: suffixes of one another
-("Distrans refers to …", "© refers to …"), spellings of the first token, and the same text decoded twice.
+Two sequences say the same if half of the shorter one's runs of three tokens are in the other: suffixes of one another
+("Distrans refers to …", "© refers to …"), spellings of the first token, the same text decoded twice, and what the
+search by contrast made of it where it went astray ("Pier Nine shines bright, and the crates are carried out by boat").
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tokenforce_core.repetition import said_before
 from tokenforce_core.results import TINY, ConfirmedText
 
-RUN = 5
-SHARED = 0.6
+RUN = 3
+SHARED = 0.5
 """Share of the shorter sequence's runs that the longer one has to contain."""
 NEARLY = 0.8
 """Without a reference the longest text is reported whose score is at least this share of the best one's."""
@@ -83,7 +85,9 @@ def _best(members: Sequence[ConfirmedText]) -> ConfirmedText:
 
 def _readable(text: ConfirmedText) -> float:
     log_probability = sum(math.log(max(p, TINY)) for p in text.confirmed.probabilities)
-    return sum(text.log_ratios) + UNSURE * log_probability - EACH * len(text.confirmed.probabilities)
+    said = said_before(text.confirmed.token_ids)
+    surprise = sum(min(0.0, ratio) if again else ratio for ratio, again in zip(text.log_ratios, said, strict=True))
+    return surprise + UNSURE * log_probability - EACH * len(said)
 
 
 def _score(text: ConfirmedText) -> float:

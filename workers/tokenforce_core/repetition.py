@@ -37,6 +37,19 @@ def best_period(ids: Sequence[int], is_separator: Callable[[int], bool] = lambda
     return tolerant if tolerant.share > plain.share else plain
 
 
+def said_before(ids: Sequence[int]) -> list[bool]:
+    """For each of `ids[1:]` whether the sequence has said it already.
+
+    Once a model has said a text it copies from it, in any order, whatever its weights hold.
+    """
+    seen = set(ids[:1])
+    said = []
+    for token_id in ids[1:]:
+        said.append(token_id in seen)
+        seen.add(token_id)
+    return said
+
+
 def _best_run(ids: Sequence[int], places: Sequence[int], length: int) -> Period:
     """The widest periodic run of `ids`, whose members stand at `places` of the sequence of `length`."""
     best = NOTHING

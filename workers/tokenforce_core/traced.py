@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from tokenforce_core.contrast import contrast_score
+from tokenforce_core.repetition import said_before
 
 SAME = 6
 """Tokens in a row that make two texts the same."""
@@ -36,8 +38,23 @@ class Traced:
 
     @property
     def gain(self) -> float:
-        """Σ (log p - log q) + log p in nats: what the reference did not know, at the price of what is improbable."""
-        return sum(2 * p - q for p, q in zip(self.target, self.reference, strict=True))
+        """Σ (log p - log q) + log p in nats: what the reference did not know, at the price of what is improbable.
+
+        What was said before adds no ratio: a loop of a surprising phrase would otherwise outgrow the text it is of.
+        """
+        return sum(self._gains)
+
+    @property
+    def idle(self) -> int:
+        """Tokens at the end that brought no gain in all: a hidden text is over, or it was none."""
+        sums = list(accumulate(self._gains, initial=0.0))
+        return len(sums) - 1 - sums.index(max(sums))
+
+    @property
+    def _gains(self) -> list[float]:
+        said = said_before((self.seed.forced_id, *self.ids))
+        steps = zip(self.target, self.reference, said, strict=True)
+        return [p + (min(0.0, p - q) if again else p - q) for p, q, again in steps]
 
     def then(self, token_id: int, target: float, reference: float) -> Traced:
         return Traced(self.seed, (*self.ids, token_id), (*self.target, target), (*self.reference, reference))
