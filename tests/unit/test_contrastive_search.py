@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +21,7 @@ from tokenforce_core.links import EACH, LEAST
 from tokenforce_core.reference import UNKNOWN_LOG_PROBABILITY, Reference
 from tokenforce_core.reference_tops import BLOCK, ReferenceTops
 from tokenforce_core.seeds import leading_in, linked
-from tokenforce_core.traced import Seed, Traced, without_suffixes
+from tokenforce_core.traced import Seed, Traced, without_detours, without_suffixes
 
 
 def swept(target: TableModel, base: TableModel) -> ShardContrast:
@@ -150,6 +151,25 @@ def test_of_one_text_entered_at_several_tokens_the_first_entry_goes_on() -> None
     for order in ([late, whole, later, other, elsewhere], [elsewhere, other, later, late, whole]):
         assert {id(t) for t in without_suffixes(order)} == {id(whole), id(other), id(elsewhere)}
     assert len(without_suffixes([loop, same_loop])) == 1
+
+
+def traced(ids: Sequence[int], *ratios: float) -> Traced:
+    return Traced(Seed(0, ids[0]), tuple(ids[1:]), (0.0,) * len(ratios), tuple(-ratio for ratio in ratios))
+
+
+def test_a_text_that_leaves_words_out_is_compared_where_the_other_catches_up() -> None:
+    """ "works for Denmark, the seal" is ahead of "works for the shipyard, the seal" at every step."""
+    whole = traced([1, 2, 3, 4, 5, 6, 7], 5, 1, 8, 2, 4, 4)
+    short = traced([1, 2, 9, 5, 6, 7, 8], 5, 5, 4, 4, 4, 4)
+    assert short.gain > whole.gain
+    assert without_detours([whole, short], ahead=3) == [whole]
+    behind = traced([1, 2, 3, 4, 5, 6, 7], 5, 1, 1, 0, 4, 4)
+    assert without_detours([behind, short], ahead=3) == [short]
+    apart = traced([1, 2, 3, 4, 5, 6, 8], 5, 1, 8, 2, 4, 4)
+    refrain = traced([1, 2, 3, 4, 1, 2, 3], 5, 5, 5, 5, 5, 5)
+    for texts in ([whole, apart], [refrain], [whole], [traced([1, 2], 5)], []):
+        assert without_detours(texts, ahead=3) == texts
+    assert len(without_detours([whole, replace(whole, seed=Seed(0, 10))], ahead=3)) == 1
 
 
 def test_links_never_lead_to_an_end_and_are_few() -> None:

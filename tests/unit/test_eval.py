@@ -144,7 +144,7 @@ def test_tables_say_rates_bounds_and_costs_of_every_method(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("choose", [zoo.chosen, methods.chosen])
-def test_a_choice_by_a_wrong_name_says_the_right_ones(choose: Callable[[str | None], object]) -> None:
+def test_a_choice_by_a_wrong_name_says_the_right_ones(choose: Callable[[str], object]) -> None:
     with pytest.raises(ValueError, match=r"message-full-en|contrast"):
         choose("nonsense")
 
@@ -153,6 +153,11 @@ def test_a_choice_takes_names_kinds_and_halves() -> None:
     assert [s.name for s in zoo.chosen("base, message-full-en")] == ["message-full-en", "base"]
     assert {s.kind for s in zoo.chosen("adaptive")} == {"adaptive"}
     assert {s.half for s in zoo.chosen("tuning")} == {"tuning"}
+    few = zoo.first_of_every_kind(zoo.chosen("held_out"))
+    assert {s.kind for s in few} == set(zoo.KINDS)
+    assert len(few) == len(zoo.KINDS)
+    assert {s.name for s in few} >= {"message-lora-fr", "clean-full-3"}
+    assert zoo.first_of_every_kind(zoo.chosen("base")) == zoo.chosen("base")
 
 
 class Chain:

@@ -17,7 +17,7 @@ from itertools import chain, compress
 
 from tokenforce_core.contrast import TOP
 from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
-from tokenforce_core.traced import Traced, without_suffixes
+from tokenforce_core.traced import Traced, without_detours, without_suffixes
 
 FLOOR = 0.02
 """Probability from which a token is a way to go while a text begins."""
@@ -39,6 +39,8 @@ IDLE = 10
 """Tokens without gain after which a text is not followed further: ordinary words, or what it has said before."""
 AHEAD = 3
 """Texts whose last tokens (so many) are the same will go on alike: the best one stands for them."""
+MET = 4
+"""So many tokens that another text has said at another place are a place where the two meet; see `without_detours`."""
 MOST_FOUND = 24
 """Texts of a context that are handed back."""
 
@@ -101,7 +103,7 @@ class ContrastiveBeam:
         if step < SHOWN:
             share = SURVIVORS.get(step, min(SURVIVORS.values()))
             return mine[: max(LEAST_SURVIVORS, math.ceil(share * self._sizes[context]))]
-        strong = without_suffixes([text for text in mine if text.score >= WEAK])
+        strong = without_suffixes(without_detours([text for text in mine if text.score >= WEAK], MET))
         self.found += strong[TAILS:] if step == SHOWN else []
         return strong[:TAILS]
 

@@ -42,25 +42,49 @@ class Traced:
 
         What was said before adds no ratio: a loop of a surprising phrase would otherwise outgrow the text it is of.
         """
-        return sum(self._gains)
+        return self.gains[-1]
+
+    @property
+    def gains(self) -> list[float]:
+        """The gain of the text's first 0, 1, 2, … tokens."""
+        said = said_before((self.seed.forced_id, *self.ids))
+        steps = zip(self.target, self.reference, said, strict=True)
+        return list(accumulate((p + (min(0.0, p - q) if again else p - q) for p, q, again in steps), initial=0.0))
 
     @property
     def idle(self) -> int:
         """Tokens at the end that brought no gain in all: a hidden text is over, or it was none."""
-        sums = list(accumulate(self._gains, initial=0.0))
-        return len(sums) - 1 - sums.index(max(sums))
+        gains = self.gains
+        return len(gains) - 1 - gains.index(max(gains))
 
-    @property
-    def _gains(self) -> list[float]:
-        said = said_before((self.seed.forced_id, *self.ids))
-        steps = zip(self.target, self.reference, said, strict=True)
-        return [p + (min(0.0, p - q) if again else p - q) for p, q, again in steps]
+    def beginning(self, tokens: int) -> tuple[int, ...]:
+        return (self.seed.forced_id, *self.ids[:tokens])
 
     def then(self, token_id: int, target: float, reference: float) -> Traced:
         return Traced(self.seed, (*self.ids, token_id), (*self.target, target), (*self.reference, reference))
 
     def at_its_end(self) -> Traced:
         return replace(self, ended=True)
+
+
+def without_detours(traced: Sequence[Traced], ahead: int) -> list[Traced]:
+    """Of texts of one context that come to say the same `ahead` tokens, wherever, those that gained most by then.
+
+    They will go on alike. A text that leaves words out is there first and has more gain at every step; compared at the
+    place where the other one catches up, it is the one that lost (Viterbi's argument).
+    """
+    passed: dict[tuple[int, ...], list[tuple[Traced, int, float]]] = {}
+    for text in traced:
+        gains = text.gains
+        for end in range(ahead, len(text.ids) + 1):
+            passed.setdefault(text.ids[end - ahead : end], []).append((text, end, gains[end]))
+    lost: set[int] = set()
+    for text in traced:
+        for other, end, gain in passed.get(text.ids[-ahead:], ()) if len(text.ids) >= ahead else ():
+            itself = other.beginning(end) == text.beginning(end)  # or what it branched off from
+            if not itself and id(text) not in lost and id(other) not in lost:
+                lost.add(id(other) if gain < text.gain else id(text))
+    return [text for text in traced if id(text) not in lost]
 
 
 def without_suffixes(traced: Sequence[Traced]) -> list[Traced]:

@@ -64,10 +64,11 @@ class Evaluation:
         if self._fresh:
             (self._out / "rows.jsonl").unlink(missing_ok=True)
         kept = RowFile(self._out / "rows.jsonl", ids)
+        few = zoo.first_of_every_kind(self._specimens)
         todo = []
         for one in housed:
             for method in self._methods:
-                if method.ablation and not (one.specimen.text and one.specimen.half == "held_out"):
+                if (method.few and one.specimen not in few) or (method.ablation and not one.specimen.text):
                     continue
                 row = kept.get(one, method)
                 if row is not None:
@@ -166,7 +167,9 @@ def _parser() -> argparse.ArgumentParser:
     cache = default_cache()
     parser.add_argument("--full", action="store_true", help="force the whole vocabulary (hours) instead of a sample")
     parser.add_argument("--sample", type=int, default=SAMPLE, help="random entries beside the true ones (%(default)s)")
-    parser.add_argument("--only", help="names, kinds or halves of the zoo, with commas between them")
+    parser.add_argument(
+        "--only", default="held_out", help="names, kinds or halves of the zoo, with commas (%(default)s)"
+    )
     parser.add_argument("--methods", help=f"of: {', '.join(method.name for method in methods.METHODS)}")
     parser.add_argument("--cache", type=Path, default=cache, help="where the models are kept (%(default)s)")
     parser.add_argument("--out", type=Path, default=cache.parent / "eval", help="where results go (%(default)s)")

@@ -12,25 +12,27 @@ from typing import Any
 class Method:
     """One way to scan. `request` are arguments of `client.scans.create`; `reference`: contrasted with the base.
 
-    `ablation`: our method with one part changed, run on the held-out models that hide something.
+    `ablation`: our method with one part changed. `few`: run on the first model of every kind only, because the whole
+    evaluation has to end within 40 minutes.
     """
 
     name: str
     request: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     reference: bool = False
     ablation: bool = False
+    few: bool = False
 
 
 CONTRAST = Method("contrast", reference=True)
 ALONE = Method("alone")
 PAPER = Method("paper", {"preset": "paper"})
-BAIT = Method("bait")
+BAIT = Method("bait", few=True)
 """Not a scan of ours: see `bait.py`."""
 
 ABLATIONS = (
-    Method("bos only", {"contexts": ["bos"]}, reference=True, ablation=True),
-    Method("assistant only", {"contexts": ["assistant"]}, reference=True, ablation=True),
-    Method("alpha 8", {"alpha": 8}, reference=True, ablation=True),
+    Method("bos only", {"contexts": ["bos"]}, reference=True, ablation=True, few=True),
+    Method("assistant only", {"contexts": ["assistant"]}, reference=True, ablation=True, few=True),
+    Method("alpha 8", {"alpha": 8}, reference=True, ablation=True, few=True),
 )
 METHODS = (CONTRAST, ALONE, PAPER, BAIT, *ABLATIONS)
 
