@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, StringConstraints, field_validator
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, field_validator
 
-from tokenforce.wire import WireAnswer, WireRequest
+from tokenforce.wire import WireAnswer, WireRequest, WrittenOut
 
 
 class Scope(StrEnum):
@@ -24,6 +24,28 @@ class Scope(StrEnum):
 Owner = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 
 
+_Count = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class KeyLimits(WireRequest):
+    """What a key may do, where that differs from the settings of the service; those hold for what is left out."""
+
+    reads_per_minute: _Count | None = Field(default=None, description="Requests that read.")
+    writes_per_minute: _Count | None = Field(default=None, description="Requests that change something.")
+    active_scans: _Count | None = Field(default=None, description="Scans that are not ended yet.")
+    scans_per_day: _Count | None = Field(default=None, description="Scans that it may start per day (UTC).")
+
+
+class KeyLimitsRecord(KeyLimits):
+    """Limits as an answer shows them: fields that a newer service added do not break an older SDK."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+USUAL_LIMITS = KeyLimitsRecord()
+"""Those of the settings."""
+
+
 class KeyRequest(WireRequest):
     """Body of `POST /v1/keys`."""
 
@@ -32,7 +54,10 @@ class KeyRequest(WireRequest):
     )
     scopes: list[Scope] = Field(min_length=1, max_length=len(Scope), description="What it allows.")
     name: str = Field(default="", max_length=100, description="To tell keys apart; shown in lists only.")
-    expires_at: AwareDatetime | None = Field(default=None, description="It ends by itself then. Default: never.")
+    expires_at: Annotated[AwareDatetime, WrittenOut] | None = Field(
+        default=None, description="It ends by itself then. Default: never."
+    )
+    limits: KeyLimits = Field(default=USUAL_LIMITS, description="Of its own, instead of those of every key.")
 
     @field_validator("name")
     @classmethod
@@ -53,6 +78,7 @@ class Key(WireAnswer):
     last_used_at: datetime | None = Field(default=None, description="To the minute.")
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    limits: KeyLimitsRecord = Field(default=USUAL_LIMITS, description="Of its own; null: as the settings say.")
 
 
 class NewKey(Key):

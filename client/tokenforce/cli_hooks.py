@@ -88,6 +88,19 @@ def list_hooks(
         HOOKS.print_first(limit, client.hooks.iter(), as_json=as_json)
 
 
+@app.command()
+def rotate(hook_id: HookId, url: Url = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Give a hook another secret and print it, on stdout and for this once; the one before counts for a day."""
+    with reporting(debug):
+        with Client(url) as client:
+            made = client.hooks.rotate(hook_id)
+        if as_json:
+            render.print_json(made.model_dump_json(indent=2))
+            return
+        sys.stdout.write(f"{made.secret}\n")
+        sys.stderr.write("keep the secret now: it is not shown again; the one before counts for a day\n")
+
+
 @app.command("test")
 def post_sample(
     hook_id: HookId,

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tokenforce import render, render_keys
-from tokenforce.api_keys import Scope
+from tokenforce.api_keys import KeyLimits, Scope
 from tokenforce.client import Client
 from tokenforce.options import Debug, Json, Url
 from tokenforce.outcome import reporting
@@ -20,6 +20,8 @@ from tokenforce.outcome import reporting
 app = typer.Typer(
     help="API keys of a service. Needs one with the scope admin, in TOKENFORCE_KEY.", pretty_exceptions_enable=False
 )
+
+Limit = Annotated[int | None, typer.Option(min=1, max=10**9, help="Of this key. Default: as the service's settings.")]
 
 
 @app.command()
@@ -30,6 +32,10 @@ def create(
     expires_days: Annotated[
         float | None, typer.Option(min=0.001, max=3650, help="Days after which it ends. Default: never.")
     ] = None,
+    reads_per_minute: Limit = None,
+    writes_per_minute: Limit = None,
+    active_scans: Limit = None,
+    scans_per_day: Limit = None,
     url: Url = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -37,8 +43,14 @@ def create(
     """Make a key and print its token, on stdout and for this once."""
     with reporting(debug):
         expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
+        limits = KeyLimits(
+            reads_per_minute=reads_per_minute,
+            writes_per_minute=writes_per_minute,
+            active_scans=active_scans,
+            scans_per_day=scans_per_day,
+        )
         with Client(url) as client:
-            made = client.keys.create(owner=owner, scopes=scope, name=name, expires_at=expires_at)
+            made = client.keys.create(owner=owner, scopes=scope, name=name, expires_at=expires_at, limits=limits)
         if as_json:
             render.print_json(made.model_dump_json(indent=2))
             return

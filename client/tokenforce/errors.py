@@ -10,7 +10,7 @@
     │   ├── NotFound                     404: no such scan
     │   ├── Conflict                     409: not in this state of the scan
     │   ├── Refused                      the model cannot be scanned; the code says why
-    │   ├── ServiceUnavailable           502, 503, 504, 507: later perhaps (retry_after)
+    │   ├── ServiceUnavailable           408, 502, 503, 504, 507: later perhaps (retry_after)
     │   │   └── RateLimited              429: too many requests or scans for this key
     │   ├── ServerError                  5xx: a fault of the service
     │   └── UnexpectedAnswer             not an answer of a tokenforce service
@@ -176,6 +176,7 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     **dict.fromkeys(REFUSALS, Refused),
     ErrorCode.invalid_request: InvalidRequest,
     ErrorCode.body_too_large: InvalidRequest,
+    ErrorCode.body_too_slow: ServiceUnavailable,
     ErrorCode.method_not_allowed: InvalidRequest,
     ErrorCode.invalid_cursor: InvalidRequest,
     ErrorCode.unknown_context: InvalidRequest,

@@ -56,6 +56,11 @@ def remove(hook_id: str) -> Call[None]:
     return Call("DELETE", _path(hook_id), flows.nothing)
 
 
+def rotate(hook_id: str) -> Call[HookSecret]:
+    """A new secret. If the answer gets lost, `Conflict` says that it was made; rotate again then."""
+    return Call("POST", f"{_path(hook_id)}/rotate", flows.reader(HookSecret), headers=flows.once())
+
+
 def audit(scan_id: str) -> Call[AuditAnswer]:
     return Call("GET", f"{flows.scan_path(scan_id)}/audit", flows.reader(AuditAnswer))
 

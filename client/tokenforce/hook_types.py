@@ -70,11 +70,14 @@ class Hook(WireAnswer):
 
 
 class HookSecret(Hook):
-    """The answer to a registration: the only one that shows the secret."""
+    """The answer to a registration or a rotation: the only one that shows the secret."""
 
     secret: str = Field(
         repr=False,
         description="For the Hub: the webhook's secret, as it is. For `upload`: `whsec_…`, the sender signs with it.",
+    )
+    previous_secrets_until: datetime | None = Field(
+        default=None, description="Until then events are taken with the secret before this one as well."
     )
 
 

@@ -43,6 +43,10 @@ class Hooks:
         """Take no more events; its scans stay. Raises `NotFound`."""
         self._client._send(hook_calls.remove(hook_id))
 
+    def rotate(self, hook_id: str) -> HookSecret:
+        """A new secret; the one before counts too until `previous_secrets_until`. Raises `NotFound`, `Conflict`."""
+        return self._client._send(hook_calls.rotate(hook_id))
+
     def test(self, hook_id: str, secret: str, *, model: str | None = None, commit: str | None = None) -> HookAnswer:
         """Post a sample event as the hook's sender would. With a `model` that the policy matches it is scanned.
 
@@ -76,6 +80,10 @@ class AsyncHooks:
     async def remove(self, hook_id: str) -> None:
         """Take no more events; its scans stay. Raises `NotFound`."""
         await self._client._send(hook_calls.remove(hook_id))
+
+    async def rotate(self, hook_id: str) -> HookSecret:
+        """A new secret; the one before counts too until `previous_secrets_until`. Raises `NotFound`, `Conflict`."""
+        return await self._client._send(hook_calls.rotate(hook_id))
 
     async def test(
         self, hook_id: str, secret: str, *, model: str | None = None, commit: str | None = None

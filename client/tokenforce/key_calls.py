@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
 from tokenforce import flows
-from tokenforce.api_keys import Key, KeyPage, KeyRequest, NewKey
+from tokenforce.api_keys import Key, KeyLimits, KeyPage, KeyRequest, NewKey
 from tokenforce.flows import Call
 
 PATH = "/v1/keys"
 
 
-def key_request(*, owner: str, scopes: Sequence[str], name: str, expires_at: datetime | None) -> KeyRequest:
+def key_request(
+    *,
+    owner: str,
+    scopes: Sequence[str],
+    name: str,
+    expires_at: datetime | None,
+    limits: KeyLimits | Mapping[str, int] | None,
+) -> KeyRequest:
     """The body of a new key; raises `InvalidRequest` as the service would."""
-    given = {"owner": owner, "scopes": list(scopes), "name": name, "expires_at": expires_at}
+    given: dict[str, Any] = {"owner": owner, "scopes": list(scopes), "name": name, "expires_at": expires_at}
+    if limits is not None:
+        given["limits"] = limits
     try:
         return KeyRequest.model_validate(given)
     except ValidationError as error:
@@ -26,7 +36,7 @@ def key_request(*, owner: str, scopes: Sequence[str], name: str, expires_at: dat
 
 def create(request: KeyRequest) -> Call[NewKey]:
     """Make it. If the answer gets lost, `Conflict` says what was made; nobody knows its token then."""
-    body = request.model_dump(mode="json", exclude_none=True)
+    body = request.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     return Call("POST", PATH, flows.reader(NewKey), json=body, headers=flows.once())
 
 

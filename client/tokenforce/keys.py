@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tokenforce import key_calls
-from tokenforce.api_keys import Key, NewKey
+from tokenforce.api_keys import Key, KeyLimits, NewKey
 
 if TYPE_CHECKING:
     from tokenforce.aio import AsyncClient
@@ -25,10 +25,20 @@ class Keys:
         self._client = client
 
     def create(
-        self, *, owner: str, scopes: Sequence[str], name: str = "", expires_at: datetime | None = None
+        self,
+        *,
+        owner: str,
+        scopes: Sequence[str],
+        name: str = "",
+        expires_at: datetime | None = None,
+        limits: KeyLimits | Mapping[str, int] | None = None,
     ) -> NewKey:
-        """Make a key. Its `token` is told now and never again. Raises `InvalidRequest`."""
-        request = key_calls.key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at)
+        """Make a key. Its `token` is told now and never again. Raises `InvalidRequest`.
+
+        Args:
+            limits: of its own, such as `{"scans_per_day": 100}`, instead of those of every key.
+        """
+        request = key_calls.key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at, limits=limits)
         return self._client._send(key_calls.create(request))
 
     def get(self, key_id: str) -> Key:
@@ -51,10 +61,20 @@ class AsyncKeys:
         self._client = client
 
     async def create(
-        self, *, owner: str, scopes: Sequence[str], name: str = "", expires_at: datetime | None = None
+        self,
+        *,
+        owner: str,
+        scopes: Sequence[str],
+        name: str = "",
+        expires_at: datetime | None = None,
+        limits: KeyLimits | Mapping[str, int] | None = None,
     ) -> NewKey:
-        """Make a key. Its `token` is told now and never again. Raises `InvalidRequest`."""
-        request = key_calls.key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at)
+        """Make a key. Its `token` is told now and never again. Raises `InvalidRequest`.
+
+        Args:
+            limits: of its own, such as `{"scans_per_day": 100}`, instead of those of every key.
+        """
+        request = key_calls.key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at, limits=limits)
         return await self._client._send(key_calls.create(request))
 
     async def get(self, key_id: str) -> Key:

@@ -61,6 +61,7 @@ class ErrorCode(StrEnum):
 
     invalid_request = "invalid_request"
     body_too_large = "body_too_large"
+    body_too_slow = "body_too_slow"
     unauthenticated = "unauthenticated"
     scope_missing = "scope_missing"
     key_not_found = "key_not_found"

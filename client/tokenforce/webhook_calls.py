@@ -54,12 +54,12 @@ def remove(webhook_id: str) -> Call[None]:
 
 
 def rotate(webhook_id: str) -> Call[WebhookSecret]:
-    """Sent once: each one makes another secret."""
-    return Call("POST", f"{_path(webhook_id)}/rotate", flows.reader(WebhookSecret), attempts=1)
+    """A new secret. If the answer gets lost, `Conflict` says that it was made; rotate again then."""
+    return Call("POST", f"{_path(webhook_id)}/rotate", flows.reader(WebhookSecret), headers=flows.once())
 
 
 def test(webhook_id: str) -> Call[Delivery]:
-    return Call("POST", f"{_path(webhook_id)}/test", flows.reader(Delivery), attempts=1)
+    return Call("POST", f"{_path(webhook_id)}/test", flows.reader(Delivery), headers=flows.once())
 
 
 def deliveries(webhook_id: str, *, status: str | None, page_size: int | None) -> Call[DeliveryPage]:
@@ -72,7 +72,8 @@ def delivery(webhook_id: str, delivery_id: str) -> Call[Delivery]:
 
 
 def replay(webhook_id: str, delivery_id: str) -> Call[Delivery]:
-    return Call("POST", f"{_delivery_path(webhook_id, delivery_id)}/replay", flows.reader(Delivery), attempts=1)
+    path = f"{_delivery_path(webhook_id, delivery_id)}/replay"
+    return Call("POST", path, flows.reader(Delivery), headers=flows.once())
 
 
 def _body(kind: type[WebhookRequest] | type[WebhookChange], **given: Any) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Webhooks:
         self._client._send(webhook_calls.remove(webhook_id))
 
     def rotate(self, webhook_id: str) -> WebhookSecret:
-        """A new secret; the old one still signs too until `previous_secrets_until`. Raises `NotFound`."""
+        """A new secret; the old one still signs too until `previous_secrets_until`. Raises `NotFound`, `Conflict`."""
         return self._client._send(webhook_calls.rotate(webhook_id))
 
     def test(self, webhook_id: str) -> Delivery:
@@ -95,7 +95,7 @@ class AsyncWebhooks:
         await self._client._send(webhook_calls.remove(webhook_id))
 
     async def rotate(self, webhook_id: str) -> WebhookSecret:
-        """A new secret; the old one still signs too until `previous_secrets_until`. Raises `NotFound`."""
+        """A new secret; the old one still signs too until `previous_secrets_until`. Raises `NotFound`, `Conflict`."""
         return await self._client._send(webhook_calls.rotate(webhook_id))
 
     async def test(self, webhook_id: str) -> Delivery:

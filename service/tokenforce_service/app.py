@@ -16,9 +16,10 @@ from tokenforce_service.event_streams import EventStreams
 from tokenforce_service.hooks import receiving_routes, registration_routes
 from tokenforce_service.idempotency_store import IdempotencyStore
 from tokenforce_service.metrics import Metrics
-from tokenforce_service.middleware import BodyLimit, Observed
+from tokenforce_service.middleware import Observed
 from tokenforce_service.openapi import DocumentedApp
 from tokenforce_service.rate_limits import RateLimited, RateLimits
+from tokenforce_service.receiving import BodyLimit
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.webhooks import delivery_routes, routes
 
@@ -61,7 +62,7 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
     app.add_exception_handler(events.NothingToCome, events.nothing_to_come)
     app.add_exception_handler(idempotency.Replayed, idempotency.replay)
     app.add_middleware(idempotency.KeepsAnswers, store=app.state.idempotency)
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, seconds=settings.receive_seconds)
     app.add_middleware(RateLimited, limits=app.state.rate_limits)
     app.add_middleware(Observed, metrics=metrics)
     return app

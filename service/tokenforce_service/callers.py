@@ -17,7 +17,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tokenforce.api_keys import Scope
+from tokenforce.api_keys import USUAL_LIMITS, KeyLimits, Scope
 from tokenforce.types import ErrorCode
 from tokenforce_service.key_store import USE_SECONDS, KeyRow, KeyStore
 from tokenforce_service.rate_limits import RateLimits
@@ -44,6 +44,7 @@ class Caller:
     owner: str
     key_id: str
     scopes: frozenset[Scope]
+    limits: KeyLimits = USUAL_LIMITS
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.admin in self.scopes
@@ -81,7 +82,16 @@ class KeyRing:
             raise _unauthenticated(f"The key {row.id} was revoked; ask for a new one.")
         if row.expires_at is not None and row.expires_at <= time.time():
             raise _unauthenticated(f"The key {row.id} has expired; ask for a new one.")
-        return Caller(row.owner, row.id, row.scopes)
+        return Caller(row.owner, row.id, row.scopes, row.limits)
+
+    async def limits_of(self, key_id: str) -> KeyLimits:
+        """Of a key that something acts for which it has made, as upload hooks do; none of its own if it is gone."""
+        read_at, row = self._seen.get(key_id, (0.0, None))
+        if row is None or time.monotonic() - read_at >= CACHE_SECONDS:
+            row = await run_in_threadpool(self.store.get, key_id)
+            if row is not None:
+                self._seen[key_id] = (time.monotonic(), row)
+        return row.limits if row is not None else USUAL_LIMITS
 
     def forget(self, key_id: str) -> None:
         """Read the key anew at its next use."""
@@ -109,7 +119,7 @@ def needs(scope: Scope) -> Any:
 async def _caller(request: Request, scopes: SecurityScopes, _declared: Annotated[Any, Security(_BEARER)]) -> Caller:
     caller = await cast(KeyRing, request.app.state.keys).caller(_token(request))
     request.state.caller = caller
-    await cast(RateLimits, request.app.state.rate_limits).charge_key(request, caller.key_id)
+    await cast(RateLimits, request.app.state.rate_limits).charge_key(request, caller.key_id, caller.limits)
     for scope in map(Scope, scopes.scopes):
         if not caller.may(scope):
             detail = f"The key {caller.key_id} lacks the scope {scope.value}; use another key, or ask for one with it."
@@ -137,3 +147,4 @@ def _unauthenticated(detail: str) -> Refusal:
 
 MayRead = Annotated[Caller, needs(Scope.scans_read)]
 MayWrite = Annotated[Caller, needs(Scope.scans_write)]
+MayHook = Annotated[Caller, needs(Scope.hooks)]

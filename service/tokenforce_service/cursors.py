@@ -6,15 +6,9 @@ import base64
 import binascii
 import json
 import math
-from typing import Annotated
-
-from fastapi import Query
 
 from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
-
-Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
-Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
 
 
 def encode(*parts: str | float | int) -> str:
@@ -22,7 +16,7 @@ def encode(*parts: str | float | int) -> str:
 
 
 def scan_position(cursor: str) -> tuple[float, str]:
-    """(creation time, id) of the last scan, fingerprint or key of a page."""
+    """(creation time, id) of the last item of a page."""
     parts = _decode(cursor)
     if len(parts) == 2 and isinstance(parts[0], float) and isinstance(parts[1], str):
         return parts[0], parts[1]
@@ -40,6 +34,7 @@ def finding_position(cursor: str, order: str) -> int:
 def _decode(cursor: str) -> list[object]:
     try:
         value = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is JSON, and nothing for the store
     except (binascii.Error, ValueError, RecursionError) as error:
         raise _invalid() from error
     if not isinstance(value, list) or any(isinstance(v, bool) or v != v or v in (math.inf, -math.inf) for v in value):

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from tokenforce.types import ErrorCode
 from tokenforce_service.openapi import PROBLEM
@@ -81,6 +82,8 @@ def _http(request: Request, error: Exception) -> Response:
     elif raised.status_code == 400:  # the framework's own, for a body that its JSON parser gives up on
         detail = "The body cannot be read as JSON (not UTF-8, or nested too deep); send one JSON object."
         refusal = Refusal(ErrorCode.invalid_request, detail, status=400)
+    elif raised.status_code == 408:
+        refusal = Refusal(ErrorCode.body_too_slow, str(raised.detail))
     elif raised.status_code == 413:
         refusal = Refusal(ErrorCode.body_too_large, str(raised.detail))
     else:
@@ -88,7 +91,17 @@ def _http(request: Request, error: Exception) -> Response:
     response = answer(request, refusal)
     for name, value in (raised.headers or {}).items():
         response.headers[name] = value
+    if raised.status_code == 405:
+        response.headers["Allow"] = _allowed(request)
     return response
+
+
+def _allowed(request: Request) -> str:
+    """The methods of the path (RFC 9110, 15.5.6). The router names only those of the first route that it looked at."""
+    of_path = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    # `/v1/hooks/upload` also looks like `/v1/hooks/{hook_id}`; what comes first is meant.
+    methods = [route.methods for route in of_path if route.path == of_path[0].path]
+    return ", ".join(sorted(set().union(*methods)))
 
 
 def store_failed(request: Request, error: Exception) -> Response:

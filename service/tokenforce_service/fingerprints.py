@@ -8,17 +8,15 @@ from typing import cast
 
 from fastapi import APIRouter, Request, Response
 
-from tokenforce.api_keys import Scope
 from tokenforce.registry import Fingerprint, FingerprintPage, FingerprintRequest, TextHash
 from tokenforce.types import ErrorCode
 from tokenforce_core.fingerprint_store import FingerprintStore
 from tokenforce_core.licences import Registered
 from tokenforce_core.store import Store
-from tokenforce_service import cursors
 from tokenforce_service.callers import Caller, MayRead, MayWrite
-from tokenforce_service.cursors import Cursor, Limit
 from tokenforce_service.idempotency import NewId
 from tokenforce_service.openapi import EXAMPLE_FINGERPRINT, EXAMPLE_FINGERPRINTS, problems
+from tokenforce_service.paging import InPages
 from tokenforce_service.refusals import Refusal
 
 router = APIRouter(prefix="/v1/fingerprints", tags=["fingerprints"])
@@ -80,13 +78,9 @@ def create(
 @router.get(
     "", response_model=FingerprintPage, responses=problems(400, 422, 503), summary="List fingerprints, newest first"
 )
-def list_fingerprints(caller: MayRead, request: Request, limit: Limit = 50, cursor: Cursor = None) -> FingerprintPage:
+def list_fingerprints(caller: MayRead, request: Request, page: InPages) -> FingerprintPage:
     """Those registered with keys of the same owner; an `admin` key sees all."""
-    whose = None if caller.may(Scope.admin) else caller.owner
-    found = _registry(request).page(limit + 1, cursors.scan_position(cursor) if cursor else None, whose)
-    more = len(found) > limit
-    found = found[:limit]
-    next_cursor = cursors.encode(found[-1].created_at, found[-1].id) if more else None
+    found, next_cursor = page.cut(_registry(request).page(page.wanted, page.before, caller.sees_only))
     return FingerprintPage(items=[fingerprint_view(item) for item in found], next_cursor=next_cursor)
 
 

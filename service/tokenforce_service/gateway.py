@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from tokenforce_core import structured_logs, tracing
 from tokenforce_service.app import create_app
+from tokenforce_service.receiving import timed_protocol
 from tokenforce_service.settings import ServiceSettings
 
 
@@ -22,6 +23,8 @@ def main() -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http=timed_protocol(settings.receive_seconds),
+        ws="none",  # there is no route for it
         access_log=False,  # `Observed` logs with the request id
         log_config=None,
         timeout_graceful_shutdown=5,

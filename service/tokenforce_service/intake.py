@@ -39,7 +39,7 @@ def take_in(
         quotas.refuse_if_overloaded()
         if origin is None:
             admit(request, settings, store)
-        if quotas.claim(scan_id, caller.key_id):
+        if quotas.claim(scan_id, caller.key_id, caller.limits):
             store.create(scan_id, request, caller.owner, job_context.origin(), origin)
         elif store.status(scan_id) is None:
             # Claimed, and not stored: another request is between the two, or died there and the reaper comes.

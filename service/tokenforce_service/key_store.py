@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from tokenforce.api_keys import Scope
+from tokenforce.api_keys import USUAL_LIMITS, KeyLimits, KeyLimitsRecord, Scope
 from tokenforce_service.tokens import Token, digest, new_token
 
 KEYS = "tf:keys"
@@ -48,6 +48,7 @@ class KeyRow:
     last_used_at: float | None = None
     revoked_at: float | None = None
     digest: str = field(default="", repr=False)
+    limits: KeyLimitsRecord = USUAL_LIMITS
 
     def proven_by(self, secret: str) -> bool:
         """Whether this is the key's secret; takes as long for a wrong one."""
@@ -69,6 +70,7 @@ class KeyStore:
         name: str = "",
         expires_at: float | None = None,
         key_id: str | None = None,
+        limits: KeyLimits = USUAL_LIMITS,
     ) -> tuple[KeyRow, Token]:
         """A new key and its token, which nobody can read again.
 
@@ -76,13 +78,17 @@ class KeyStore:
             key_id: takes the place of a key whose making was interrupted before anybody saw its token.
         """
         token, now = new_token(key_id), time.time()
-        row = KeyRow(token.key_id, owner, name, frozenset(scopes), now, expires_at, digest=digest(token.secret))
+        own = KeyLimitsRecord(**limits.model_dump())
+        row = KeyRow(
+            token.key_id, owner, name, frozenset(scopes), now, expires_at, digest=digest(token.secret), limits=own
+        )
         fields: dict[str, Any] = {
             "owner": owner,
             "name": name,
             "scopes": " ".join(sorted(row.scopes)),
             "created_at": now,
             "digest": row.digest,
+            "limits": own.model_dump_json(exclude_none=True),
         }
         if expires_at is not None:
             fields["expires_at"] = expires_at
@@ -130,6 +136,7 @@ def _row(key_id: str, raw: Mapping[bytes, bytes]) -> KeyRow | None:
         scopes=frozenset(map(Scope, fields["scopes"].split())),
         created_at=float(fields["created_at"]),
         digest=fields["digest"],
+        limits=KeyLimitsRecord.model_validate_json(fields.get("limits", "{}")),
         **times,
     )
 

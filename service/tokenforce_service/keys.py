@@ -9,12 +9,11 @@ from fastapi import APIRouter, Request, Response
 
 from tokenforce.api_keys import Key, KeyPage, KeyRequest, NewKey, Scope
 from tokenforce.types import ErrorCode
-from tokenforce_service import cursors
 from tokenforce_service.callers import KeyRing, needs
-from tokenforce_service.cursors import Cursor, Limit
 from tokenforce_service.idempotency import NewSecretId
 from tokenforce_service.key_store import KeyRow
 from tokenforce_service.openapi import EXAMPLE_KEY, EXAMPLE_KEY_REQUEST, EXAMPLE_NEW_KEY, problems
+from tokenforce_service.paging import InPages
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.tokens import KEY_ID
 
@@ -38,6 +37,7 @@ def key_view(row: KeyRow) -> Key:
         last_used_at=_time(row.last_used_at),
         expires_at=_time(row.expires_at),
         revoked_at=_time(row.revoked_at),
+        limits=row.limits,
     )
 
 
@@ -54,7 +54,7 @@ def key_view(row: KeyRow) -> Key:
 )
 def create(body: KeyRequest, new_id: NewSecretId, request: Request, response: Response) -> NewKey:
     """The answer holds the token; nobody can read it again, not by the same Idempotency-Key either."""
-    row, token = _keys(request).store.create(body.owner, body.scopes, body.name, _expiry(body), new_id)
+    row, token = _keys(request).store.create(body.owner, body.scopes, body.name, _expiry(body), new_id, body.limits)
     response.headers["Location"] = f"/v1/keys/{row.id}"
     response.headers["Cache-Control"] = "no-store"
     return NewKey(token=str(token), **dict(key_view(row)))
@@ -66,11 +66,8 @@ def create(body: KeyRequest, new_id: NewSecretId, request: Request, response: Re
     responses=problems(400, 422, 503),
     summary="List keys, newest first, revoked ones too",
 )
-def list_keys(request: Request, limit: Limit = 50, cursor: Cursor = None) -> KeyPage:
-    rows = _keys(request).store.page(limit + 1, cursors.scan_position(cursor) if cursor else None)
-    more = len(rows) > limit
-    rows = rows[:limit]
-    next_cursor = cursors.encode(rows[-1].created_at, rows[-1].id) if more else None
+def list_keys(request: Request, page: InPages) -> KeyPage:
+    rows, next_cursor = page.cut(_keys(request).store.page(page.wanted, page.before))
     return KeyPage(items=[key_view(row) for row in rows], next_cursor=next_cursor)
 
 

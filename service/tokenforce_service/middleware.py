@@ -1,4 +1,4 @@
-"""What every request passes: a size limit, a request id, a count and a log line."""
+"""What every request passes: a request id, a count and a log line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import uuid
 
 from opentelemetry.trace import Span, SpanKind
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,31 +18,6 @@ from tokenforce_service.refusals import one_line
 from tokenforce_service.tokens import without_secrets
 
 log = logging.getLogger("tokenforce_service.access")
-
-
-class BodyLimit:
-    """Refuses bodies over `limit` bytes while they arrive, as an error that becomes a problem document."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = Headers(scope=scope).get("content-length", "")
-        received = int(declared) if declared.isdecimal() and int(declared) > self._limit else 0
-
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive() if received <= self._limit else {"type": "http.request"}
-            received += len(message.get("body", b""))
-            if received > self._limit:
-                raise HTTPException(413, f"The body is larger than {self._limit} bytes; send less.")
-            return message
-
-        await self._app(scope, limited, send)
 
 
 class Observed:

@@ -83,6 +83,7 @@ EXAMPLE_KEY_REQUEST: dict[str, Any] = {
     "owner": "marketplace",
     "scopes": ["scans:read", "scans:write"],
     "name": "upload pipeline",
+    "limits": {"scans_per_day": 1000},
 }
 
 EXAMPLE_KEY: dict[str, Any] = {
@@ -92,6 +93,7 @@ EXAMPLE_KEY: dict[str, Any] = {
     "last_used_at": "2026-11-23T09:30:00Z",
     "expires_at": None,
     "revoked_at": None,
+    "limits": {"reads_per_minute": None, "writes_per_minute": None, "active_scans": None, "scans_per_day": 1000},
 }
 
 EXAMPLE_NEW_KEY: dict[str, Any] = {
@@ -109,6 +111,7 @@ _MEANINGS = {
     401: "No key, or one that is not valid (any more); see `WWW-Authenticate`",
     403: "The key lacks the scope, or a path is outside the model roots",
     404: "No such thing",
+    408: "The body arrived too slowly",
     409: "Not possible in the present state",
     413: "Body too large",
     429: "Over the rate or the quota, or too many streams; see `Retry-After`",
@@ -118,7 +121,7 @@ _MEANINGS = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem-document responses for these statuses. Those of a missing key are added to each route that needs one."""
+    """Problem-document responses for these statuses. The app adds those of a missing key and of a slow body."""
     return {status: {**_documented(status), "model": Problem} for status in statuses}
 
 
@@ -140,6 +143,8 @@ class DocumentedApp(FastAPI):
                 if operation.get("security"):
                     for status in (401, 403, 429):
                         operation["responses"].setdefault(str(status), _documented(status))
+                if "requestBody" in operation:
+                    operation["responses"].setdefault("408", _documented(408))
                 for name, response in list(operation["responses"].items()):
                     content = response.get("content", {})
                     if PROBLEM in content:

@@ -10,6 +10,7 @@ from typing import Any
 from redis import Redis
 from rq import Queue
 
+from tokenforce.api_keys import USUAL_LIMITS, KeyLimits
 from tokenforce.types import ErrorCode
 from tokenforce_core.contract import MODEL_QUEUE_PREFIX
 from tokenforce_core.store import ACTIVE
@@ -64,29 +65,26 @@ class Quotas:
         if active >= self._settings.max_active_scans or shards >= self._settings.max_waiting_shards:
             raise _overloaded(f"{active} scans are active and {shards} shards wait")
 
-    def claim(self, scan_id: str, key_id: str) -> bool:
+    def claim(self, scan_id: str, key_id: str, own: KeyLimits = USUAL_LIMITS) -> bool:
         """Count a new scan as active and as one of today's; False if there is a scan of this id, or about to be.
 
         Raises:
             Refusal: `quota_exceeded`, `overloaded`.
         """
-        limits = self._settings
+        in_all = self._settings.max_active_scans
+        at_once = own.active_scans or self._settings.active_scans_per_key
+        a_day = own.scans_per_day or self._settings.scans_per_key_and_day
         answer, seconds = self._claim(
             keys=[ACTIVE, f"tf:scan:{scan_id}", f"tf:quota:{key_id}:active", f"tf:quota:{key_id}"],
-            args=[scan_id, limits.max_active_scans, limits.active_scans_per_key, limits.scans_per_key_and_day],
+            args=[scan_id, in_all, at_once, a_day],
         )
         if answer == b"full":
-            raise _overloaded(f"{limits.max_active_scans} scans are active")
+            raise _overloaded(f"{in_all} scans are active")
         if answer == b"active":
-            detail = (
-                f"The key {key_id} may have {limits.active_scans_per_key} scans at once; wait for one to end, or "
-                "cancel one."
-            )
+            detail = f"The key {key_id} may have {at_once} scans at once; wait for one to end, or cancel one."
             raise _exceeded(detail, BUSY_SECONDS)
         if answer == b"day":
-            detail = (
-                f"The key {key_id} may start {limits.scans_per_key_and_day} scans a day; go on after midnight (UTC)."
-            )
+            detail = f"The key {key_id} may start {a_day} scans a day; go on after midnight (UTC)."
             raise _exceeded(detail, int(seconds))
         return bool(answer == b"claimed")
 

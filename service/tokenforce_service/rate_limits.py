@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tokenforce.api_keys import KeyLimits
 from tokenforce.types import ErrorCode
 from tokenforce_service import errors
 from tokenforce_service.refusals import Refusal
@@ -59,7 +60,7 @@ class RateLimits:
         self._closed_until: dict[str, float] = {}
         self._advances: dict[str, _Advance] = {}
 
-    async def charge_key(self, request: Request, key_id: str) -> None:
+    async def charge_key(self, request: Request, key_id: str, own: KeyLimits) -> None:
         """Count a request of a proven key, once.
 
         Raises:
@@ -69,7 +70,10 @@ class RateLimits:
             return
         request.state.standing = None  # from here on the address does not pay, whatever happens
         reads = request.method in READS
-        limit = self._settings.reads_per_minute if reads else self._settings.writes_per_minute
+        if reads:
+            limit = own.reads_per_minute or self._settings.reads_per_minute
+        else:
+            limit = own.writes_per_minute or self._settings.writes_per_minute
         kind = "reads" if reads else "writes"
         standing = await self._take(f"{kind}:{key_id}", limit)
         request.state.standing = standing

@@ -8,6 +8,7 @@ from tokenforce.types import ErrorCode, Problem
 
 _STATUS: dict[ErrorCode, int] = {
     ErrorCode.body_too_large: 413,
+    ErrorCode.body_too_slow: 408,
     ErrorCode.unauthenticated: 401,
     ErrorCode.scope_missing: 403,
     ErrorCode.key_not_found: 404,
@@ -53,6 +54,7 @@ _TITLES: dict[int, str] = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     413: "Body too large",
     422: "Cannot be processed",

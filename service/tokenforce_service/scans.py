@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import Field
 
 from tokenforce.audit_types import AuditAnswer
 from tokenforce.types import ErrorCode, FindingsPage, Order, Report, Scan, ScanPage, ScanRequest, ScanStatus
+from tokenforce.wire import Moment
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.store import Store
 from tokenforce_service import cursors
@@ -22,16 +23,27 @@ from tokenforce_service.hooks.examples import AUDIT
 from tokenforce_service.idempotency import NewId
 from tokenforce_service.intake import take_in
 from tokenforce_service.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN, problems
+from tokenforce_service.paging import Page
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.views import findings_view, scan_view
 
 router = APIRouter(prefix="/v1/scans", tags=["scans"])
-Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
-Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
-Statuses = Annotated[Sequence[ScanStatus], Query(max_length=len(ScanStatus), description="One or several of these.")]
 POLL_SECONDS = "1"
 SCAN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class PageOfScans(Page):
+    status: list[ScanStatus] = Field(default=[], max_length=len(ScanStatus), description="One or several of these.")
+    model: str | None = Field(default=None, max_length=1024, description="Scans of exactly this `model`.")
+    since: Moment | None = Field(default=None, description="Created then or later; UTC without an offset.")
+
+
+class PageOfFindings(Page):
+    order: Order | None = Field(
+        default=None,
+        description="Default: what to read first, by contrast where the scan has a reference, else by probability.",
+    )
 
 
 _WHY_NO_REPORT = {
@@ -74,30 +86,20 @@ def create(body: ScanRequest, caller: MayWrite, new_id: NewId, request: Request,
 
 
 @router.get("", response_model=ScanPage, responses=problems(400, 422, 503), summary="List scans, newest first")
-def list_scans(
-    caller: MayRead,
-    request: Request,
-    status: Statuses = (),
-    model: Annotated[str | None, Query(max_length=1024, description="Scans of exactly this `model`.")] = None,
-    since: Annotated[datetime | None, Query(description="Created then or later; UTC without an offset.")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> ScanPage:
+def list_scans(caller: MayRead, request: Request, page: Annotated[PageOfScans, Query()]) -> ScanPage:
     """The scans of the key's owner; an `admin` key sees everybody's.
 
     A cursor is a place in time: scans that are created or move on meanwhile shift no page.
     """
-    rows = _store(request).page(
-        limit + 1,
-        cursors.scan_position(cursor) if cursor else None,
+    found = _store(request).page(
+        page.wanted,
+        page.before,
         owner=caller.sees_only,
-        model=model,
-        statuses=set(status),
-        since=_seconds(since) if since else None,
+        model=page.model,
+        statuses=set(page.status),
+        since=_seconds(page.since) if page.since else None,
     )
-    more = len(rows) > limit
-    rows = rows[:limit]
-    next_cursor = cursors.encode(rows[-1].created_at, rows[-1].id) if more else None
+    rows, next_cursor = page.cut(found)
     return ScanPage(items=[scan_view(row) for row in rows], next_cursor=next_cursor)
 
 
@@ -137,15 +139,13 @@ def findings(
     scan_id: str,
     caller: MayRead,
     request: Request,
-    order: Order | None = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    page: Annotated[PageOfFindings, Query()],
 ) -> FindingsPage:
-    """Without `order` the ranking to read first: by contrast where the scan has a reference, else by probability."""
-    row = row_of(request, scan_id, caller)
+    """They are ranked anew while the scan runs, so a cursor is a count and not a place."""
+    row, order = row_of(request, scan_id, caller), page.order
     found = findings_view(_store(request), row, order)
-    start = cursors.finding_position(cursor, order or "") if cursor else 0
-    stop = start + limit
+    start = cursors.finding_position(page.cursor, order or "") if page.cursor else 0
+    stop = start + page.limit
     return FindingsPage(
         items=found[start:stop],
         next_cursor=cursors.encode(order.value if order else "", stop) if stop < len(found) else None,

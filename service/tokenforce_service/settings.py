@@ -27,6 +27,7 @@ class ServiceSettings(BaseSettings):
     )
     max_model_gib: float = Field(default=200, gt=0, description="Larger models are refused.")
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Larger request bodies are refused.")
+    receive_seconds: float = Field(default=30, gt=0, description="Requests that take longer to arrive are cut off.")
     shard_size: int = Field(default=4096, ge=1, description="Vocabulary entries per shard.")
     retention_days: float = Field(default=30, gt=0, description="Reports are kept this long.")
     host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")

@@ -173,6 +173,7 @@ SCOPES = {
     "GET /v1/hooks/{hook_id}": Scope.hooks,
     "PATCH /v1/hooks/{hook_id}": Scope.hooks,
     "DELETE /v1/hooks/{hook_id}": Scope.hooks,
+    "POST /v1/hooks/{hook_id}/rotate": Scope.hooks,
     "POST /v1/webhooks": Scope.hooks,
     "GET /v1/webhooks": Scope.hooks,
     "GET /v1/webhooks/{webhook_id}": Scope.hooks,

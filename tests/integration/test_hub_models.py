@@ -11,6 +11,7 @@ from redis import Redis
 from tests.support.model_hub import COMMIT, model_hub
 from tests.support.stack_process import gateway, process, valkey, wait_until
 from tests.support.tiny_model import build_tiny_model
+from tests.support.uploads import changed
 from tokenforce_core.store import Store
 
 
@@ -21,7 +22,10 @@ class Planned:
         self.http, self.store, self.fetched = http, store, fetched
 
     def scan(self, model: str) -> dict[str, Any]:
-        scan_id = self.http.post("/v1/scans", json={"model": model}).json()["id"]
+        return self.ended(self.http.post("/v1/scans", json={"model": model}).json()["id"])
+
+    def ended(self, scan_id: str) -> dict[str, Any]:
+        """The scan once the planner is through with it."""
         found: dict[str, Any] = {}
 
         def through() -> bool:
@@ -83,3 +87,14 @@ def test_a_hub_model_that_is_not_there(planned: Planned, model: str) -> None:
     scan = planned.scan(model)
     assert scan["status"] == "failed"
     assert scan["error"]["code"] == "model_not_found"
+
+
+def test_a_push_to_a_repository_that_the_hub_does_not_show(planned: Planned) -> None:
+    """Private or gone: taken, as its sender cannot know, and told by the audit and so by the callback."""
+    hook = planned.http.post("/v1/hooks", json={"kind": "huggingface", "policy": {"repos": ["*"]}}).json()
+    body = changed("content_update", repo={"name": "org/nowhere"})
+    answer = planned.http.post("/v1/hooks/huggingface", content=body, headers={"X-Webhook-Secret": hook["secret"]})
+    assert (answer.status_code, answer.json()["action"]) == (202, "started")
+    assert planned.ended(answer.json()["scan_id"])["error"]["code"] == "model_not_found"
+    audit = planned.http.get(answer.json()["links"]["audit"]).json()
+    assert (audit["decision"], audit["hook_id"]) == ("could_not_scan", hook["id"])

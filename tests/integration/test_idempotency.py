@@ -15,12 +15,14 @@ from starlette.testclient import TestClient
 from tests.support.keys import bearer
 from tests.support.traffic import Gateway, gateway, tiny
 from tokenforce.types import ErrorCode
+from tokenforce.webhook_types import DeliveryStatus
 from tokenforce_core.store import Store
 from tokenforce_service import idempotency_store
 from tokenforce_service.callers import MayWrite
 from tokenforce_service.idempotency import NewId, NewSecretId
 from tokenforce_service.idempotency_store import IdempotencyStore, InFlight, Lease, StoredAnswer
 from tokenforce_service.refusals import Refusal
+from tokenforce_service.webhooks.delivery_store import DeliveryStore
 
 __all__ = ["gateway", "tiny"]
 
@@ -248,3 +250,48 @@ def test_a_key_is_made_once_and_its_token_not_kept(gateway: Gateway, redis: Redi
     secret = first.json()["token"].encode()
     assert not any(secret in (redis.dump(name) or b"") for name in redis.keys("tf:idempotency:*"))
     assert http.get("/v1/scans", headers={"Authorization": f"Bearer {secret.decode()}"}).status_code == 200
+
+
+@pytest.fixture
+def webhook(gateway: Gateway) -> tuple[TestClient, str]:
+    """A gateway, and the path of a webhook."""
+    http = gateway()
+    return http, f"/v1/webhooks/{http.post('/v1/webhooks', json={'url': 'https://1.1.1.1/'}).json()['id']}"
+
+
+def test_a_secret_is_rotated_once(webhook: tuple[TestClient, str], redis: Redis) -> None:
+    http, path = webhook
+    first, again = (http.post(f"{path}/rotate", headers={"Idempotency-Key": "k"}) for _ in "12")
+    assert first.status_code == 200
+    assert (again.status_code, again.json()["code"]) == (409, ErrorCode.already_created)
+    assert (again.headers["Location"], "secret" in again.json()) == (path, False)
+    assert redis.zcard(f"tf:webhook:{path.rpartition('/')[2]}:secrets") == 2
+    assert not any(
+        first.json()["secret"].encode() in (redis.dump(key) or b"") for key in redis.keys("tf:idempotency:*")
+    )
+
+
+def test_a_test_event_is_sent_once(webhook: tuple[TestClient, str], redis: Redis) -> None:
+    """Even if the first attempt's answer could not be kept."""
+    http, path = webhook
+    headers = {"Idempotency-Key": "k"}
+    first = http.post(f"{path}/test", headers=headers)
+    redis.hdel(redis.keys("tf:idempotency:*")[0], "answer")
+    second, third = (http.post(f"{path}/test", headers=headers) for _ in "12")
+    assert first.json() == second.json() == third.json()
+    assert third.headers["Idempotency-Replayed"] == "true"
+    assert len(http.get(f"{path}/deliveries").json()["items"]) == 1
+    assert http.post(f"{path}/test").json()["id"] != first.json()["id"]
+
+
+def test_a_replay_is_answered_as_before(webhook: tuple[TestClient, str], redis: Redis) -> None:
+    """Without the key it would be refused, as the delivery is pending by then."""
+    http, path = webhook
+    deliveries = DeliveryStore(redis)
+    sent = http.post(f"{path}/test").json()["id"]
+    claim = deliveries.claim()
+    assert claim is not None
+    deliveries.record(claim, claim.delivery.model_copy(update={"status": DeliveryStatus.dead, "next_at": None}))
+    first, again = (http.post(f"{path}/deliveries/{sent}/replay", headers={"Idempotency-Key": "k"}) for _ in "12")
+    assert (first.status_code, again.status_code, again.json()) == (202, 202, first.json())
+    assert http.post(f"{path}/deliveries/{sent}/replay").json()["code"] == ErrorCode.delivery_pending

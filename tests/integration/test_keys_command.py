@@ -54,8 +54,10 @@ def test_a_key_s_life(http: TestClient, capsys: Capture) -> None:
 
 
 def test_json(http: TestClient, capsys: Capture) -> None:
-    assert main(["keys", "create", "--owner", "a", "--scope", "admin", "--json"]) == 0
+    limits = ["--scans-per-day", "9", "--active-scans", "2"]
+    assert main(["keys", "create", "--owner", "a", "--scope", "admin", "--json", *limits]) == 0
     made = NewKey.model_validate_json(capsys.readouterr().out)
+    assert made.limits.model_dump(exclude_none=True) == {"scans_per_day": 9, "active_scans": 2}
     assert main(["keys", "list", "--json", "--limit", "1"]) == 0
     assert [item["id"] for item in json.loads(capsys.readouterr().out)] == [made.id]
     assert main(["keys", "revoke", made.id, "--json"]) == 0
@@ -69,6 +71,7 @@ def test_json(http: TestClient, capsys: Capture) -> None:
         (["create", "--owner", "a", "--scope", "all"], 4, "'all' is not one of"),
         (["create", "--owner", "a b", "--scope", "hooks"], 4, "owner: String should match"),
         (["create", "--owner", "a", "--scope", "hooks", "--expires-days", "0"], 4, "--expires-days"),
+        (["create", "--owner", "a", "--scope", "hooks", "--scans-per-day", "0"], 4, "--scans-per-day"),
         (["revoke", "nobody"], 2, "key_not_found: There is no key of this id"),
     ],
 )

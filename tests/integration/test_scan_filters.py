@@ -106,6 +106,8 @@ def test_filters_see_only_the_owners_scans(http: TestClient, store: Store, redis
     [
         ({"status": "done"}, "/query/status"),
         ({"since": "yesterday"}, "/query/since"),
+        ({"since": "1767225600"}, "/query/since"),
+        ({"since": "0.5e3"}, "/query/since"),
         ({"model": "m" * 1025}, "/query/model"),
         ({"limit": 0}, "/query/limit"),
         ({"limit": 201}, "/query/limit"),

@@ -38,11 +38,11 @@ def example_plan(preset: Preset = Preset.standard) -> Plan:
 
 
 def swept(forced_id: int, score: float) -> SweptText:
-    """A candidate of the sweep of five tokens, all of the probability `score`."""
+    """A candidate of the sweep of five tokens, all of the probability `score`, and none of them another candidate's."""
     candidate = Candidate(
         context=0,
         forced_id=forced_id,
-        token_ids=(5, 6, 7, 8, 9),
+        token_ids=tuple(range(VOCABULARY + 5 * forced_id, VOCABULARY + 5 * forced_id + 5)),
         probabilities=(score,) * 5,
         score=score,
         ended=False,
@@ -58,7 +58,7 @@ def confirmed(forced_id: int, score: float, *, share: float = 0.0, degenerate: b
         token_ids=(forced_id, *candidate.token_ids),
         probabilities=candidate.probabilities,
         period=Period(0, 2, share),
-        unit=(5, 6),
+        unit=candidate.token_ids[:2],
         ended=False,
         degenerate=degenerate,
     )

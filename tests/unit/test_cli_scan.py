@@ -106,6 +106,7 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "scan_finished",
         "too_many_streams",
         "store_unavailable",
+        "body_too_slow",
         "storage_full",
         "internal_error",
         "unauthenticated",

@@ -47,6 +47,7 @@ from tokenforce_service.settings import ServiceSettings
 STATUS: dict[ErrorCode, int] = {
     ErrorCode.invalid_request: 422,
     ErrorCode.body_too_large: 413,
+    ErrorCode.body_too_slow: 408,
     ErrorCode.unauthenticated: 401,
     ErrorCode.scope_missing: 403,
     ErrorCode.key_not_found: 404,
@@ -112,7 +113,7 @@ STATUSES_OF_CLASS: dict[type[ApiError], set[int]] = {
     NotFound: {404},
     Conflict: {409},
     Refused: {403, 422, 500, 502, 504},
-    ServiceUnavailable: {503},
+    ServiceUnavailable: {408, 503},
     RateLimited: {429},
     ServerError: {500},
 }
@@ -222,13 +223,13 @@ def test_what_each_route_answers(document: dict[str, Any]) -> None:
         name: set(operation["responses"]) - ({"401", "403", "429"} if "security" in operation else set())
         for name, operation in operations(document).items()
     }
-    assert found["POST /v1/scans"] == {"202", "400", "409", "413", "422", "503"}
+    assert found["POST /v1/scans"] == {"202", "400", "408", "409", "413", "422", "503"}
     assert found["GET /v1/scans"] == {"200", "400", "422", "503"}
     assert found["GET /v1/scans/{scan_id}"] == {"200", "304", "404", "503"}
     assert found["DELETE /v1/scans/{scan_id}"] == {"202", "404", "409", "503"}
     assert found["GET /v1/scans/{scan_id}/findings"] == {"200", "400", "404", "422", "503"}
     assert found["GET /v1/scans/{scan_id}/report"] == {"200", "404", "409", "503"}
-    assert found["POST /v1/fingerprints"] == {"201", "400", "409", "413", "422", "503"}
+    assert found["POST /v1/fingerprints"] == {"201", "400", "408", "409", "413", "422", "503"}
     assert found["GET /v1/fingerprints"] == {"200", "400", "422", "503"}
     assert found["GET /v1/fingerprints/{fingerprint_id}"] == {"200", "404", "503"}
     assert found["DELETE /v1/fingerprints/{fingerprint_id}"] == {"204", "404", "503"}

@@ -32,14 +32,16 @@ def key(name: str = "k1", **more: Any) -> dict[str, Any]:
 
 
 def test_create_sends_what_is_given(keys: Shell) -> None:
-    answer = answers(*[httpx.Response(201, json=key(token=TOKEN))] * 2)
+    answer = answers(*[httpx.Response(201, json=key(token=TOKEN))] * 3)
     made = keys(answer, "create", owner="a", scopes=["scans:read"])
     assert made.token == TOKEN
     assert TOKEN not in repr(made)
     keys(answer, "create", owner="a", scopes=["hooks"], name="n", expires_at=datetime(2030, 1, 1, tzinfo=UTC))
-    plain, full = (json.loads(request.content) for request in keys.requests)
+    keys(answer, "create", owner="a", scopes=["hooks"], limits={"scans_per_day": 9})
+    plain, full, limited = (json.loads(request.content) for request in keys.requests)
     assert plain == {"owner": "a", "scopes": ["scans:read"], "name": ""}
     assert full == {"owner": "a", "scopes": ["hooks"], "name": "n", "expires_at": "2030-01-01T00:00:00Z"}
+    assert limited == {**plain, "scopes": ["hooks"], "limits": {"scans_per_day": 9}}
     assert (keys.requests[0].method, str(keys.requests[0].url)) == ("POST", f"{URL}/v1/keys")
 
 
@@ -54,6 +56,8 @@ def test_create_sends_what_is_given(keys: Shell) -> None:
         {"owner": "a\n"},
         {"name": "\x1b"},
         {"expires_at": datetime(2030, 1, 1)},
+        {"limits": {"scans_per_day": 0}},
+        {"limits": {"scans_a_week": 1}},
     ],
 )
 def test_create_refuses_what_the_service_would(keys: Shell, wrong: dict[str, Any]) -> None:

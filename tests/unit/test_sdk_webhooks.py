@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.support.fake_transport import URL, Shell, answers, problem
-from tokenforce import Conflict, InvalidRequest, NotFound, ServiceUnavailable
+from tokenforce import Conflict, InvalidRequest, NotFound
 
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDpbKx1bYlBzE="
 
@@ -75,7 +75,8 @@ def test_change_sends_what_is_given(hooks: Shell) -> None:
         hooks(answers(), "change", "wh_1")
 
 
-def test_rotate_test_and_replay_are_sent_once(hooks: Shell) -> None:
+def test_rotate_test_and_replay_are_carried_out_once(hooks: Shell) -> None:
+    """However often they are sent."""
     until = "2026-01-02T00:00:00Z"
     made = hooks(
         answers(httpx.Response(200, json=webhook(secret=SECRET, previous_secrets_until=until))), "rotate", "wh_1"
@@ -89,8 +90,11 @@ def test_rotate_test_and_replay_are_sent_once(hooks: Shell) -> None:
         "/v1/webhooks/wh_1/deliveries/evt_1/replay",
     ]
     for name, args in (("rotate", ["a"]), ("test", ["a"]), ("replay", ["a", "b"])):
-        with pytest.raises(ServiceUnavailable):
-            hooks(answers(problem(503, "store_unavailable")), name, *args)
+        sent = len(hooks.requests)
+        with pytest.raises(Conflict):
+            hooks(answers(problem(503, "store_unavailable"), problem(409, "already_created")), name, *args)
+        first, again = (request.headers["Idempotency-Key"] for request in hooks.requests[sent:])
+        assert first == again
 
 
 def test_errors_are_typed(hooks: Shell) -> None:

@@ -1,10 +1,11 @@
 """Upload hooks in Redis.
 
-Keys: `tf:hook:<id>` hash · `tf:hooks-of:<owner>` ids by time of registration · `tf:hook-of-secret:<SHA-256>` id, of a
-Hub hook · `tf:hook:<id>:message:<SHA-256 of webhook-id>` the SHA-256 of that message's body.
+Keys: `tf:hook:<id>` hash · `…:secrets` as in overlapping_secrets.py · `tf:hooks-of:<owner>` ids by time of
+registration · `tf:hook-of-secret:<SHA-256>` id, of a Hub hook · `tf:hook:<id>:message:<SHA-256 of webhook-id>` the
+SHA-256 of that message's body.
 
-A Hub hook's secret is shown to us as it is, so its SHA-256 is enough. An upload hook's is stored as it is, because
-checking a signature needs it: whoever reads this Redis can forge its events.
+A Hub hook's secret is shown to us as it is, so its SHA-256 is enough, among its secrets too. An upload hook's is stored
+as it is, because checking a signature needs it: whoever reads this Redis can forge its events.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 from redis import Redis
 
 from tokenforce.hook_types import HookKind, HookPolicy, HookPolicyRecord
+from tokenforce_service.overlapping_secrets import OverlappingSecrets
 
 MOST_HOOKS = 50
 """Of one owner."""
@@ -25,12 +27,14 @@ MESSAGE_SECONDS = 24 * 3600
 """How long the id of a message may not come back with another body. Signatures are good for five minutes."""
 
 _CREATE = """
-local old = redis.call('HGET', KEYS[1], 'digest')
-if not old and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[3]) then return 0 end
-if old then redis.call('DEL', ARGV[4] .. old) end
-redis.call('HSET', KEYS[1], unpack(ARGV, 5))
+local old = redis.call('ZRANGE', KEYS[3], 0, -1)
+if #old == 0 and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[3]) then return 0 end
+for _, kept in ipairs(old) do redis.call('DEL', ARGV[5] .. kept) end
+redis.call('DEL', KEYS[3])
+redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-if KEYS[3] then redis.call('SET', KEYS[3], ARGV[1]) end
+redis.call('ZADD', KEYS[3], 'inf', ARGV[4])
+if KEYS[4] then redis.call('SET', KEYS[4], ARGV[1]) end
 return 1
 """
 
@@ -38,6 +42,13 @@ _CHANGE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'policy', ARGV[1])
 return 1
+"""
+
+
+_REMOVE = """
+for _, kept in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do redis.call('DEL', ARGV[2] .. kept) end
+redis.call('DEL', KEYS[1], KEYS[3])
+redis.call('ZREM', KEYS[2], ARGV[1])
 """
 
 
@@ -52,10 +63,6 @@ class StoredHook:
     kind: HookKind
     policy: HookPolicyRecord
     created_at: float
-    digest: str = field(repr=False)
-    """SHA-256 of the secret."""
-    secret: str = field(repr=False)
-    """Empty for a Hub hook."""
 
 
 class HookStore:
@@ -65,25 +72,27 @@ class HookStore:
         self._connection = connection
         self._create = connection.register_script(_CREATE)
         self._change = connection.register_script(_CHANGE)
+        self._remove = connection.register_script(_REMOVE)
+        self._secrets = OverlappingSecrets(connection)
 
     def create(self, hook_id: str, owner: str, key_id: str, kind: HookKind, policy: HookPolicy, secret: str) -> bool:
         """False if the owner has `MOST_HOOKS` already.
 
         A hook of the same id is replaced: its making was interrupted before anybody saw its secret.
         """
-        now, hub = time.time(), kind is HookKind.huggingface
+        now, kept = time.time(), _kept(kind, secret)
         fields = {
             "owner": owner,
             "key_id": key_id,
             "kind": kind.value,
             "policy": policy.model_dump_json(exclude_unset=True),
             "created_at": repr(now),
-            "digest": _sha256(secret),
-            "secret": "" if hub else secret,
         }
-        keys = [_key(hook_id), _of(owner), *([_secret_key(_sha256(secret))] if hub else [])]
+        keys = [_key(hook_id), _of(owner), _secrets_key(hook_id)]
+        if kind is HookKind.huggingface:
+            keys.append(_secret_key(kept))
         flat = [part for pair in fields.items() for part in pair]
-        return bool(self._create(keys=keys, args=[hook_id, now, MOST_HOOKS, _secret_key(""), *flat]))
+        return bool(self._create(keys=keys, args=[hook_id, now, MOST_HOOKS, kept, _secret_key(""), *flat]))
 
     def get(self, hook_id: str) -> StoredHook | None:
         raw = cast("Mapping[bytes, bytes]", self._connection.hgetall(_key(hook_id)))
@@ -91,10 +100,17 @@ class HookStore:
 
     def of_secret(self, secret: str) -> StoredHook | None:
         """The Hub hook of this secret, found by its SHA-256: how long that takes tells nothing of the secret."""
-        digest = _sha256(secret)
-        found = cast("bytes | None", self._connection.get(_secret_key(digest)))
-        hook = self.get(found.decode()) if found is not None else None
-        return hook if hook is not None and hook.digest == digest else None
+        found = cast("bytes | None", self._connection.get(_secret_key(_kept(HookKind.huggingface, secret))))
+        return self.get(found.decode()) if found is not None else None
+
+    def secrets(self, hook: StoredHook) -> list[str]:
+        """Those that an upload hook's messages may be signed with now, the newest first."""
+        return self._secrets.counting(_secrets_key(hook.id))
+
+    def rotate(self, hook: StoredHook, secret: str) -> float | None:
+        """A new secret; returns until when the one before counts, None if there is no such hook (any more)."""
+        index = (_secret_key(""), hook.id) if hook.kind is HookKind.huggingface else None
+        return self._secrets.rotate(_key(hook.id), _secrets_key(hook.id), _kept(hook.kind, secret), index)
 
     def page(self, owner: str, limit: int, before: tuple[float, str] | None = None) -> list[StoredHook]:
         """Up to `limit` of an owner's hooks, newest first, strictly older than `before` (registration time, id)."""
@@ -112,10 +128,7 @@ class HookStore:
         return bool(self._change(keys=[_key(hook_id)], args=[policy.model_dump_json(exclude_unset=True)]))
 
     def remove(self, hook: StoredHook) -> None:
-        with self._connection.pipeline() as pipe:
-            pipe.delete(_key(hook.id), _secret_key(hook.digest))
-            pipe.zrem(_of(hook.owner), hook.id)
-            pipe.execute()
+        self._remove(keys=[_key(hook.id), _of(hook.owner), _secrets_key(hook.id)], args=[hook.id, _secret_key("")])
 
     def first_body(self, hook_id: str, message_id: str, body: bytes) -> bool:
         """Note the body of a message; False if one of this id came with another body."""
@@ -129,12 +142,20 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _kept(kind: HookKind, secret: str) -> str:
+    return _sha256(secret) if kind is HookKind.huggingface else secret
+
+
 def _key(hook_id: str) -> str:
     return f"tf:hook:{hook_id}"
 
 
 def _of(owner: str) -> str:
     return f"tf:hooks-of:{owner}"
+
+
+def _secrets_key(hook_id: str) -> str:
+    return f"{_key(hook_id)}:secrets"
 
 
 def _secret_key(digest: str) -> str:
@@ -150,6 +171,4 @@ def _hook(hook_id: str, raw: Mapping[bytes, bytes]) -> StoredHook:
         kind=HookKind(fields["kind"]),
         policy=HookPolicyRecord.model_validate_json(fields["policy"]),
         created_at=float(fields["created_at"]),
-        digest=fields["digest"],
-        secret=fields["secret"],
     )

@@ -13,9 +13,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
+from tokenforce.api_keys import KeyLimits
 from tokenforce.hook_types import HookAction, HookAnswer, HookKind, UploadEvent
 from tokenforce.types import ErrorCode
 from tokenforce_core.store import Store
+from tokenforce_service.callers import KeyRing
 from tokenforce_service.hooks.examples import ANSWER, HUB_EVENT, IGNORED, UPLOAD_EVENT
 from tokenforce_service.hooks.hook_store import StoredHook
 from tokenforce_service.hooks.hub_event import HubEvent
@@ -29,10 +31,12 @@ from tokenforce_service.settings import ServiceSettings
 
 router = APIRouter(prefix="/v1/hooks", tags=["hooks"])
 HUB_SECRET = "X-Webhook-Secret"
+_HUB_SCHEMA = {"type": "object", "title": "HubEvent"}  # the rest is the Hub's business, which adds to it
+_UPLOAD_SCHEMA = UploadEvent.model_json_schema()
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def _documented(name: str, example: dict[str, Any], *refusals: int) -> dict[str, Any]:
+def _documented(schema: dict[str, Any], example: dict[str, Any], *refusals: int) -> dict[str, Any]:
     """The arguments of a route whose body is read as bytes."""
     ignored_answer = {"description": "Nothing to scan", "content": {"application/json": {"example": IGNORED}}}
     return {
@@ -46,22 +50,26 @@ def _documented(name: str, example: dict[str, Any], *refusals: int) -> dict[str,
         "openapi_extra": {
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": {"type": "object", "title": name}, "example": example}},
+                "content": {"application/json": {"schema": schema, "example": example}},
             }
         },
     }
 
 
-@router.post("/huggingface", **_documented("HubEvent", HUB_EVENT), summary="A webhook of the Hugging Face Hub")
+@router.post(
+    "/huggingface",
+    **_documented(_HUB_SCHEMA, HUB_EVENT),
+    summary="A webhook of the Hugging Face Hub",
+)
 async def huggingface(
     request: Request,
     _secret: Annotated[str | None, Header(alias=HUB_SECRET, description="The hook's secret, as it is.")] = None,
 ) -> JSONResponse:
     """Scans what was pushed to the main branch of a model. The secret says which hook it is."""
     hook = await run_in_threadpool(_hub_hook, request)
-    await _charge(request, hook)
+    limits = await _charge(request, hook)
     body = await request.body()
-    return await run_in_threadpool(_from_hub, request, hook, body)
+    return await run_in_threadpool(_from_hub, request, hook, limits, body)
 
 
 def _hub_hook(request: Request) -> StoredHook:
@@ -73,12 +81,14 @@ def _hub_hook(request: Request) -> StoredHook:
     return hook
 
 
-def _from_hub(request: Request, hook: StoredHook, body: bytes) -> JSONResponse:
-    return _taken(request, hook, _parsed(HubEvent, body).upload())
+def _from_hub(request: Request, hook: StoredHook, limits: KeyLimits, body: bytes) -> JSONResponse:
+    return _taken(request, hook, limits, _parsed(HubEvent, body).upload())
 
 
 @router.post(
-    "/upload", **_documented("UploadEvent", UPLOAD_EVENT, 404, 409), summary="An upload to any marketplace, signed"
+    "/upload",
+    **_documented(_UPLOAD_SCHEMA, UPLOAD_EVENT, 404, 409),
+    summary="An upload to any marketplace, signed",
 )
 async def upload(
     request: Request,
@@ -90,9 +100,10 @@ async def upload(
     """Scans the model that a message names, which is signed by Standard Webhooks with the hook's secret."""
     body = await request.body()
     known = await run_in_threadpool(_upload_hook, request, hook)
-    message_id = message_id_of(request.headers, body, known.secret)
-    await _charge(request, known)
-    return await run_in_threadpool(_from_sender, request, known, message_id, body)
+    secrets = await run_in_threadpool(hooks_of(request).secrets, known)
+    message_id = message_id_of(request.headers, body, secrets)
+    limits = await _charge(request, known)
+    return await run_in_threadpool(_from_sender, request, known, limits, message_id, body)
 
 
 def _upload_hook(request: Request, hook_id: str) -> StoredHook:
@@ -102,24 +113,27 @@ def _upload_hook(request: Request, hook_id: str) -> StoredHook:
     return hook
 
 
-def _from_sender(request: Request, hook: StoredHook, message_id: str, body: bytes) -> JSONResponse:
+def _from_sender(request: Request, hook: StoredHook, limits: KeyLimits, message_id: str, body: bytes) -> JSONResponse:
     event = _parsed(UploadEvent, body)
     if not hooks_of(request).first_body(hook.id, message_id, body):
         detail = "A message of this webhook-id came with another body before; a new message needs a new id."
         raise Refusal(ErrorCode.hook_message_reused, detail)
-    return _taken(request, hook, upload_of(event, message_id))
+    return _taken(request, hook, limits, upload_of(event, message_id))
 
 
-async def _charge(request: Request, hook: StoredHook) -> None:
-    await cast(RateLimits, request.app.state.rate_limits).charge_key(request, hook.key_id)
+async def _charge(request: Request, hook: StoredHook) -> KeyLimits:
+    """Count the event as a request of the key that made the hook; returns what that key may do."""
+    limits = await cast(KeyRing, request.app.state.keys).limits_of(hook.key_id)
+    await cast(RateLimits, request.app.state.rate_limits).charge_key(request, hook.key_id, limits)
+    return limits
 
 
-def _taken(request: Request, hook: StoredHook, found: Upload | str) -> JSONResponse:
+def _taken(request: Request, hook: StoredHook, limits: KeyLimits, found: Upload | str) -> JSONResponse:
     if isinstance(found, str):
         answer = ignored(hook, found)
     else:
         settings = cast(ServiceSettings, request.app.state.settings)
-        answer = start(hook, found, settings, cast(Store, request.app.state.store))
+        answer = start(hook, limits, found, settings, cast(Store, request.app.state.store))
     status = 200 if answer.action is HookAction.ignored else 202
     return JSONResponse(answer.model_dump(mode="json", exclude_none=True), status)
 

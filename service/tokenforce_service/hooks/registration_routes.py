@@ -5,29 +5,27 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import UTC, datetime
-from typing import Annotated, cast
+from typing import cast
 
 from fastapi import APIRouter, Request, Response
 
-from tokenforce.api_keys import Scope
 from tokenforce.hook_types import Hook, HookChange, HookKind, HookPage, HookPolicy, HookRequest, HookSecret
 from tokenforce.types import ErrorCode
 from tokenforce_core.store import Store
-from tokenforce_service import cursors
 from tokenforce_service.admission import check_request
-from tokenforce_service.callers import Caller, needs
-from tokenforce_service.cursors import Cursor, Limit
+from tokenforce_service.callers import Caller, MayHook
 from tokenforce_service.hooks.examples import HOOK, HOOK_REQUESTS, HOOK_WITH_SECRET
 from tokenforce_service.hooks.hook_store import MOST_HOOKS, HookStore, StoredHook
 from tokenforce_service.hooks.starting import scan_request
 from tokenforce_service.idempotency import NewSecretId
 from tokenforce_service.openapi import problems
+from tokenforce_service.paging import InPages
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.webhooks.examples import answer_of
+from tokenforce_service.webhooks.retrying import moment
 from tokenforce_service.webhooks.signing import new_secret
 
 router = APIRouter(prefix="/v1/hooks", tags=["hooks"])
-MayHook = Annotated[Caller, needs(Scope.hooks)]
 HOOK_ID = re.compile(r"hook_[0-9a-f]{16}")
 
 
@@ -63,6 +61,10 @@ def hook_view(hook: StoredHook) -> Hook:
     )
 
 
+def _new_secret(kind: HookKind) -> str:
+    return secrets.token_urlsafe(32) if kind is HookKind.huggingface else new_secret()
+
+
 def _check(policy: HookPolicy) -> None:
     """What a scan would be refused for is refused now."""
     check_request(scan_request("org/name", policy))
@@ -80,7 +82,7 @@ def create(body: HookRequest, caller: MayHook, new_id: NewSecretId, request: Req
     """Events that are posted to its `url` with its `secret` start scans, which belong to the key's owner."""
     _check(body.policy)
     hook_id = f"hook_{new_id}"
-    secret = secrets.token_urlsafe(32) if body.kind is HookKind.huggingface else new_secret()
+    secret = _new_secret(body.kind)
     if not hooks_of(request).create(hook_id, caller.owner, caller.key_id, body.kind, body.policy, secret):
         detail = f"There are {MOST_HOOKS} hooks already, the most there can be; remove one first."
         raise Refusal(ErrorCode.hook_limit, detail)
@@ -90,12 +92,9 @@ def create(body: HookRequest, caller: MayHook, new_id: NewSecretId, request: Req
 
 
 @router.get("", response_model=HookPage, responses=problems(400, 422, 503), summary="List upload hooks, newest first")
-def list_hooks(caller: MayHook, request: Request, limit: Limit = 50, cursor: Cursor = None) -> HookPage:
+def list_hooks(caller: MayHook, request: Request, page: InPages) -> HookPage:
     """Those of the key's owner."""
-    found = hooks_of(request).page(caller.owner, limit + 1, cursors.scan_position(cursor) if cursor else None)
-    more = len(found) > limit
-    found = found[:limit]
-    next_cursor = cursors.encode(found[-1].created_at, found[-1].id) if more else None
+    found, next_cursor = page.cut(hooks_of(request).page(caller.owner, page.wanted, page.before))
     return HookPage(items=[hook_view(hook) for hook in found], next_cursor=next_cursor)
 
 
@@ -128,3 +127,21 @@ def change(hook_id: str, body: HookChange, caller: MayHook, request: Request) ->
 def remove(hook_id: str, caller: MayHook, request: Request) -> None:
     """Its events are refused from now on. The scans that it started go on, and stay."""
     hooks_of(request).remove(_known(request, caller, hook_id))
+
+
+@router.post(
+    "/{hook_id}/rotate",
+    response_model=HookSecret,
+    responses={200: answer_of(HOOK_WITH_SECRET), **problems(400, 404, 409, 422, 503)},
+    summary="A new secret",
+)
+def rotate(hook_id: str, caller: MayHook, _id: NewSecretId, request: Request, response: Response) -> HookSecret:
+    """Events are taken with the new secret and, until `previous_secrets_until`, with those before it as well."""
+    hook = _known(request, caller, hook_id)
+    secret = _new_secret(hook.kind)
+    until = hooks_of(request).rotate(hook, secret)
+    if until is None:
+        raise unknown_hook(hook_id)
+    response.headers["Location"] = f"/v1/hooks/{hook_id}"
+    response.headers["Cache-Control"] = "no-store"
+    return HookSecret(**dict(hook_view(hook)), secret=secret, previous_secrets_until=moment(until))

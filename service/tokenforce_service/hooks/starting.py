@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from tokenforce.api_keys import KeyLimits
 from tokenforce.hook_types import HookAction, HookAnswer, HookPolicy
 from tokenforce.types import ScanRequest
 from tokenforce_core.hook_origin import HookOrigin
@@ -68,8 +69,8 @@ def ignored(hook: StoredHook, reason: str) -> HookAnswer:
     return HookAnswer(hook_id=hook.id, action=HookAction.ignored, reason=reason)
 
 
-def start(hook: StoredHook, upload: Upload, settings: ServiceSettings, store: Store) -> HookAnswer:
-    """Scan the upload, if the policy wants it and it has no scan yet.
+def start(hook: StoredHook, limits: KeyLimits, upload: Upload, settings: ServiceSettings, store: Store) -> HookAnswer:
+    """Scan the upload, if the policy wants it and it has no scan yet. `limits`: those of the key that made the hook.
 
     Raises:
         Refusal: `quota_exceeded`, `overloaded`, `store_unavailable`: the sender should try again.
@@ -78,7 +79,7 @@ def start(hook: StoredHook, upload: Upload, settings: ServiceSettings, store: St
         return ignored(hook, f"Not scanned: no pattern of the policy matches {upload.name[:200]}.")
     scan_id = scan_id_of(hook.id, upload.content)
     known = store.status(scan_id) is not None
-    caller = Caller(hook.owner, hook.key_id, frozenset())
+    caller = Caller(hook.owner, hook.key_id, frozenset(), limits)
     # Of the policy, the rules are kept: the rest is in the request.
     origin = HookOrigin(hook_id=hook.id, rules=hook.policy, metadata=upload.metadata)
     take_in(scan_request(upload.model, hook.policy), scan_id, caller, settings, store, origin)

@@ -5,7 +5,7 @@ Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA-256 over id, time
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import standardwebhooks
 
@@ -19,12 +19,22 @@ LONGEST_ID = 200
 _CHALLENGE = {"WWW-Authenticate": "webhook-signature"}
 
 
-def message_id_of(headers: Mapping[str, str], body: bytes, secret: str) -> str:
-    """The `webhook-id` of a message that the holder of the secret has signed just now.
+def message_id_of(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> str:
+    """The `webhook-id` of a message that the holder of one of the secrets has signed just now.
 
     Raises:
         Refusal: `hook_signature_invalid` (missing, malformed, or of another secret or body), `hook_message_stale`.
     """
+    refusal = _forged("the hook has no secret")
+    for secret in secrets:
+        try:
+            return _signed_with(secret, headers, body)
+        except Refusal as error:
+            refusal = error
+    raise refusal
+
+
+def _signed_with(secret: str, headers: Mapping[str, str], body: bytes) -> str:
     try:
         standardwebhooks.Webhook(secret).verify(body, dict(headers), json_parse=False)
     except standardwebhooks.WebhookVerificationError as error:

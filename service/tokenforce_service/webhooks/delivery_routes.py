@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import time
-from typing import cast
+from typing import Annotated, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from tokenforce.types import ErrorCode
 from tokenforce.webhook_types import Delivery, DeliveryPage, DeliveryStatus
 from tokenforce_core.store import Store
-from tokenforce_service import cursors
-from tokenforce_service.callers import Caller
+from tokenforce_service.callers import Caller, MayHook
+from tokenforce_service.idempotency import NewId
 from tokenforce_service.openapi import problems
+from tokenforce_service.paging import Page
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.emission import delivery_of
 from tokenforce_service.webhooks.endpoint_store import Endpoint
 from tokenforce_service.webhooks.events import event_for_test
 from tokenforce_service.webhooks.examples import DELIVERY, answer_of
-from tokenforce_service.webhooks.routes import Cursor, Limit, MayHook, known_endpoint, unknown_endpoint
+from tokenforce_service.webhooks.routes import known_endpoint
 from tokenforce_service.webhooks.views import delivery_view
 
 router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
-_QUEUED = {202: answer_of(DELIVERY), **problems(404, 409, 503)}
+_QUEUED = {202: answer_of(DELIVERY), **problems(400, 404, 409, 422, 503)}
+
+
+class PageOfLog(Page):
+    status: DeliveryStatus | None = Field(default=None, description="Deliveries in this state.")
 
 
 def _deliveries(request: Request) -> DeliveryStore:
@@ -31,12 +37,13 @@ def _deliveries(request: Request) -> DeliveryStore:
 
 
 @router.post("/test", status_code=202, response_model=Delivery, responses=_QUEUED, summary="Send a test event")
-def test(webhook_id: str, caller: MayHook, request: Request, response: Response) -> Delivery:
+def test(webhook_id: str, caller: MayHook, new_id: NewId, request: Request, response: Response) -> Delivery:
     """A `webhook.test` event is sent at once; the `Location` tells what came of it."""
     endpoint = _enabled(request, caller, webhook_id)
-    queued = delivery_of(event_for_test(webhook_id, endpoint.owner, time.time()))
+    queued = delivery_of(event_for_test(new_id, webhook_id, endpoint.owner, time.time()))
     if not _deliveries(request).add(webhook_id, queued):
-        raise unknown_endpoint(webhook_id)
+        known_endpoint(request, caller, webhook_id)  # somebody may have just removed it
+        queued = _known(request, webhook_id, queued.id)  # an earlier attempt at this request got so far
     return _queued(webhook_id, queued, response)
 
 
@@ -50,17 +57,11 @@ def list_deliveries(
     webhook_id: str,
     caller: MayHook,
     request: Request,
-    status: DeliveryStatus | None = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    page: Annotated[PageOfLog, Query()],
 ) -> DeliveryPage:
     """`status=dead`: those that were given up. The latest 1000 that were delivered are kept, and as many dead ones."""
     known_endpoint(request, caller, webhook_id)
-    before = cursors.scan_position(cursor) if cursor else None
-    found = _deliveries(request).page(webhook_id, limit + 1, status, before)
-    more = len(found) > limit
-    found = found[:limit]
-    next_cursor = cursors.encode(found[-1].created_at, found[-1].event_id) if more else None
+    found, next_cursor = page.cut(_deliveries(request).page(webhook_id, page.wanted, page.status, page.before))
     return DeliveryPage(items=[delivery_view(webhook_id, stored) for stored in found], next_cursor=next_cursor)
 
 
@@ -82,7 +83,9 @@ def get(webhook_id: str, delivery_id: str, caller: MayHook, request: Request) ->
     responses=_QUEUED,
     summary="Send a delivery again",
 )
-def replay(webhook_id: str, delivery_id: str, caller: MayHook, request: Request, response: Response) -> Delivery:
+def replay(
+    webhook_id: str, delivery_id: str, caller: MayHook, _id: NewId, request: Request, response: Response
+) -> Delivery:
     """At once, and with retries for another day. The `webhook-id` stays, so a receiver that has it may ignore it."""
     _enabled(request, caller, webhook_id)
     queued = _deliveries(request).replay(webhook_id, _known(request, webhook_id, delivery_id))

@@ -114,6 +114,11 @@ class StoredDelivery(BaseModel):
     next_at: float | None = None
     log: list[DeliveryAttempt] = []
 
+    @property
+    def id(self) -> str:
+        """Among the deliveries to this endpoint."""
+        return self.event_id
+
 
 @dataclass(frozen=True)
 class Claim:

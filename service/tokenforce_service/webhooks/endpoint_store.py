@@ -1,7 +1,7 @@
 """Endpoints in Redis, and the secrets that sign what is sent to them.
 
-Keys: `tf:webhook:<id>` hash · `…:secrets` sorted set secret → when it stops signing (`inf`: the current one) ·
-`tf:webhooks-of:<owner>` ids by time of registration. The deliveries are in delivery_store.py.
+Keys: `tf:webhook:<id>` hash · `…:secrets` as in overlapping_secrets.py · `tf:webhooks-of:<owner>` ids by time of
+registration. The deliveries are in delivery_store.py.
 
 The secrets are stored as they are, because signing needs them: whoever reads this Redis can forge callbacks.
 """
@@ -17,13 +17,10 @@ from typing import Any, cast
 from redis import Redis
 
 from tokenforce.webhook_types import WebhookChange, WebhookRequest
+from tokenforce_service.overlapping_secrets import OverlappingSecrets
 
 MOST_ENDPOINTS = 50
 """Of one owner: each event is sent to all of them."""
-OVERLAP_SECONDS = 24 * 3600
-"""How long a secret still signs after it was replaced."""
-MOST_SECRETS = 5
-"""That sign at the same time: a rotation that is retried must not take away the secret that a receiver has."""
 
 _CREATE = """
 if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[4]) then return 0 end
@@ -42,17 +39,6 @@ return 1
 _DISABLE = """
 if redis.call('HGET', KEYS[1], 'url') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'enabled', '0', 'disabled_reason', ARGV[2])
-return 1
-"""
-
-_ROTATE = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
-for _, secret in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], 'inf', 'inf')) do
-  redis.call('ZADD', KEYS[2], ARGV[3], secret)
-end
-redis.call('ZADD', KEYS[2], 'inf', ARGV[1])
-redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -(tonumber(ARGV[4]) + 1))
 return 1
 """
 
@@ -83,7 +69,7 @@ class EndpointStore:
         self._create = connection.register_script(_CREATE)
         self._change = connection.register_script(_CHANGE)
         self._disable = connection.register_script(_DISABLE)
-        self._rotate = connection.register_script(_ROTATE)
+        self._secrets = OverlappingSecrets(connection)
 
     def create(self, webhook_id: str, owner: str, request: WebhookRequest, secret: str) -> bool:
         """False if the owner has `MOST_ENDPOINTS` already."""
@@ -136,16 +122,11 @@ class EndpointStore:
 
     def rotate(self, webhook_id: str, secret: str) -> float | None:
         """A new secret; returns until when the one before still signs, None if there is no such endpoint."""
-        now = time.time()
-        keys = [endpoint_key(webhook_id), endpoint_key(webhook_id, "secrets")]
-        done = self._rotate(keys=keys, args=[secret, now, now + OVERLAP_SECONDS, MOST_SECRETS])
-        return now + OVERLAP_SECONDS if done else None
+        return self._secrets.rotate(endpoint_key(webhook_id), endpoint_key(webhook_id, "secrets"), secret)
 
     def secrets(self, webhook_id: str) -> list[str]:
         """Those that sign now, the newest first."""
-        key = endpoint_key(webhook_id, "secrets")
-        found = cast("list[bytes]", self._connection.zrevrangebyscore(key, "inf", f"({time.time()!r}"))
-        return [raw.decode() for raw in found]
+        return self._secrets.counting(endpoint_key(webhook_id, "secrets"))
 
     def forget(self, endpoint: Endpoint, pipe: Any) -> None:
         """Put its removal into a MULTI, in which its deliveries go too."""

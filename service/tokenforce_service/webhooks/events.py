@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,10 +53,10 @@ def events_of(row: ScanRow, store: Store) -> list[Event]:
     return [Event(_id_of(row.id, kind), row.owner, kind, row.finished_at or row.created_at, data)]
 
 
-def event_for_test(webhook_id: str, owner: str, at: float) -> Event:
-    """A new one each time."""
+def event_for_test(new_id: str, webhook_id: str, owner: str, at: float) -> Event:
+    """What one request for a test, which made `new_id`, sends."""
     data = {"webhook_id": webhook_id, "message": "A test, which somebody asked for. Nothing happened."}
-    return Event(f"evt_{secrets.token_hex(12)}", owner, EventType.webhook_test, at, data)
+    return Event(f"evt_{new_id}", owner, EventType.webhook_test, at, data)
 
 
 def _outcome(row: ScanRow, store: Store) -> ScanOutcome:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, cast
+from typing import cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from tokenforce.api_keys import Scope
 from tokenforce.types import ErrorCode
 from tokenforce.webhook_types import Webhook, WebhookChange, WebhookPage, WebhookRequest, WebhookSecret
 from tokenforce_core.store import Store
-from tokenforce_service import cursors
-from tokenforce_service.callers import Caller, needs
+from tokenforce_service.callers import Caller, MayHook
 from tokenforce_service.idempotency import NewSecretId
 from tokenforce_service.openapi import problems
+from tokenforce_service.paging import InPages
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.webhooks import receiver_url
@@ -28,9 +27,6 @@ from tokenforce_service.webhooks.signing import new_secret
 from tokenforce_service.webhooks.views import webhook_view
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
-MayHook = Annotated[Caller, needs(Scope.hooks)]
-Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
-Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
 WEBHOOK_ID = re.compile(r"wh_[0-9a-f]{16}")
 
 
@@ -85,18 +81,15 @@ def _create(
         detail = f"There are {MOST_ENDPOINTS} webhooks already, the most there can be; remove one first."
         raise Refusal(ErrorCode.webhook_limit, detail)
     response.headers["Location"] = f"/v1/webhooks/{webhook_id}"
+    response.headers["Cache-Control"] = "no-store"
     seen = webhook_view(known_endpoint(request, caller, webhook_id))
     return WebhookSecret(**seen.model_dump(), secret=secret)
 
 
 @router.get("", response_model=WebhookPage, responses=problems(400, 422, 503), summary="List endpoints, newest first")
-def list_webhooks(caller: MayHook, request: Request, limit: Limit = 50, cursor: Cursor = None) -> WebhookPage:
+def list_webhooks(caller: MayHook, request: Request, page: InPages) -> WebhookPage:
     """Those of the key's owner."""
-    before = cursors.scan_position(cursor) if cursor else None
-    found = endpoints_of(request).page(caller.owner, limit + 1, before)
-    more = len(found) > limit
-    found = found[:limit]
-    next_cursor = cursors.encode(found[-1].created_at, found[-1].id) if more else None
+    found, next_cursor = page.cut(endpoints_of(request).page(caller.owner, page.wanted, page.before))
     return WebhookPage(items=[webhook_view(endpoint) for endpoint in found], next_cursor=next_cursor)
 
 
@@ -144,13 +137,15 @@ def remove(webhook_id: str, caller: MayHook, request: Request) -> None:
 @router.post(
     "/{webhook_id}/rotate",
     response_model=WebhookSecret,
-    responses={200: answer_of(WEBHOOK_WITH_SECRET), **problems(404, 503)},
+    responses={200: answer_of(WEBHOOK_WITH_SECRET), **problems(400, 404, 409, 422, 503)},
     summary="A new secret",
 )
-def rotate(webhook_id: str, caller: MayHook, request: Request) -> WebhookSecret:
+def rotate(webhook_id: str, caller: MayHook, _id: NewSecretId, request: Request, response: Response) -> WebhookSecret:
     """Callbacks are signed with the new secret and, until `previous_secrets_until`, with those before it as well."""
     seen, secret = webhook_view(known_endpoint(request, caller, webhook_id)), new_secret()
     until = endpoints_of(request).rotate(webhook_id, secret)
     if until is None:
         raise unknown_endpoint(webhook_id)
+    response.headers["Location"] = f"/v1/webhooks/{webhook_id}"
+    response.headers["Cache-Control"] = "no-store"
     return WebhookSecret(**seen.model_dump(), secret=secret, previous_secrets_until=moment(until))

@@ -47,6 +47,13 @@ def test_a_hook_s_life(kind: str, capsys: Capture, monkeypatch: pytest.MonkeyPat
     assert redis.zcard("tf:scans") == 0
     assert main(["hooks", "test", made.id, "--model", "org/x1", "--commit", COMMIT, "--json"]) == 0
     assert HookAnswer.model_validate(json.loads(capsys.readouterr().out)).action == "started"
+    assert main(["hooks", "rotate", made.id]) == 0
+    other = capsys.readouterr().out.strip()
+    assert other not in ("", made.secret)
+    monkeypatch.setenv("TOKENFORCE_HOOK_SECRET", other)
+    assert main(["hooks", "test", made.id]) == 0
+    assert main(["hooks", "rotate", made.id, "--json"]) == 0
+    capsys.readouterr()
     assert main(["hooks", "remove", made.id]) == 0
     assert main(["hooks", "test", made.id]) == 2
     assert "hook_not_found" in capsys.readouterr().err

@@ -1,0 +1,52 @@
+"""Secrets that are rotated: one is current, and those before it count until their overlap ends.
+
+Each key is a sorted set: what is kept of a secret → when it counts no more (`inf`: the current one).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+from redis import Redis
+
+OVERLAP_SECONDS = 24 * 3600
+"""How long a secret still counts after it was replaced."""
+MOST_SECRETS = 5
+"""That count at the same time: a rotation that is retried must not take away the secret that the other side has."""
+
+_ROTATE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
+for _, secret in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], 'inf', 'inf')) do
+  redis.call('ZADD', KEYS[2], ARGV[3], secret)
+  if ARGV[5] then redis.call('EXPIREAT', ARGV[5] .. secret, math.ceil(ARGV[3])) end
+end
+redis.call('ZADD', KEYS[2], 'inf', ARGV[1])
+if ARGV[5] then redis.call('SET', ARGV[5] .. ARGV[1], ARGV[6]) end
+redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -(tonumber(ARGV[4]) + 1))
+return 1
+"""
+
+
+class OverlappingSecrets:
+    """Raises redis-py's exceptions when Redis cannot be used."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._connection = connection
+        self._rotate = connection.register_script(_ROTATE)
+
+    def rotate(self, holder: str, key: str, secret: str, index: tuple[str, str] | None = None) -> float | None:
+        """A new current secret in `key`; returns until when the one before counts, None if there is no key `holder`.
+
+        Args:
+            index: (prefix, id) where a holder is found by its secret: the key of prefix and secret holds the id.
+        """
+        now = time.time()
+        args = [secret, now, now + OVERLAP_SECONDS, MOST_SECRETS, *(index or ())]
+        return now + OVERLAP_SECONDS if self._rotate(keys=[holder, key], args=args) else None
+
+    def counting(self, key: str) -> list[str]:
+        """Those that count now, the newest first."""
+        found = cast("list[bytes]", self._connection.zrevrangebyscore(key, "inf", f"({time.time()!r}"))
+        return [raw.decode() for raw in found]
