@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import chain, compress
 
+from tokenforce_core.braid import Edges
 from tokenforce_core.contrast import TOP
 from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
 from tokenforce_core.traced import Traced, without_detours, without_suffixes
@@ -52,6 +53,7 @@ class ContrastiveBeam:
         contexts: the token ids of every context.
         end_ids: tokens that end a text.
         least: texts that end with fewer tokens hide nothing.
+        edges: if given, texts go on along these only.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class ContrastiveBeam:
         length: int,
         end_ids: frozenset[int],
         least: int,
+        edges: Edges | None = None,
     ) -> None:
         self._contexts = contexts
         self._starts = len(starts)
@@ -69,6 +72,7 @@ class ContrastiveBeam:
         self._length = length
         self._end_ids = end_ids
         self._least = least
+        self._edges = edges
         self.found: list[Traced] = []
         """The texts found, best first."""
         self.shown: list[Traced] = []
@@ -115,7 +119,7 @@ class ContrastiveBeam:
         q: list[Sequence[float]] = [()] * len(live)
 
         def on_target(index: int, found: Sequence[int], values: Sequence[float]) -> None:
-            least = math.log(FLOOR_OF_TAILS if step > SHOWN else FLOOR)
+            least = math.log(FLOOR if step <= SHOWN and self._edges is None else FLOOR_OF_TAILS)
             count = max(1, sum(value >= least for value in values[:TOP]))
             ids[index], p[index] = list(found[:count]), list(values[:count])
 
@@ -128,14 +132,19 @@ class ContrastiveBeam:
         return list(chain.from_iterable(map(self._ways_on, live, ids, p, q)))
 
     def _ways_on(self, text: Traced, ids: Sequence[int], p: Sequence[float], q: Sequence[float]) -> list[Traced]:
-        order = sorted(range(len(ids)), key=lambda column: q[column] - 2 * p[column])[:BRANCHES]
+        open_to = [column for column in range(len(ids)) if self._is_open(text, ids[column])]
         ways = []
-        for column in order:
+        for column in sorted(open_to, key=lambda column: q[column] - 2 * p[column])[:BRANCHES]:
             if ids[column] not in self._end_ids:
                 ways.append(text.then(ids[column], p[column], q[column]))
             elif len(text.ids) >= self._least:
                 ways.append(text.at_its_end())
         return ways
+
+    def _is_open(self, text: Traced, token_id: int) -> bool:
+        if self._edges is None or token_id in self._end_ids:
+            return True
+        return token_id in self._edges.get((text.seed.context, text.ids[-1]), ())
 
 
 def _apart(texts: Sequence[Traced]) -> list[Traced]:

@@ -60,6 +60,9 @@ class Traced:
     def beginning(self, tokens: int) -> tuple[int, ...]:
         return (self.seed.forced_id, *self.ids[:tokens])
 
+    def first(self, tokens: int) -> Traced:
+        return Traced(self.seed, self.ids[:tokens], self.target[:tokens], self.reference[:tokens])
+
     def then(self, token_id: int, target: float, reference: float) -> Traced:
         return Traced(self.seed, (*self.ids, token_id), (*self.target, target), (*self.reference, reference))
 
