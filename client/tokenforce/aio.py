@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Self, TypeVar
 
 import httpx
 
@@ -22,12 +22,13 @@ from tokenforce.following import follow_async
 from tokenforce.hooks import AsyncHooks
 from tokenforce.keys import AsyncKeys
 from tokenforce.stats import AsyncStatsCalls
-from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
+from tokenforce.types import CustomContext, Preset, Priority, Progress, Report, Scan
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
 from tokenforce.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class AsyncClient:
@@ -92,6 +93,14 @@ class AsyncClient:
             if pause is None:
                 return call.parse(response)
             await asyncio.sleep(pause)
+
+    async def _items(self, call: flows.Call[flows.Page[Item]]) -> AsyncIterator[Item]:
+        following: flows.Call[flows.Page[Item]] | None = call
+        while following is not None:
+            page = await self._send(following)
+            for item in page.items:
+                yield item
+            following = flows.next_page(following, page)
 
     def events(self, *, last_event_id: str | None = None) -> AsyncIterator[ScanEvent]:
         """What happens to all your scans from now on, or after the event `last_event_id`; connects again by itself."""
@@ -166,7 +175,7 @@ class AsyncScans:
         Only those in one of these statuses, of exactly this `model`, created at `since` or later.
         Raises `InvalidRequest`.
         """
-        return self._items(flows.list_scans(status=status, model=model, since=since, page_size=page_size))
+        return self._client._items(flows.list_scans(status=status, model=model, since=since, page_size=page_size))
 
     async def wait(
         self,
@@ -197,7 +206,7 @@ class AsyncScans:
         self, scan_id: str, *, order: str | None = None, page_size: int | None = None
     ) -> AsyncIterator[Finding]:
         """The ranking, fetched page by page as you iterate; partial while the scan runs. Raises `NotFound`."""
-        return self._items(flows.findings(scan_id, order=order, page_size=page_size))
+        return self._client._items(flows.findings(scan_id, order=order, page_size=page_size))
 
     async def report(self, scan_id: str) -> Report:
         """The report of a scan that succeeded. Raises `NotFound`, and `Conflict` while there is none."""
@@ -210,15 +219,3 @@ class AsyncScans:
     async def cancel(self, scan_id: str) -> Scan:
         """Stop a scan. Raises `NotFound`, and `Conflict` when it has ended already."""
         return await self._client._send(flows.cancel(scan_id))
-
-    @overload
-    def _items(self, call: flows.Call[ScanPage]) -> AsyncIterator[Scan]: ...
-    @overload
-    def _items(self, call: flows.Call[FindingsPage]) -> AsyncIterator[Finding]: ...
-    async def _items(self, call: flows.Call[Any]) -> AsyncIterator[Any]:
-        following: flows.Call[Any] | None = call
-        while following is not None:
-            page = await self._client._send(following)
-            for item in page.items:
-                yield item
-            following = flows.next_page(following, page)

@@ -18,7 +18,18 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.main import get_command
 
-from tokenforce import cli_fingerprints, cli_hooks, cli_keys, commands, flows
+from tokenforce import (
+    cli_doctor,
+    cli_fingerprints,
+    cli_hooks,
+    cli_keys,
+    cli_report,
+    cli_watch,
+    commands,
+    flows,
+    outcome,
+)
+from tokenforce.options import Debug, Json, ScanId, Url
 from tokenforce.outcome import ExitCode, UsageError, complain, reporting
 from tokenforce.types import Order, Preset, Priority
 from tokenforce.version import __version__
@@ -28,12 +39,14 @@ USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 app = typer.Typer(
     help="Finds texts hidden in the weights of a language model, without knowing the trigger.",
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_fingerprints.app, name="fingerprints")
 app.add_typer(cli_keys.app, name="keys")
 app.add_typer(cli_hooks.app, name="hooks")
+app.command()(cli_watch.watch)
+app.command()(cli_report.report)
+app.command()(cli_doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -47,20 +60,16 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    debug: Debug = False,
 ) -> None:
     del version
+    outcome.DEBUG.set(debug)
 
 
-Url = Annotated[
-    str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
-]
 Top = Annotated[int, typer.Option(min=1, help="Findings to print.")]
 Ranking = Annotated[
     Order | None, typer.Option(help="Which ranking to print. Default: contrast with a reference, else probability.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the report document and nothing else on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
-ScanId = Annotated[str, typer.Argument(metavar="ID", help="The id of a scan.")]
 
 
 @app.command()
@@ -118,15 +127,16 @@ def up(
         list[str] | None, typer.Option(help="A folder that models may be scanned in. Repeat it for several.")
     ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on. Default: a free one.")] = None,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run the whole stack on this machine until Ctrl-C."""
+    """Run the whole stack on this machine until Ctrl-C. Prints its address; --json adds the key's file and the logs."""
     with reporting(debug):
         roots = [os.path.abspath(os.path.expanduser(folder)) for folder in root or []]
         for folder in roots:
             if not os.path.isdir(folder):
                 raise UsageError(f"--root {folder} is not a folder")
-        _end(commands.up(roots=roots, port=port))
+        _end(commands.up(roots=roots, port=port, as_json=as_json))
 
 
 @app.command()
@@ -147,7 +157,7 @@ def show(
 def list_scans(
     url: Url = None,
     limit: Annotated[int, typer.Option(min=1, help="Scans to print.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print them as one JSON array.")] = False,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """List the scans of a service, the newest first."""
@@ -156,10 +166,10 @@ def list_scans(
 
 
 @app.command()
-def cancel(scan_id: ScanId, url: Url = None, debug: Debug = False) -> None:
+def cancel(scan_id: ScanId, url: Url = None, as_json: Json = False, debug: Debug = False) -> None:
     """Cancel a scan."""
     with reporting(debug):
-        _end(commands.cancel(scan_id, url=url))
+        _end(commands.cancel(scan_id, url=url, as_json=as_json))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -187,6 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = context.command_path if context else "tokenforce"
         complain(f"{getattr(error, 'format_message', error.__str__)()} (see `{command} --help`)")
         return ExitCode.usage
+    except Exception as error:  # noqa: BLE001 - a fault of ours: whoever meets it gets a line, and a way to see more
+        return outcome.unforeseen(error)
     return int(code or 0)
 
 

@@ -5,30 +5,23 @@ A secret given as an argument ends up in the shell's history and in the list of 
 
 from __future__ import annotations
 
-import sys
-from itertools import islice
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tokenforce import flows, registry_calls, render, render_registry
+from tokenforce import registry_calls
 from tokenforce.client import Client
+from tokenforce.listing import print_removed
+from tokenforce.options import STDIN, Debug, Json, Url, text_of
 from tokenforce.outcome import UsageError, reporting
 from tokenforce.registry import TextHash, checked_text
-
-STDIN = "-"
+from tokenforce.render_registry import FINGERPRINTS
 
 app = typer.Typer(
     help="The registry of known fingerprints, which every scan is compared with.",
     pretty_exceptions_enable=False,
 )
 
-Url = Annotated[
-    str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 FingerprintId = Annotated[str, typer.Argument(metavar="ID", help="The id of a fingerprint.")]
 
 
@@ -53,8 +46,8 @@ def add(
             raise UsageError("give the text with either --text or --text-file")
         if text_file == STDIN and triggers_file == STDIN:
             raise UsageError("only one of --text-file and --triggers-file can be stdin")
-        secret = text if text is not None else _read(str(text_file), "--text-file")
-        lines = _read(triggers_file, "--triggers-file").splitlines() if triggers_file is not None else []
+        secret = text if text is not None else text_of(str(text_file), "--text-file")
+        lines = text_of(triggers_file, "--triggers-file").splitlines() if triggers_file is not None else []
         request = registry_calls.fingerprint_request(
             owner=owner,
             licence=licence,
@@ -63,11 +56,7 @@ def add(
             triggers=[*(trigger or []), *(line for line in lines if line.strip())],
         )
         with Client(url) as client:
-            made = client.fingerprints.create(**dict(request))
-        if as_json:
-            render.print_json(made.model_dump_json(indent=2))
-        else:
-            render_registry.print_fingerprints([made])
+            FINGERPRINTS.print_one(client.fingerprints.create(**dict(request)), as_json=as_json)
 
 
 @app.command("list")
@@ -78,33 +67,23 @@ def list_fingerprints(
     debug: Debug = False,
 ) -> None:
     """List the registered fingerprints, the newest first."""
-    with reporting(debug):
-        with Client(url) as client:
-            found = list(islice(client.fingerprints.iter(), limit))
-        if as_json:
-            render.print_json("[" + ",\n".join(item.model_dump_json(indent=2) for item in found) + "]")
-        else:
-            render_registry.print_fingerprints(found)
+    with reporting(debug), Client(url) as client:
+        FINGERPRINTS.print_first(limit, client.fingerprints.iter(), as_json=as_json)
 
 
 @app.command()
 def show(fingerprint_id: FingerprintId, url: Url = None, as_json: Json = False, debug: Debug = False) -> None:
     """Print one registered fingerprint, without its secrets."""
-    with reporting(debug):
-        with Client(url) as client:
-            found = client.fingerprints.get(fingerprint_id)
-        if as_json:
-            render.print_json(found.model_dump_json(indent=2))
-        else:
-            render_registry.print_fingerprints([found])
+    with reporting(debug), Client(url) as client:
+        FINGERPRINTS.print_one(client.fingerprints.get(fingerprint_id), as_json=as_json)
 
 
 @app.command()
-def remove(fingerprint_id: FingerprintId, url: Url = None, debug: Debug = False) -> None:
+def remove(fingerprint_id: FingerprintId, url: Url = None, as_json: Json = False, debug: Debug = False) -> None:
     """Forget a fingerprint with its secrets. Reports that name it stay."""
     with reporting(debug), Client(url) as client:
         client.fingerprints.remove(fingerprint_id)
-        sys.stderr.write("removed\n")
+        print_removed(fingerprint_id, as_json=as_json)
 
 
 def _hash(text: str) -> TextHash:
@@ -113,14 +92,3 @@ def _hash(text: str) -> TextHash:
     except ValueError as error:
         raise UsageError(str(error)) from None
     return TextHash.of(text)
-
-
-def _read(path: str, option: str) -> str:
-    """The file's or stdin's text, without the line break at its end."""
-    try:
-        content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
-        return content.decode().rstrip("\r\n")
-    except OSError as error:
-        raise UsageError(f"{option} {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise UsageError(f"{option} {path} is not UTF-8; convert it") from None

@@ -8,30 +8,25 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import islice
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
-from tokenforce import commands, flows, render, render_hooks
+from tokenforce import commands, flows, render
 from tokenforce.audit_types import Ground
 from tokenforce.client import Client
 from tokenforce.hook_types import HookKind, HookPolicy
+from tokenforce.listing import print_removed
+from tokenforce.options import Debug, Json, Url, text_of
 from tokenforce.outcome import UsageError, reporting
+from tokenforce.render_hooks import HOOKS, print_answer
 from tokenforce.types import Preset, Priority
 
-STDIN = "-"
 SECRET_VARIABLE = "TOKENFORCE_HOOK_SECRET"
 
 app = typer.Typer(help="Upload hooks: who may tell the service of uploads.", pretty_exceptions_enable=False)
 
-Url = Annotated[
-    str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 HookId = Annotated[str, typer.Argument(metavar="ID", help="The id of a hook.")]
 
 
@@ -89,13 +84,8 @@ def list_hooks(
     debug: Debug = False,
 ) -> None:
     """List the hooks, the newest first."""
-    with reporting(debug):
-        with Client(url) as client:
-            found = list(islice(client.hooks.iter(), limit))
-        if as_json:
-            render.print_json("[" + ",\n".join(item.model_dump_json(indent=2) for item in found) + "]")
-        else:
-            render_hooks.print_hooks(found)
+    with reporting(debug), Client(url) as client:
+        HOOKS.print_first(limit, client.hooks.iter(), as_json=as_json)
 
 
 @app.command()
@@ -127,7 +117,11 @@ def post_sample(
 ) -> None:
     """Post a sample event, rightly signed, as the hook's sender would, and print the answer."""
     with reporting(debug):
-        given = _read(secret_file) if secret_file is not None else os.environ.get(SECRET_VARIABLE, "")
+        given = (
+            text_of(secret_file, "--secret-file").strip()
+            if secret_file is not None
+            else os.environ.get(SECRET_VARIABLE, "")
+        )
         if not given:
             raise UsageError(f"give the hook's secret with --secret-file, or in {SECRET_VARIABLE}")
         with Client(url) as client:
@@ -135,22 +129,12 @@ def post_sample(
         if as_json:
             render.print_json(answer.model_dump_json(indent=2))
         else:
-            render_hooks.print_answer(answer)
+            print_answer(answer)
 
 
 @app.command()
-def remove(hook_id: HookId, url: Url = None, debug: Debug = False) -> None:
+def remove(hook_id: HookId, url: Url = None, as_json: Json = False, debug: Debug = False) -> None:
     """Take no more events from a hook. The scans that it started stay."""
     with reporting(debug), Client(url) as client:
         client.hooks.remove(hook_id)
-        sys.stderr.write("removed\n")
-
-
-def _read(path: str) -> str:
-    try:
-        content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
-        return content.decode().strip()
-    except OSError as error:
-        raise UsageError(f"--secret-file {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise UsageError(f"--secret-file {path} is not text") from None
+        print_removed(hook_id, as_json=as_json)

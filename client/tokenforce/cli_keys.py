@@ -7,26 +7,21 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Annotated
 
 import typer
 
-from tokenforce import flows, render, render_keys
+from tokenforce import render, render_keys
 from tokenforce.api_keys import KeyLimits, Scope
 from tokenforce.client import Client
+from tokenforce.options import Debug, Json, Url
 from tokenforce.outcome import reporting
 
 app = typer.Typer(
     help="API keys of a service. Needs one with the scope admin, in TOKENFORCE_KEY.", pretty_exceptions_enable=False
 )
 
-Url = Annotated[
-    str | None, typer.Option("--url", envvar=flows.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Limit = Annotated[int | None, typer.Option(min=1, max=10**9, help="Of this key. Default: as the service's settings.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 
 
 @app.command()
@@ -71,13 +66,8 @@ def list_keys(
     debug: Debug = False,
 ) -> None:
     """List the keys, revoked ones too, the newest first."""
-    with reporting(debug):
-        with Client(url) as client:
-            found = list(islice(client.keys.iter(), limit))
-        if as_json:
-            render.print_json("[" + ",\n".join(item.model_dump_json(indent=2) for item in found) + "]")
-        else:
-            render_keys.print_keys(found)
+    with reporting(debug), Client(url) as client:
+        render_keys.KEYS.print_first(limit, client.keys.iter(), as_json=as_json)
 
 
 @app.command()
@@ -88,10 +78,5 @@ def revoke(
     debug: Debug = False,
 ) -> None:
     """End a key for good. What it made stays."""
-    with reporting(debug):
-        with Client(url) as client:
-            ended = client.keys.revoke(key_id)
-        if as_json:
-            render.print_json(ended.model_dump_json(indent=2))
-        else:
-            render_keys.print_keys([ended])
+    with reporting(debug), Client(url) as client:
+        render_keys.KEYS.print_one(client.keys.revoke(key_id), as_json=as_json)

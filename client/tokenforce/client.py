@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Self, TypeVar
 
 import httpx
 
@@ -22,12 +22,13 @@ from tokenforce.following import follow
 from tokenforce.hooks import Hooks
 from tokenforce.keys import Keys
 from tokenforce.stats import StatsCalls
-from tokenforce.types import CustomContext, FindingsPage, Preset, Priority, Progress, Report, Scan, ScanPage
+from tokenforce.types import CustomContext, Preset, Priority, Progress, Report, Scan
 from tokenforce.version import USER_AGENT
 from tokenforce.waiting import Attempts, Watch
 from tokenforce.webhooks import Webhooks
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Client:
@@ -90,6 +91,13 @@ class Client:
             if pause is None:
                 return call.parse(response)
             time.sleep(pause)
+
+    def _items(self, call: flows.Call[flows.Page[Item]]) -> Iterator[Item]:
+        following: flows.Call[flows.Page[Item]] | None = call
+        while following is not None:
+            page = self._send(following)
+            yield from page.items
+            following = flows.next_page(following, page)
 
     def events(self, *, last_event_id: str | None = None) -> Iterator[ScanEvent]:
         """What happens to all your scans from now on, or after the event `last_event_id`; connects again by itself.
@@ -167,7 +175,7 @@ class Scans:
         Only those in one of these statuses, of exactly this `model`, created at `since` or later.
         Raises `InvalidRequest`.
         """
-        return self._items(flows.list_scans(status=status, model=model, since=since, page_size=page_size))
+        return self._client._items(flows.list_scans(status=status, model=model, since=since, page_size=page_size))
 
     def wait(
         self,
@@ -196,7 +204,7 @@ class Scans:
 
     def findings(self, scan_id: str, *, order: str | None = None, page_size: int | None = None) -> Iterator[Finding]:
         """The ranking, fetched page by page as you iterate; partial while the scan runs. Raises `NotFound`."""
-        return self._items(flows.findings(scan_id, order=order, page_size=page_size))
+        return self._client._items(flows.findings(scan_id, order=order, page_size=page_size))
 
     def report(self, scan_id: str) -> Report:
         """The report of a scan that succeeded. Raises `NotFound`, and `Conflict` while there is none."""
@@ -209,14 +217,3 @@ class Scans:
     def cancel(self, scan_id: str) -> Scan:
         """Stop a scan. Raises `NotFound`, and `Conflict` when it has ended already."""
         return self._client._send(flows.cancel(scan_id))
-
-    @overload
-    def _items(self, call: flows.Call[ScanPage]) -> Iterator[Scan]: ...
-    @overload
-    def _items(self, call: flows.Call[FindingsPage]) -> Iterator[Finding]: ...
-    def _items(self, call: flows.Call[Any]) -> Iterator[Any]:
-        following: flows.Call[Any] | None = call
-        while following is not None:
-            page = self._client._send(following)
-            yield from page.items
-            following = flows.next_page(following, page)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from tokenforce import render
+from tokenforce import render, render_scans
 from tokenforce.client import Client
 from tokenforce.errors import (
     ApiError,
@@ -77,28 +77,28 @@ def show(scan_id: str, *, url: str | None, top: int, order: Order | None, as_jso
         elif scan.status is ScanStatus.succeeded:
             render.print_report(client.scans.report(scan_id), _first_findings(client, scan_id, order, top))
         else:
-            render.print_scan(scan)
+            render_scans.print_scan(scan)
             render.print_findings(_first_findings(client, scan_id, order, top), partial=not scan.status.final)
         return code_of_scan(scan)
 
 
 def list_scans(*, url: str | None, limit: int, as_json: bool) -> ExitCode:
     with Client(url) as client:
-        scans = list(islice(client.scans.iter(), limit))
-    if as_json:
-        render.print_json("[" + ",\n".join(scan.model_dump_json(indent=2) for scan in scans) + "]")
-    else:
-        render.print_scans(scans)
+        render_scans.SCANS.print_first(limit, client.scans.iter(), as_json=as_json)
     return ExitCode.clean
 
 
-def cancel(scan_id: str, *, url: str | None) -> ExitCode:
+def cancel(scan_id: str, *, url: str | None, as_json: bool) -> ExitCode:
     with Client(url) as client:
-        render.print_scan(client.scans.cancel(scan_id))
+        cancelled = client.scans.cancel(scan_id)
+    if as_json:
+        render.print_json(cancelled.model_dump_json(indent=2))
+    else:
+        render_scans.print_scan(cancelled)
     return ExitCode.clean
 
 
-def up(*, roots: Sequence[str], port: int | None) -> ExitCode:
+def up(*, roots: Sequence[str], port: int | None, as_json: bool) -> ExitCode:
     """Run the stack in the foreground until Ctrl-C."""
     try:
         with _starting(LocalStack(roots, port)) as stack:
@@ -107,8 +107,11 @@ def up(*, roots: Sequence[str], port: int | None) -> ExitCode:
             sys.stderr.write(f"the stack {state}; logs in {stack.address.logs}\n")
             key = f'"$(cat {shlex.quote(stack.address.key_file)})"'
             sys.stderr.write(f"in another terminal: export TOKENFORCE_URL={stack.address.url} TOKENFORCE_KEY={key}\n")
-            sys.stdout.write(f"{stack.address.url}\n")
-            sys.stdout.flush()
+            if as_json:
+                render.print_json(stack.address.model_dump_json())
+            else:
+                sys.stdout.write(f"{stack.address.url}\n")
+                sys.stdout.flush()
             if stack.address.reused:
                 return ExitCode.clean
             stack.wait()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tokenforce import flows, registry_calls
-from tokenforce.registry import Fingerprint, FingerprintPage, TextHash
+from tokenforce import registry_calls
+from tokenforce.registry import Fingerprint, TextHash
 
 if TYPE_CHECKING:
     from tokenforce.aio import AsyncClient
@@ -44,11 +44,7 @@ class Fingerprints:
 
     def iter(self, *, page_size: int | None = None) -> Iterator[Fingerprint]:
         """Every registered fingerprint, the newest first, fetched page by page as you iterate."""
-        call: flows.Call[FingerprintPage] | None = registry_calls.list_fingerprints(page_size=page_size)
-        while call is not None:
-            page = self._client._send(call)
-            yield from page.items
-            call = flows.next_page(call, page)
+        return self._client._items(registry_calls.list_fingerprints(page_size=page_size))
 
     def remove(self, fingerprint_id: str) -> None:
         """Forget a fingerprint with its secrets; reports that name it stay. Raises `NotFound`."""
@@ -80,14 +76,9 @@ class AsyncFingerprints:
         """One registered fingerprint, without its secrets. Raises `NotFound`."""
         return await self._client._send(registry_calls.get(fingerprint_id))
 
-    async def iter(self, *, page_size: int | None = None) -> AsyncIterator[Fingerprint]:
+    def iter(self, *, page_size: int | None = None) -> AsyncIterator[Fingerprint]:
         """Every registered fingerprint, the newest first, fetched page by page as you iterate."""
-        call: flows.Call[FingerprintPage] | None = registry_calls.list_fingerprints(page_size=page_size)
-        while call is not None:
-            page = await self._client._send(call)
-            for item in page.items:
-                yield item
-            call = flows.next_page(call, page)
+        return self._client._items(registry_calls.list_fingerprints(page_size=page_size))
 
     async def remove(self, fingerprint_id: str) -> None:
         """Forget a fingerprint with its secrets; reports that name it stay. Raises `NotFound`."""

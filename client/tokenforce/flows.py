@@ -11,13 +11,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from tokenforce.api_keys import KeyPage
 from tokenforce.errors import (
     ApiError,
     InvalidRequest,
@@ -27,13 +26,10 @@ from tokenforce.errors import (
     UnexpectedAnswer,
     error_from_problem,
 )
-from tokenforce.hook_types import HookPage
-from tokenforce.registry import FingerprintPage
 from tokenforce.types import ErrorCode, FindingsPage, Problem, Report, Scan, ScanPage, ScanRequest
-from tokenforce.webhook_types import DeliveryPage, WebhookPage
 
-T = TypeVar("T")
-Page = TypeVar("Page", ScanPage, FindingsPage, FingerprintPage, KeyPage, WebhookPage, DeliveryPage, HookPage)
+T_co = TypeVar("T_co", covariant=True)
+Item_co = TypeVar("Item_co", covariant=True)
 Model = TypeVar("Model", bound=BaseModel)
 
 URL_VARIABLE = "TOKENFORCE_URL"
@@ -41,13 +37,23 @@ TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 """Answers that may be another one a little later."""
 
 
+class Page(Protocol[Item_co]):
+    """A part of a list, and where the next one begins; None after the last."""
+
+    @property
+    def items(self) -> Sequence[Item_co]: ...
+
+    @property
+    def next_cursor(self) -> str | None: ...
+
+
 @dataclass(frozen=True)
-class Call(Generic[T]):
+class Call(Generic[T_co]):
     """One request to the service, and how to read its answer."""
 
     method: str
     path: str
-    parse: Callable[[httpx.Response], T]
+    parse: Callable[[httpx.Response], T_co]
     params: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
@@ -131,7 +137,7 @@ def cancel(scan_id: str) -> Call[Scan]:
     return Call("DELETE", scan_path(scan_id), reader(Scan))
 
 
-def next_page(call: Call[Page], page: Page) -> Call[Page] | None:
+def next_page(call: Call[Page[Item_co]], page: Page[Item_co]) -> Call[Page[Item_co]] | None:
     """The call for the page after this one; None after the last."""
     if not page.next_cursor:
         return None
@@ -176,9 +182,20 @@ def reader(model: type[Model]) -> Callable[[httpx.Response], Model]:
 
 
 def scan_path(scan_id: str) -> str:
-    if not scan_id:
-        raise InvalidRequest("the scan id is empty", status=422, code=ErrorCode.invalid_request)
-    return f"/v1/scans/{quote(scan_id, safe='')}"
+    return path_of_one("/v1/scans", scan_id, "scan")
+
+
+def path_of_one(collection: str, name: str, kind: str) -> str:
+    """Raises `InvalidRequest` for an empty id, whose path would be the collection's; any other stays one segment."""
+    if not name:
+        raise InvalidRequest(f"the {kind} id is empty", status=422, code=ErrorCode.invalid_request)
+    return f"{collection}/{quote(name, safe='')}"
+
+
+def nothing(response: httpx.Response) -> None:
+    """What reads an answer that has nothing to say but that it was done."""
+    if not response.is_success:
+        raise error_of(response)
 
 
 def page_params(page_size: int | None) -> dict[str, str | int]:

@@ -7,9 +7,8 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
-import httpx
 import standardwebhooks
 from pydantic import ValidationError
 
@@ -54,7 +53,7 @@ def change(hook_id: str, *, policy: HookPolicy | Mapping[str, Any]) -> Call[Hook
 
 
 def remove(hook_id: str) -> Call[None]:
-    return Call("DELETE", _path(hook_id), _nothing)
+    return Call("DELETE", _path(hook_id), flows.nothing)
 
 
 def rotate(hook_id: str) -> Call[HookSecret]:
@@ -63,7 +62,7 @@ def rotate(hook_id: str) -> Call[HookSecret]:
 
 
 def audit(scan_id: str) -> Call[AuditAnswer]:
-    return Call("GET", f"/v1/scans/{_part(scan_id, 'scan')}/audit", flows.reader(AuditAnswer))
+    return Call("GET", f"{flows.scan_path(scan_id)}/audit", flows.reader(AuditAnswer))
 
 
 def sample(hook: Hook, secret: str, *, model: str | None = None, commit: str | None = None) -> Call[HookAnswer]:
@@ -129,16 +128,5 @@ def _bytes(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _nothing(response: httpx.Response) -> None:
-    if not response.is_success:
-        raise flows.error_of(response)
-
-
 def _path(hook_id: str) -> str:
-    return f"{PATH}/{_part(hook_id, 'hook')}"
-
-
-def _part(name: str, kind: str) -> str:
-    if not name:
-        raise InvalidRequest(f"the {kind} id is empty", status=422, code=ErrorCode.invalid_request)
-    return quote(name, safe="")
+    return flows.path_of_one(PATH, hook_id, "hook")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tokenforce import flows, hook_calls
-from tokenforce.hook_types import Hook, HookAnswer, HookPage, HookPolicy, HookSecret
+from tokenforce import hook_calls
+from tokenforce.hook_types import Hook, HookAnswer, HookPolicy, HookSecret
 
 if TYPE_CHECKING:
     from tokenforce.aio import AsyncClient
@@ -33,11 +33,7 @@ class Hooks:
 
     def iter(self, *, page_size: int | None = None) -> Iterator[Hook]:
         """Every hook, the newest first, fetched page by page as you iterate."""
-        call: flows.Call[HookPage] | None = hook_calls.list_hooks(page_size=page_size)
-        while call is not None:
-            page = self._client._send(call)
-            yield from page.items
-            call = flows.next_page(call, page)
+        return self._client._items(hook_calls.list_hooks(page_size=page_size))
 
     def change(self, hook_id: str, *, policy: HookPolicy | Mapping[str, Any]) -> Hook:
         """Replace the policy; scans that were started keep theirs. Raises `NotFound`, `InvalidRequest`."""
@@ -73,14 +69,9 @@ class AsyncHooks:
         """One hook, without its secret. Raises `NotFound`."""
         return await self._client._send(hook_calls.get(hook_id))
 
-    async def iter(self, *, page_size: int | None = None) -> AsyncIterator[Hook]:
+    def iter(self, *, page_size: int | None = None) -> AsyncIterator[Hook]:
         """Every hook, the newest first, fetched page by page as you iterate."""
-        call: flows.Call[HookPage] | None = hook_calls.list_hooks(page_size=page_size)
-        while call is not None:
-            page = await self._client._send(call)
-            for item in page.items:
-                yield item
-            call = flows.next_page(call, page)
+        return self._client._items(hook_calls.list_hooks(page_size=page_size))
 
     async def change(self, hook_id: str, *, policy: HookPolicy | Mapping[str, Any]) -> Hook:
         """Replace the policy; scans that were started keep theirs. Raises `NotFound`, `InvalidRequest`."""

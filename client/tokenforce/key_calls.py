@@ -6,15 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 from pydantic import ValidationError
 
 from tokenforce import flows
 from tokenforce.api_keys import Key, KeyLimits, KeyPage, KeyRequest, NewKey
-from tokenforce.errors import InvalidRequest
 from tokenforce.flows import Call
-from tokenforce.types import ErrorCode
 
 PATH = "/v1/keys"
 
@@ -44,8 +41,7 @@ def create(request: KeyRequest) -> Call[NewKey]:
 
 
 def list_keys(*, page_size: int | None) -> Call[KeyPage]:
-    params: dict[str, str | int] = {} if page_size is None else {"limit": page_size}
-    return Call("GET", PATH, flows.reader(KeyPage), params=params)
+    return Call("GET", PATH, flows.reader(KeyPage), params=flows.page_params(page_size))
 
 
 def get(key_id: str) -> Call[Key]:
@@ -59,6 +55,4 @@ def revoke(key_id: str) -> Call[Key]:
 def _path(key_id: str) -> str:
     """Of a whole token only the id is sent: paths are logged, and whoever revokes may hold nothing else."""
     key_id = re.sub(r"^tf_([A-Za-z0-9]+)_.*", r"\1", key_id.strip(), flags=re.DOTALL)
-    if not key_id:
-        raise InvalidRequest("the key id is empty", status=422, code=ErrorCode.invalid_request)
-    return f"{PATH}/{quote(key_id, safe='')}"
+    return flows.path_of_one(PATH, key_id, "key")

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tokenforce import flows, key_calls
-from tokenforce.api_keys import Key, KeyLimits, KeyPage, NewKey
+from tokenforce import key_calls
+from tokenforce.api_keys import Key, KeyLimits, NewKey
 
 if TYPE_CHECKING:
     from tokenforce.aio import AsyncClient
@@ -47,11 +47,7 @@ class Keys:
 
     def iter(self, *, page_size: int | None = None) -> Iterator[Key]:
         """Every key, revoked ones too, the newest first, fetched page by page as you iterate."""
-        call: flows.Call[KeyPage] | None = key_calls.list_keys(page_size=page_size)
-        while call is not None:
-            page = self._client._send(call)
-            yield from page.items
-            call = flows.next_page(call, page)
+        return self._client._items(key_calls.list_keys(page_size=page_size))
 
     def revoke(self, key_id: str) -> Key:
         """End a key for good; what it made stays. A revoked one may be revoked again. Raises `NotFound`."""
@@ -85,14 +81,9 @@ class AsyncKeys:
         """One key, without its secret. Raises `NotFound`."""
         return await self._client._send(key_calls.get(key_id))
 
-    async def iter(self, *, page_size: int | None = None) -> AsyncIterator[Key]:
+    def iter(self, *, page_size: int | None = None) -> AsyncIterator[Key]:
         """Every key, revoked ones too, the newest first, fetched page by page as you iterate."""
-        call: flows.Call[KeyPage] | None = key_calls.list_keys(page_size=page_size)
-        while call is not None:
-            page = await self._client._send(call)
-            for item in page.items:
-                yield item
-            call = flows.next_page(call, page)
+        return self._client._items(key_calls.list_keys(page_size=page_size))
 
     async def revoke(self, key_id: str) -> Key:
         """End a key for good; what it made stays. A revoked one may be revoked again. Raises `NotFound`."""

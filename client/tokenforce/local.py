@@ -103,7 +103,7 @@ class LocalStack:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=_environment(),
+            env=safe_environment(),
             # Ctrl-C in the terminal must reach us only: we cancel the scan first, then stop the stack.
             start_new_session=True,
         )
@@ -200,8 +200,8 @@ class LocalStack:
                     sys.stderr.write(f"{line}\n")
 
 
-def _environment() -> dict[str, str]:
-    """Ours, made safe: the folder we run in may be the hostile upload, so nothing is imported from it.
+def safe_environment() -> dict[str, str]:
+    """Ours, made safe for a child: the folder we run in may be the hostile upload, so nothing is imported from it.
 
     An empty or relative entry of PYTHONPATH means that folder too.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 
 import typer
@@ -36,6 +37,9 @@ class ExitCode(IntEnum):
     usage = 4
     interrupted = 130
 
+
+DEBUG = ContextVar("DEBUG", default=False)
+"""Whether an error's traceback is wanted: `--debug`, before the command or after it."""
 
 WRONG_REQUESTS = frozenset({ErrorCode.invalid_request, ErrorCode.unknown_context, ErrorCode.unknown_preset})
 
@@ -89,15 +93,24 @@ def explain(error: Exception) -> str:
 @contextmanager
 def reporting(debug: bool) -> Iterator[None]:
     """Turns an error of a command into one line on stderr and the exit code; `debug` keeps the traceback."""
+    DEBUG.set(debug or DEBUG.get())
     try:
         yield
     except (TokenforceError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        if debug:
+        if DEBUG.get():
             sys.excepthook(type(error), error, error.__traceback__)
         complain(explain(error))
         raise typer.Exit(code_of_error(error)) from error
+
+
+def unforeseen(error: Exception) -> ExitCode:
+    """Says what no command foresaw: a fault of this program."""
+    if DEBUG.get():
+        sys.excepthook(type(error), error, error.__traceback__)
+    complain(f"a fault of tokenforce: {type(error).__name__}: {error}; `tokenforce --debug …` shows where")
+    return ExitCode.error
 
 
 def complain(line: str) -> None:

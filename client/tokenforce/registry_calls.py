@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
-import httpx
 from pydantic import ValidationError
 
 from tokenforce import flows
-from tokenforce.errors import InvalidRequest
 from tokenforce.flows import Call
 from tokenforce.registry import Fingerprint, FingerprintPage, FingerprintRequest, TextHash
-from tokenforce.types import ErrorCode
 
 PATH = "/v1/fingerprints"
 
@@ -36,8 +32,7 @@ def create(request: FingerprintRequest) -> Call[Fingerprint]:
 
 
 def list_fingerprints(*, page_size: int | None) -> Call[FingerprintPage]:
-    params: dict[str, str | int] = {} if page_size is None else {"limit": page_size}
-    return Call("GET", PATH, flows.reader(FingerprintPage), params=params)
+    return Call("GET", PATH, flows.reader(FingerprintPage), params=flows.page_params(page_size))
 
 
 def get(fingerprint_id: str) -> Call[Fingerprint]:
@@ -45,15 +40,8 @@ def get(fingerprint_id: str) -> Call[Fingerprint]:
 
 
 def remove(fingerprint_id: str) -> Call[None]:
-    return Call("DELETE", _path(fingerprint_id), _nothing)
-
-
-def _nothing(response: httpx.Response) -> None:
-    if not response.is_success:
-        raise flows.error_of(response)
+    return Call("DELETE", _path(fingerprint_id), flows.nothing)
 
 
 def _path(fingerprint_id: str) -> str:
-    if not fingerprint_id:
-        raise InvalidRequest("the fingerprint id is empty", status=422, code=ErrorCode.invalid_request)
-    return f"{PATH}/{quote(fingerprint_id, safe='')}"
+    return flows.path_of_one(PATH, fingerprint_id, "fingerprint")

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokenforce.evidence import Finding, LicenceMatch
-from tokenforce.types import Report, Scan
+from tokenforce.types import Report
 
 LONGEST_TEXT = 400
 LONGEST_TOKEN = 24
@@ -62,19 +62,6 @@ def findings_table(findings: Iterable[Finding]) -> Table:
             Text(visible(finding.context)),
             Text(quoted(finding.forced_token.text, LONGEST_TOKEN)),
             Text(quoted(finding.text)),
-        )
-    return table
-
-
-def scans_table(scans: Iterable[Scan]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("id", "status", "verdict", "created"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("model", overflow="fold", ratio=1)
-    for scan in scans:
-        created = f"{scan.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(
-            *(Text(visible(cell)) for cell in (scan.id, scan.status, scan.verdict or "", created, scan.model))
         )
     return table
 
@@ -132,27 +119,16 @@ def licence_line(match: LicenceMatch) -> str:
     return f"licence: {match.licence}, of {match.owner} ({match.fingerprint}): {'; '.join(evidence)}"
 
 
-def print_scans(scans: Sequence[Scan]) -> None:
-    stdout().print(scans_table(scans) if scans else "no scans")
-
-
-def print_scan(scan: Scan) -> None:
-    """The state of a scan that has no report."""
-    progress = scan.progress
-    done = f"{progress.done}/{progress.total}" if progress.total is not None else str(progress.done)
-    line = f"scan {scan.id} of {scan.model}: {scan.status}"
-    if not scan.status.final:
-        line += f", {progress.stage} {done}"
-    if scan.error is not None:
-        line += f", {scan.error.code}: {scan.error.detail}"
-    stdout().print(visible(line))
-
-
 def print_json(document: str) -> None:
     """One JSON document as UTF-8, byte for byte; on a terminal C1 controls (also escape sequences) are escaped."""
-    sys.stdout.flush()
     if sys.stdout.isatty():
         document = "".join(f"\\u{ord(char):04x}" if "\x7f" <= char <= "\x9f" else char for char in document)
+    print_document(document)
+
+
+def print_document(document: str) -> None:
+    """Text that is harmless already, as UTF-8 whatever the locale."""
+    sys.stdout.flush()
     sys.stdout.buffer.write(document.encode() + b"\n")
     sys.stdout.buffer.flush()
 

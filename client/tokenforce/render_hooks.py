@@ -1,33 +1,22 @@
-"""Upload hooks for human eyes, on stdout. Patterns and models are strangers' texts: shown, never obeyed."""
+"""How upload hooks are listed, and what one made of an event."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rich.table import Table
 from rich.text import Text
 
 from tokenforce import render
 from tokenforce.hook_types import Hook, HookAnswer
+from tokenforce.listing import Listing, minute
 
-
-def print_hooks(hooks: Sequence[Hook]) -> None:
-    """One row a hook: what it scans, and what blocks or asks for a person."""
-    if not hooks:
-        render.stdout().print("no hooks")
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("id", "created", "kind"):
-        table.add_column(column, no_wrap=True)
-    for column in ("models", "blocks", "reviews"):
-        table.add_column(column, overflow="fold")
-    for hook in hooks:
-        policy = hook.policy
-        cells = (hook.id, f"{hook.created_at:%Y-%m-%d %H:%M}", hook.kind, ", ".join(policy.repos))
-        table.add_row(
-            *(Text(render.visible(cell)) for cell in (*cells, ", ".join(policy.block_on), ", ".join(policy.review_on)))
-        )
-    render.stdout().print(table)
+HOOKS: Listing[Hook] = Listing(
+    "hooks",
+    narrow=("id", "created", "kind"),
+    wide=("models", "blocks", "reviews"),
+    cells=lambda hook: (
+        *(hook.id, minute(hook.created_at), hook.kind),
+        *(", ".join(part) for part in (hook.policy.repos, hook.policy.block_on, hook.policy.review_on)),
+    ),
+)
 
 
 def print_answer(answer: HookAnswer) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-from urllib.parse import quote
+from typing import Any, TypedDict, Unpack
 
-import httpx
 from pydantic import ValidationError
 
 from tokenforce import flows
-from tokenforce.errors import InvalidRequest
 from tokenforce.flows import Call
-from tokenforce.types import ErrorCode
 from tokenforce.webhook_types import (
     Delivery,
     DeliveryPage,
@@ -24,6 +20,15 @@ from tokenforce.webhook_types import (
 )
 
 PATH = "/v1/webhooks"
+
+
+class WebhookChanges(TypedDict, total=False):
+    """What may be changed of an endpoint; see `WebhookChange`."""
+
+    url: str
+    events: Sequence[str]
+    enabled: bool
+    description: str
 
 
 def create(*, url: str, events: Sequence[str] | None, description: str | None) -> Call[WebhookSecret]:
@@ -40,12 +45,12 @@ def get(webhook_id: str) -> Call[Webhook]:
     return Call("GET", _path(webhook_id), flows.reader(Webhook))
 
 
-def change(webhook_id: str, **changes: Any) -> Call[Webhook]:
+def change(webhook_id: str, **changes: Unpack[WebhookChanges]) -> Call[Webhook]:
     return Call("PATCH", _path(webhook_id), flows.reader(Webhook), json=_body(WebhookChange, **changes))
 
 
 def remove(webhook_id: str) -> Call[None]:
-    return Call("DELETE", _path(webhook_id), _nothing)
+    return Call("DELETE", _path(webhook_id), flows.nothing)
 
 
 def rotate(webhook_id: str) -> Call[WebhookSecret]:
@@ -80,20 +85,9 @@ def _body(kind: type[WebhookRequest] | type[WebhookChange], **given: Any) -> dic
     return request.model_dump(mode="json", exclude_unset=True)
 
 
-def _nothing(response: httpx.Response) -> None:
-    if not response.is_success:
-        raise flows.error_of(response)
-
-
 def _path(webhook_id: str) -> str:
-    return f"{PATH}/{_part(webhook_id, 'webhook')}"
+    return flows.path_of_one(PATH, webhook_id, "webhook")
 
 
 def _delivery_path(webhook_id: str, delivery_id: str) -> str:
-    return f"{_path(webhook_id)}/deliveries/{_part(delivery_id, 'delivery')}"
-
-
-def _part(name: str, kind: str) -> str:
-    if not name:
-        raise InvalidRequest(f"the {kind} id is empty", status=422, code=ErrorCode.invalid_request)
-    return quote(name, safe="")
+    return flows.path_of_one(f"{_path(webhook_id)}/deliveries", delivery_id, "delivery")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from tokenforce import flows, webhook_calls
-from tokenforce.webhook_types import Delivery, DeliveryPage, Webhook, WebhookPage, WebhookSecret
+from tokenforce import webhook_calls
+from tokenforce.webhook_calls import WebhookChanges
+from tokenforce.webhook_types import Delivery, Webhook, WebhookSecret
 
 if TYPE_CHECKING:
     from tokenforce.aio import AsyncClient
@@ -32,24 +33,11 @@ class Webhooks:
 
     def iter(self, *, page_size: int | None = None) -> Iterator[Webhook]:
         """Every endpoint, the newest first, fetched page by page as you iterate."""
-        call: flows.Call[WebhookPage] | None = webhook_calls.list_webhooks(page_size=page_size)
-        while call is not None:
-            page = self._client._send(call)
-            yield from page.items
-            call = flows.next_page(call, page)
+        return self._client._items(webhook_calls.list_webhooks(page_size=page_size))
 
-    def change(
-        self,
-        webhook_id: str,
-        *,
-        url: str | None = None,
-        events: Sequence[str] | None = None,
-        enabled: bool | None = None,
-        description: str | None = None,
-    ) -> Webhook:
-        """Change what is given. Raises `NotFound`, `InvalidRequest`."""
-        call = webhook_calls.change(webhook_id, url=url, events=events, enabled=enabled, description=description)
-        return self._client._send(call)
+    def change(self, webhook_id: str, **changes: Unpack[WebhookChanges]) -> Webhook:
+        """Change what is given of `url`, `events`, `enabled`, `description`. Raises `NotFound`, `InvalidRequest`."""
+        return self._client._send(webhook_calls.change(webhook_id, **changes))
 
     def remove(self, webhook_id: str) -> None:
         """Remove an endpoint with its log; what waits to be sent is not sent. Raises `NotFound`."""
@@ -67,11 +55,7 @@ class Webhooks:
         self, webhook_id: str, *, status: str | None = None, page_size: int | None = None
     ) -> Iterator[Delivery]:
         """The delivery log, the newest first; `status="dead"`: those that were given up. Raises `NotFound`."""
-        call: flows.Call[DeliveryPage] | None = webhook_calls.deliveries(webhook_id, status=status, page_size=page_size)
-        while call is not None:
-            page = self._client._send(call)
-            yield from page.items
-            call = flows.next_page(call, page)
+        return self._client._items(webhook_calls.deliveries(webhook_id, status=status, page_size=page_size))
 
     def delivery(self, webhook_id: str, delivery_id: str) -> Delivery:
         """One delivery with its attempts and its payload. Raises `NotFound`."""
@@ -98,27 +82,13 @@ class AsyncWebhooks:
         """One endpoint, without its secret. Raises `NotFound`."""
         return await self._client._send(webhook_calls.get(webhook_id))
 
-    async def iter(self, *, page_size: int | None = None) -> AsyncIterator[Webhook]:
+    def iter(self, *, page_size: int | None = None) -> AsyncIterator[Webhook]:
         """Every endpoint, the newest first, fetched page by page as you iterate."""
-        call: flows.Call[WebhookPage] | None = webhook_calls.list_webhooks(page_size=page_size)
-        while call is not None:
-            page = await self._client._send(call)
-            for item in page.items:
-                yield item
-            call = flows.next_page(call, page)
+        return self._client._items(webhook_calls.list_webhooks(page_size=page_size))
 
-    async def change(
-        self,
-        webhook_id: str,
-        *,
-        url: str | None = None,
-        events: Sequence[str] | None = None,
-        enabled: bool | None = None,
-        description: str | None = None,
-    ) -> Webhook:
-        """Change what is given. Raises `NotFound`, `InvalidRequest`."""
-        call = webhook_calls.change(webhook_id, url=url, events=events, enabled=enabled, description=description)
-        return await self._client._send(call)
+    async def change(self, webhook_id: str, **changes: Unpack[WebhookChanges]) -> Webhook:
+        """Change what is given of `url`, `events`, `enabled`, `description`. Raises `NotFound`, `InvalidRequest`."""
+        return await self._client._send(webhook_calls.change(webhook_id, **changes))
 
     async def remove(self, webhook_id: str) -> None:
         """Remove an endpoint with its log; what waits to be sent is not sent. Raises `NotFound`."""
@@ -132,16 +102,11 @@ class AsyncWebhooks:
         """Send a `webhook.test` event at once. Raises `NotFound`, and `Conflict` if the endpoint is disabled."""
         return await self._client._send(webhook_calls.test(webhook_id))
 
-    async def deliveries(
+    def deliveries(
         self, webhook_id: str, *, status: str | None = None, page_size: int | None = None
     ) -> AsyncIterator[Delivery]:
         """The delivery log, the newest first; `status="dead"`: those that were given up. Raises `NotFound`."""
-        call: flows.Call[DeliveryPage] | None = webhook_calls.deliveries(webhook_id, status=status, page_size=page_size)
-        while call is not None:
-            page = await self._client._send(call)
-            for item in page.items:
-                yield item
-            call = flows.next_page(call, page)
+        return self._client._items(webhook_calls.deliveries(webhook_id, status=status, page_size=page_size))
 
     async def delivery(self, webhook_id: str, delivery_id: str) -> Delivery:
         """One delivery with its attempts and its payload. Raises `NotFound`."""

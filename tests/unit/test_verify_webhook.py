@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import re
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.documented import blocks
 from tokenforce import ScanOutcome, TokenforceError, WebhookEvent, WebhookVerificationError, verify_webhook
 from tokenforce_service.webhooks.signing import new_secret, signed_headers
 
@@ -126,10 +125,10 @@ def test_secrets_are_long_and_never_the_same() -> None:
     assert {len(base64.b64decode(secret.removeprefix("whsec_"))) for secret in made} == {32}
 
 
-def test_the_receiver_of_the_readme() -> None:
-    readme = (Path(__file__).parents[2] / "client" / "README.md").read_text()
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "verify_webhook(" in block]
-    names: dict[str, Any] = {"SECRET": SECRET, "seen": set()}
+def test_the_receiver_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = [block for _, block in blocks("python") if "verify_webhook(" in block]
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    names: dict[str, Any] = {}
     exec(code, names)
     receive = names["receive"]
     assert [receive(BODY.encode(), headers()) for _ in range(2)] == [200, 200]

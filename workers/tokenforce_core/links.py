@@ -29,7 +29,7 @@ KEPT = 256
 SURE = 0.5
 """Probability from which a next token is followed though the reference expects it too: "Do" → " not" (p = 0.998,
 log-ratio 1.1) says nothing, and " sign" (0.047, +6.0) and " before" (0.737, +9.8) after it say all."""
-KEPT_SURE = 512
+KEPT_SURE = 256
 """Such links kept per shard, the largest ratios first."""
 
 

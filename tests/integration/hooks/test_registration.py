@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import httpx
@@ -12,7 +13,7 @@ from starlette.testclient import TestClient
 from tests.integration.hooks.conftest import OWNER, Post
 from tests.support.keys import bearer
 from tests.support.uploads import recorded
-from tokenforce import Client, Conflict, HookSecret, NotFound
+from tokenforce import AsyncClient, Client, Conflict, HookAction, HookSecret, NotFound
 from tokenforce.api_keys import Scope
 from tokenforce_service.hooks.hook_store import MOST_HOOKS
 
@@ -41,6 +42,29 @@ def test_pages_and_removal(sdk: Client, from_hub: Post) -> None:
     assert from_hub(recorded("content_update"), made[1].secret).status_code == 202
     with pytest.raises(NotFound):
         sdk.hooks.remove(made[0].id)
+
+
+def test_the_async_client(http: TestClient) -> None:
+    async def use() -> None:
+        transport = httpx.ASGITransport(http.app)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://here", headers=http.headers) as connection,
+            AsyncClient(http_client=connection) as client,
+        ):
+            made = await client.hooks.create(kind="upload", policy={"repos": ["other/*"]})
+            assert [hook.id async for hook in client.hooks.iter()] == [made.id]
+            assert (await client.hooks.test(made.id, made.secret, model="org/x")).action == HookAction.ignored
+            changed = await client.hooks.change(made.id, policy={"repos": ["org/*"]})
+            assert await client.hooks.get(made.id) == changed
+            answer = await client.hooks.test(made.id, made.secret, model="org/x")
+            assert answer.action == HookAction.started
+            with pytest.raises(Conflict, match="has not ended"):
+                await client.scans.audit(str(answer.scan_id))
+            await client.hooks.remove(made.id)
+            with pytest.raises(NotFound):
+                await client.hooks.get(made.id)
+
+    asyncio.run(use())
 
 
 def test_a_policy_is_replaced_as_a_whole(sdk: Client, hub_hook: HookSecret, from_hub: Post) -> None:
