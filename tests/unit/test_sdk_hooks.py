@@ -57,6 +57,17 @@ def test_create_happens_once_and_is_checked_before(hooks: Shell) -> None:
             hooks(answers(), "create", kind=kind, policy=policy)
 
 
+def test_rotate_is_carried_out_once(hooks: Shell) -> None:
+    until = "2026-01-02T00:00:00Z"
+    lost = answers(problem(503, "store_unavailable"), hook(secret=SECRET, previous_secrets_until=until))
+    made = hooks(lost, "rotate", "hook_1")
+    assert (made.secret, made.previous_secrets_until is None) == (SECRET, False)
+    assert {request.url.path for request in hooks.requests} == {"/v1/hooks/hook_1/rotate"}
+    assert len({request.headers["Idempotency-Key"] for request in hooks.requests}) == 1
+    with pytest.raises(Conflict):
+        hooks(answers(problem(409, "already_created")), "rotate", "hook_1")
+
+
 def test_change_replaces_the_policy(hooks: Shell) -> None:
     assert hooks(answers(hook()), "change", "hook_1", policy=POLICY).policy.repos == ["org/*"]
     assert (hooks.requests[0].method, json.loads(hooks.requests[0].content)) == ("PATCH", {"policy": POLICY})
