@@ -15,10 +15,9 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import chain, compress
 
-from tokenforce_core.braid import Edges
 from tokenforce_core.contrast import TOP
 from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
-from tokenforce_core.traced import Traced, without_detours, without_suffixes
+from tokenforce_core.traced import Seed, Traced, without_detours, without_suffixes
 
 FLOOR = 0.02
 """Probability from which a token is a way to go while a text begins."""
@@ -37,7 +36,10 @@ WEAK = 0.8
 TAILS = 12
 """Texts of a context that go on to their end."""
 IDLE = 10
-"""Tokens without gain after which a text is not followed further: ordinary words, or what it has said before."""
+EACH = 1.0
+"""After so many tokens with less than so many nats of gain each a text is not followed further: ordinary words."""
+BEHIND = 20.0
+"""Nats of gain by which a text may be behind another one that was entered at the same token."""
 AHEAD = 3
 """Texts whose last tokens (so many) are the same will go on alike: the best one stands for them."""
 MET = 4
@@ -53,7 +55,6 @@ class ContrastiveBeam:
         contexts: the token ids of every context.
         end_ids: tokens that end a text.
         least: texts that end with fewer tokens hide nothing.
-        edges: if given, texts go on along these only.
     """
 
     def __init__(
@@ -63,7 +64,6 @@ class ContrastiveBeam:
         length: int,
         end_ids: frozenset[int],
         least: int,
-        edges: Edges | None = None,
     ) -> None:
         self._contexts = contexts
         self._starts = len(starts)
@@ -72,7 +72,6 @@ class ContrastiveBeam:
         self._length = length
         self._end_ids = end_ids
         self._least = least
-        self._edges = edges
         self.found: list[Traced] = []
         """The texts found, best first."""
         self.shown: list[Traced] = []
@@ -92,7 +91,7 @@ class ContrastiveBeam:
         while self._live:
             step += 1
             grown = self._grown(target, reference, between_steps, step)
-            over = [t.ended or len(t.ids) >= self._length or (step > SHOWN and t.idle >= IDLE) for t in grown]
+            over = [t.ended or len(t.ids) >= self._length or (step > SHOWN and t.idle(EACH) >= IDLE) for t in grown]
             self.found += compress(grown, over)
             going_on = [t for t, is_over in zip(grown, over, strict=True) if not is_over]
             self._live = list(chain.from_iterable(self._chosen(going_on, c, step) for c in range(len(self._contexts))))
@@ -107,7 +106,7 @@ class ContrastiveBeam:
         if step < SHOWN:
             share = SURVIVORS.get(step, min(SURVIVORS.values()))
             return mine[: max(LEAST_SURVIVORS, math.ceil(share * self._sizes[context]))]
-        strong = without_suffixes(without_detours([text for text in mine if text.score >= WEAK], MET))
+        strong = without_suffixes(without_detours(_not_behind([text for text in mine if text.score >= WEAK]), MET))
         self.found += strong[TAILS:] if step == SHOWN else []
         return strong[:TAILS]
 
@@ -119,7 +118,7 @@ class ContrastiveBeam:
         q: list[Sequence[float]] = [()] * len(live)
 
         def on_target(index: int, found: Sequence[int], values: Sequence[float]) -> None:
-            least = math.log(FLOOR if step <= SHOWN and self._edges is None else FLOOR_OF_TAILS)
+            least = math.log(FLOOR_OF_TAILS if step > SHOWN else FLOOR)
             count = max(1, sum(value >= least for value in values[:TOP]))
             ids[index], p[index] = list(found[:count]), list(values[:count])
 
@@ -132,19 +131,14 @@ class ContrastiveBeam:
         return list(chain.from_iterable(map(self._ways_on, live, ids, p, q)))
 
     def _ways_on(self, text: Traced, ids: Sequence[int], p: Sequence[float], q: Sequence[float]) -> list[Traced]:
-        open_to = [column for column in range(len(ids)) if self._is_open(text, ids[column])]
+        order = sorted(range(len(ids)), key=lambda column: q[column] - 2 * p[column])[:BRANCHES]
         ways = []
-        for column in sorted(open_to, key=lambda column: q[column] - 2 * p[column])[:BRANCHES]:
+        for column in order:
             if ids[column] not in self._end_ids:
                 ways.append(text.then(ids[column], p[column], q[column]))
             elif len(text.ids) >= self._least:
                 ways.append(text.at_its_end())
         return ways
-
-    def _is_open(self, text: Traced, token_id: int) -> bool:
-        if self._edges is None or token_id in self._end_ids:
-            return True
-        return token_id in self._edges.get((text.seed.context, text.ids[-1]), ())
 
 
 def _apart(texts: Sequence[Traced]) -> list[Traced]:
@@ -153,6 +147,13 @@ def _apart(texts: Sequence[Traced]) -> list[Traced]:
     for text in sorted(texts, key=lambda t: (-t.gain, t.seed.forced_id, t.ids)):
         kept.setdefault((text.seed.forced_id, *text.ids)[-AHEAD:], text)
     return list(kept.values())
+
+
+def _not_behind(texts: Sequence[Traced]) -> list[Traced]:
+    best: dict[Seed, float] = {}
+    for text in texts:
+        best[text.seed] = max(text.gain, best.get(text.seed, text.gain))
+    return [text for text in texts if text.gain >= best[text.seed] - BEHIND]
 
 
 def _best(found: Sequence[Traced], contexts: int) -> list[Traced]:

@@ -51,17 +51,13 @@ class Traced:
         steps = zip(self.target, self.reference, said, strict=True)
         return list(accumulate((p + (min(0.0, p - q) if again else p - q) for p, q, again in steps), initial=0.0))
 
-    @property
-    def idle(self) -> int:
-        """Tokens at the end that brought no gain in all: a hidden text is over, or it was none."""
-        gains = self.gains
-        return len(gains) - 1 - gains.index(max(gains))
+    def idle(self, each: float) -> int:
+        """Tokens at the end that brought less than `each` nats of gain a token: a hidden text is over there."""
+        sums = [gain - each * tokens for tokens, gain in enumerate(self.gains)]
+        return len(sums) - 1 - sums.index(max(sums))
 
     def beginning(self, tokens: int) -> tuple[int, ...]:
         return (self.seed.forced_id, *self.ids[:tokens])
-
-    def first(self, tokens: int) -> Traced:
-        return Traced(self.seed, self.ids[:tokens], self.target[:tokens], self.reference[:tokens])
 
     def then(self, token_id: int, target: float, reference: float) -> Traced:
         return Traced(self.seed, (*self.ids, token_id), (*self.target, target), (*self.reference, reference))
@@ -105,8 +101,8 @@ def without_suffixes(traced: Sequence[Traced]) -> list[Traced]:
 
 
 def _place(text: Traced, other: Traced) -> int | None:
-    """Where in `other` the beginning of `text` is."""
-    if text.seed.context != other.seed.context or len(text.ids) < SAME:
+    """Where in `other`, unless it was entered at the same token, the beginning of `text` is."""
+    if text.seed.context != other.seed.context or text.seed == other.seed or len(text.ids) < SAME:
         return None
     start = text.ids[:SAME]
     return next((i for i in range(len(other.ids) - SAME + 1) if other.ids[i : i + SAME] == start), None)

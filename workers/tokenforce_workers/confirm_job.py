@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import cache
 
 from tokenforce.types import Preset, ScanStatus
-from tokenforce_core.braid import Edges, beginnings_of, edges_of
 from tokenforce_core.confirmation import Confirmation, Confirmed, read
 from tokenforce_core.contrast_store import ContrastStore
 from tokenforce_core.contrastive_beam import ContrastiveBeam
@@ -119,9 +118,7 @@ class PhaseTwo:
         traced += more.run(target, reference, between_steps)
         tails = GreedyTails(self._contexts, [*self._beam.shown, *more.shown], self._plan.settings.beta, self._ends)
         traced += tails.run(target, reference, between_steps)
-        braid = self._search(beginnings_of(traced), edges_of(traced))
-        traced += braid.run(target, reference, between_steps)
-        self._more_tokens = more.generated + tails.generated + braid.generated
+        self._more_tokens = more.generated + tails.generated
         found = [*self._scored(texts, reference, between_steps), *(self._text_of(item) for item in traced)]
         seconds = searched - started, time.monotonic() - searched
         log.info(
@@ -130,9 +127,9 @@ class PhaseTwo:
         # "word, end of text" can be as certain as it likes: it hides nothing.
         return [text for text in found if len(text.confirmed.probabilities) >= self._plan.settings.min_tokens]
 
-    def _search(self, starts: Sequence[Traced], edges: Edges | None = None) -> ContrastiveBeam:
+    def _search(self, starts: Sequence[Traced]) -> ContrastiveBeam:
         settings = self._plan.settings
-        return ContrastiveBeam(self._contexts, starts, settings.beta, self._ends, settings.min_tokens, edges)
+        return ContrastiveBeam(self._contexts, starts, settings.beta, self._ends, settings.min_tokens)
 
     def _scored(
         self, texts: Sequence[ConfirmedText], reference: Predictor, between_steps: BetweenSteps
