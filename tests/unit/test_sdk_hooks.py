@@ -126,4 +126,4 @@ def test_the_audit_of_a_scan(shell: Shell) -> None:
     assert shell(answers(httpx.Response(200, json=document)), "audit", "s1").decision == "block"
     assert shell.requests[-1].url.path == "/v1/scans/s1/audit"
     with pytest.raises(Conflict):
-        shell(answers(problem(409, "report_not_ready")), "audit", "s1")
+        shell(answers(problem(409, "report_not_ready", **{"Retry-After": "2"})), "audit", "s1")  # never asked again
