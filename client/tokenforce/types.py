@@ -99,6 +99,7 @@ class ErrorCode(StrEnum):
     delivery_pending = "delivery_pending"
     hook_not_found = "hook_not_found"
     hook_limit = "hook_limit"
+    hook_key_ended = "hook_key_ended"
     hook_secret_unknown = "hook_secret_unknown"
     hook_signature_invalid = "hook_signature_invalid"
     hook_message_stale = "hook_message_stale"

@@ -24,6 +24,7 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.delivery_pending: 409,
     ErrorCode.hook_not_found: 404,
     ErrorCode.hook_limit: 409,
+    ErrorCode.hook_key_ended: 403,
     ErrorCode.hook_secret_unknown: 401,
     ErrorCode.hook_signature_invalid: 401,
     ErrorCode.hook_message_stale: 401,

@@ -124,6 +124,7 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "delivery_pending",
         "hook_not_found",
         "hook_limit",
+        "hook_key_ended",
         "hook_secret_unknown",
         "hook_signature_invalid",
         "hook_message_stale",
