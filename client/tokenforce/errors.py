@@ -191,6 +191,7 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.webhook_not_found: NotFound,
     ErrorCode.delivery_not_found: NotFound,
     ErrorCode.webhook_url_refused: InvalidRequest,
+    ErrorCode.name_lookup_failed: ServiceUnavailable,
     ErrorCode.webhook_limit: Conflict,
     ErrorCode.webhook_disabled: Conflict,
     ErrorCode.delivery_pending: Conflict,

@@ -93,6 +93,7 @@ class ErrorCode(StrEnum):
     fingerprint_exists = "fingerprint_exists"
     webhook_not_found = "webhook_not_found"
     webhook_url_refused = "webhook_url_refused"
+    name_lookup_failed = "name_lookup_failed"
     webhook_limit = "webhook_limit"
     webhook_disabled = "webhook_disabled"
     delivery_not_found = "delivery_not_found"

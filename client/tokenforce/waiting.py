@@ -42,8 +42,8 @@ class Attempts:
 
     def after_answer(self, response: httpx.Response) -> float | None:
         """The pause before the next attempt; None when this answer stands."""
-        # A 409 that names a time: the first attempt, whose answer got lost, is being carried out. Other calls get it for
-        # what is not there yet, such as a report, which is for the caller to wait for.
+        # A 409 that names a time: the first attempt, whose answer got lost, is being carried out. Without a key it is
+        # about what is not there yet, such as a report, which is for the caller to wait for.
         repeated = "Idempotency-Key" in self._call.headers
         being_done = repeated and response.status_code == httpx.codes.CONFLICT and "retry-after" in response.headers
         if response.status_code not in flows.TRANSIENT_STATUSES and not being_done:

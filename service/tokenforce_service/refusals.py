@@ -19,6 +19,7 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.fingerprint_exists: 409,
     ErrorCode.webhook_not_found: 404,
     ErrorCode.delivery_not_found: 404,
+    ErrorCode.name_lookup_failed: 503,
     ErrorCode.webhook_limit: 409,
     ErrorCode.webhook_disabled: 409,
     ErrorCode.delivery_pending: 409,

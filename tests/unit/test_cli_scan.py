@@ -118,6 +118,7 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
         "idempotency_in_flight",
         "already_created",
         "webhook_not_found",
+        "name_lookup_failed",
         "webhook_limit",
         "webhook_disabled",
         "delivery_not_found",

@@ -79,6 +79,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.fingerprint_exists: 409,
     ErrorCode.webhook_not_found: 404,
     ErrorCode.webhook_url_refused: 422,
+    ErrorCode.name_lookup_failed: 503,
     ErrorCode.webhook_limit: 409,
     ErrorCode.webhook_disabled: 409,
     ErrorCode.delivery_not_found: 404,

@@ -21,8 +21,8 @@ from redis import Redis
 from tokenforce_core.plan import Plan
 
 ENGINE = "tf:engine"
-# Where things lie and what the target is called; whatever a later version adds to a plan counts. So does the reference's
-# record: the verdict hangs on who named it, and the reasons name it.
+# Where things lie and what the target is called; whatever a later version adds to a plan counts. So does the record of
+# the reference: the verdict hangs on who named it, and the reasons name it.
 _ELSEWHERE: dict[str, Any] = {
     "path": True,
     "tokenizer_path": True,

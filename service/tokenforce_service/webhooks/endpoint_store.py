@@ -23,7 +23,9 @@ MOST_ENDPOINTS = 50
 """Of one owner: each event is sent to all of them."""
 
 _CREATE = """
-if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[4]) then return 0 end
+local again = redis.call('EXISTS', KEYS[1]) == 1
+if not again and redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[4]) then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 redis.call('ZADD', KEYS[2], 'inf', ARGV[3])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
@@ -72,7 +74,10 @@ class EndpointStore:
         self._secrets = OverlappingSecrets(connection)
 
     def create(self, webhook_id: str, owner: str, request: WebhookRequest, secret: str) -> bool:
-        """False if the owner has `MOST_ENDPOINTS` already."""
+        """False if the owner has `MOST_ENDPOINTS` already.
+
+        An endpoint of the same id is replaced: its making was interrupted before anybody saw its secret.
+        """
         now = time.time()
         fields = {
             "owner": owner,
