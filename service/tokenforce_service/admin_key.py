@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with Redis.from_url(ServiceSettings().redis_url, socket_connect_timeout=5, socket_timeout=5) as connection:
             row, token = KeyStore(connection).create(wanted.owner, wanted.scopes, wanted.name)
-    except RedisError as error:
+    except (RedisError, ValueError) as error:  # ValueError: what from_url raises for a URL that it cannot read
         sys.stderr.write(f"Redis cannot be used, is REDIS_URL right? {error}\n")
         return 1
     sys.stdout.write(f"{token}\n")

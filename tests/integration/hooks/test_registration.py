@@ -150,3 +150,18 @@ def test_a_hook_ends_with_the_key_that_made_it(
         assert "make the hook with another" in answer.json()["detail"]
     assert redis.scard(ACTIVE) == active
     assert from_hub(recorded("content_update"), "a guess").status_code == 401
+
+
+def test_an_admin_lists_those_of_all(http: TestClient, hub_hook: HookSecret, redis: Redis) -> None:
+    admin = bearer(redis, Scope.admin, owner="operator")
+    body = {"kind": "upload", "policy": {"repos": ["*"]}}
+    own = http.post("/v1/hooks", json=body, headers=admin).json()["id"]
+
+    def listed(headers: dict[str, str], limit: int = 50) -> list[str]:
+        return [each["id"] for each in http.get(f"/v1/hooks?limit={limit}", headers=headers).json()["items"]]
+
+    assert listed(admin) == [own, hub_hook.id]
+    assert listed(admin, limit=1) == [own]
+    assert listed({}) == [hub_hook.id]
+    http.delete(f"/v1/hooks/{hub_hook.id}", headers=admin)
+    assert listed(admin) == [own]
