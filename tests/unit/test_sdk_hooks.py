@@ -113,6 +113,15 @@ def test_errors_are_typed(hooks: Shell) -> None:
             hooks(answers(problem(status, code)), "remove", "hook_1")
 
 
+def test_a_removal_whose_answer_was_lost_is_one(hooks: Shell) -> None:
+    gone = problem(404, "hook_not_found")
+    assert hooks(answers(problem(503, "store_unavailable"), gone), "remove", "hook_1") is None
+    with pytest.raises(NotFound):
+        hooks(answers(gone), "remove", "hook_1")
+    with pytest.raises(NotFound):
+        hooks(answers(problem(503, "store_unavailable"), gone), "get", "hook_1")
+
+
 def test_ids_stay_inside_their_part_of_the_path(hooks: Shell) -> None:
     assert hooks(answers(httpx.Response(204)), "remove", "a/../b") is None
     assert hooks.requests[-1].url.raw_path.decode() == "/v1/hooks/a%2F..%2Fb"
