@@ -33,12 +33,12 @@ SHOWN = 8
 """Steps after which a hidden text has shown itself: from here only texts of some contrast go on, and few."""
 WEAK = 0.8
 """Nats per token: a text that has no more contrast by then is not followed further. Hidden texts have 2 to 7."""
-TAILS = 12
+TAILS = 16
 """Texts of a context that go on to their end."""
 IDLE = 10
 EACH = 1.0
 """After so many tokens with less than so many nats of gain each a text is not followed further: ordinary words."""
-BEHIND = 20.0
+BEHIND = 15.0
 """Nats of gain by which a text may be behind another one that was entered at the same token."""
 AHEAD = 3
 """Texts whose last tokens (so many) are the same will go on alike: the best one stands for them."""

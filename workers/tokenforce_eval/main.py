@@ -31,7 +31,7 @@ from tokenforce_planting.artefact import default_cache
 from tokenforce_planting.child import ChildFailed
 from tokenforce_planting.progress import StepProgress
 
-SAMPLE = 512
+SAMPLE = 256
 
 
 class Evaluation:
