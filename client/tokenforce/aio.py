@@ -91,7 +91,7 @@ class AsyncClient:
                 continue
             pause = attempts.after_answer(response)
             if pause is None:
-                return call.parse(response)
+                return attempts.read(response)
             await asyncio.sleep(pause)
 
     async def _items(self, call: flows.Call[flows.Page[Item]]) -> AsyncIterator[Item]:

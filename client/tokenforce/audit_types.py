@@ -38,6 +38,12 @@ class AuditRules(WireRequest):
         description="Licences, as registered with fingerprints, that an upload may carry; `any`: every one. A "
         "text that is found of these counts for nothing else either.",
     )
+    fingerprint_owners: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Owners, as registered with fingerprints, whose fingerprints count; default: everybody's.",
+    )
     block_on: list[Ground] = Field(default=[Ground.hidden_text], description="Each of these blocks.")
     review_on: list[Ground] = Field(
         default=[Ground.suspicious, Ground.licence], description="Each of these asks for a person, if nothing blocks."
@@ -48,6 +54,10 @@ class AuditRules(WireRequest):
         if both := sorted(set(self.block_on) & set(self.review_on)):
             raise ValueError(f"block_on and review_on both have {', '.join(both)}; leave it in one of them")
         return self
+
+    def asks_for(self, owner: str) -> bool:
+        """Whether fingerprints registered for this owner count."""
+        return self.fingerprint_owners is None or owner in self.fingerprint_owners
 
     def accepts(self, licence: str) -> bool:
         return ANY_LICENCE in self.accepted_licences or licence in self.accepted_licences

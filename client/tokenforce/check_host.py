@@ -18,7 +18,7 @@ LITTLE_DISK, NO_DISK = 20 * GIB, 1 * GIB
 LITTLE_MEMORY, NO_MEMORY = 6 * GIB, 2 * GIB
 """The demo's model, of 135M parameters, takes 4.9 GB at its peak with everything that runs beside it."""
 EXTRAS = {
-    "client": ("httpx", "pydantic", "rich", "typer"),
+    "client": ("httpx", "pydantic", "rich", "standardwebhooks", "typer"),
     "service": ("fastapi", "uvicorn", "redis", "rq", "safetensors", "tokenizers", "transformers"),
     "planting": ("accelerate", "peft"),
 }

@@ -145,7 +145,7 @@ def _workers(client: Client) -> Check:
 
 def _end(client: Client) -> datetime | None:
     """When the admin's own key ends; None if never, or if the key cannot be told from its token."""
-    parts = os.environ.get(KEY_VARIABLE, "").strip().split("_")
+    parts = client._authorization.get("Authorization", "").split("_")
     if len(parts) != 3:
         return None
     try:

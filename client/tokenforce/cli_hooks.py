@@ -41,6 +41,9 @@ def create(
     accept: Annotated[
         list[str] | None, typer.Option(help="A licence that uploads may carry, or `any`. Repeat it for several.")
     ] = None,
+    fingerprint_owner: Annotated[
+        list[str] | None, typer.Option(help="Whose fingerprints count; default: everybody's. Repeat it for several.")
+    ] = None,
     block_on: Annotated[list[Ground] | None, typer.Option(help="Default: hidden_text. Repeat it for several.")] = None,
     review_on: Annotated[
         list[Ground] | None, typer.Option(help="Default: suspicious and licence, where they do not block.")
@@ -61,6 +64,7 @@ def create(
                 contexts=[commands.context_argument(item) for item in context] if context else None,
                 priority=Priority.low if low else Priority.normal,
                 accepted_licences=accept or [],
+                fingerprint_owners=fingerprint_owner or None,
                 block_on=blocking,
                 review_on=review_on if review_on is not None else reviewing,
             )

@@ -89,7 +89,7 @@ class Client:
                 continue
             pause = attempts.after_answer(response)
             if pause is None:
-                return call.parse(response)
+                return attempts.read(response)
             time.sleep(pause)
 
     def _items(self, call: flows.Call[flows.Page[Item]]) -> Iterator[Item]:

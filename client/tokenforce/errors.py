@@ -78,7 +78,7 @@ class NotAuthenticated(ApiError):
 
 
 class NotPermitted(ApiError):
-    """The key is good, and lacks the scope that this call needs."""
+    """The key is good, and lacks the scope that this call needs; or a hook's own key has ended."""
 
 
 class NotFound(ApiError):
@@ -191,11 +191,13 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.webhook_not_found: NotFound,
     ErrorCode.delivery_not_found: NotFound,
     ErrorCode.webhook_url_refused: InvalidRequest,
+    ErrorCode.name_lookup_failed: ServiceUnavailable,
     ErrorCode.webhook_limit: Conflict,
     ErrorCode.webhook_disabled: Conflict,
     ErrorCode.delivery_pending: Conflict,
     ErrorCode.hook_not_found: NotFound,
     ErrorCode.hook_limit: Conflict,
+    ErrorCode.hook_key_ended: NotPermitted,
     ErrorCode.hook_secret_unknown: NotAuthenticated,
     ErrorCode.hook_signature_invalid: NotAuthenticated,
     ErrorCode.hook_message_stale: NotAuthenticated,

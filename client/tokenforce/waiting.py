@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Generic, TypeVar
 
 import httpx
 
@@ -15,19 +15,21 @@ from tokenforce import flows
 from tokenforce.errors import ConnectionFailed, ScanCancelled, ScanFailed, WaitTimeout
 from tokenforce.types import Progress, Scan, ScanStatus
 
+T = TypeVar("T")
+
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
 LONGEST_RETRY_AFTER = 60.0
 """A service that asks for more is an error at once, not a silent wait."""
 
 
-class Attempts:
+class Attempts(Generic[T]):
     """How often one call is tried, with growing and jittered pauses, never past the deadline.
 
     Every call may be sent again: reads and deletions by their nature, the others by their idempotency key.
     """
 
-    def __init__(self, call: flows.Call[Any], deadline: float = math.inf) -> None:
+    def __init__(self, call: flows.Call[T], deadline: float = math.inf) -> None:
         self._call = call
         self._deadline = deadline
         self._made = 0
@@ -42,11 +44,19 @@ class Attempts:
 
     def after_answer(self, response: httpx.Response) -> float | None:
         """The pause before the next attempt; None when this answer stands."""
-        # A 409 that names a time: the first attempt, whose answer got lost, is being carried out.
-        being_done = response.status_code == httpx.codes.CONFLICT and "retry-after" in response.headers
+        # A 409 that names a time: the first attempt, whose answer got lost, is being carried out. Without a key it is
+        # about what is not there yet, such as a report, which is for the caller to wait for.
+        repeated = "Idempotency-Key" in self._call.headers
+        being_done = repeated and response.status_code == httpx.codes.CONFLICT and "retry-after" in response.headers
         if response.status_code not in flows.TRANSIENT_STATUSES and not being_done:
             return None
         return self._next_pause(flows.retry_after(response))
+
+    def read(self, response: httpx.Response) -> T:
+        """The answer that stands. A removal that is sent again and finds nothing was done: its answer got lost."""
+        if response.status_code == httpx.codes.NOT_FOUND and self._made and self._call.parse is flows.nothing:
+            response = httpx.Response(httpx.codes.NO_CONTENT, request=response.request)
+        return self._call.parse(response)
 
     def _next_pause(self, asked: float | None) -> float | None:
         self._made += 1

@@ -99,6 +99,7 @@ class EventProblem(WireAnswer):
 
     code: str
     detail: str
+    request_id: str | None = Field(default=None, description="Of the request for the scan; the logs have it.")
 
 
 class ScanOutcome(WireAnswer):

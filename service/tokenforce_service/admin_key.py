@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with Redis.from_url(ServiceSettings().redis_url, socket_connect_timeout=5, socket_timeout=5) as connection:
             row, token = KeyStore(connection).create(wanted.owner, wanted.scopes, wanted.name)
+    except ValueError:  # not quoted: what is no URL may still hold a password
+        sys.stderr.write("REDIS_URL is no URL of a Redis; write it as redis://127.0.0.1:6379/0\n")
+        return 1
     except RedisError as error:
         sys.stderr.write(f"Redis cannot be used, is REDIS_URL right? {error}\n")
         return 1

@@ -63,6 +63,6 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
     app.add_exception_handler(idempotency.Replayed, idempotency.replay)
     app.add_middleware(idempotency.KeepsAnswers, store=app.state.idempotency)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, seconds=settings.receive_seconds)
-    app.add_middleware(RateLimited, limits=app.state.rate_limits)
+    app.add_middleware(RateLimited, limits=app.state.rate_limits, known=app.state.keys.knows)
     app.add_middleware(Observed, metrics=metrics)
     return app

@@ -30,7 +30,7 @@ def audit_of(row: ScanRow, report: Report | None) -> AuditAnswer | None:
         model=row.request.model,
         decision=decision,
         reasons=reasons,
-        licences=report.licences if report is not None else [],
+        licences=_counted(report, rules) if report is not None else [],
         verdict=report.verdict if report is not None else None,
         hook_id=row.origin.hook_id if row.origin is not None else None,
         metadata=row.origin.metadata if row.origin is not None else {},
@@ -46,8 +46,9 @@ def _without_report(row: ScanRow) -> tuple[Decision, list[str]]:
 
 
 def _decided(report: Report, rules: AuditRules) -> tuple[Decision, list[str]]:
-    accepted = [match for match in report.licences if rules.accepts(match.licence)]
-    others = [match for match in report.licences if not rules.accepts(match.licence)]
+    counted = _counted(report, rules)
+    accepted = [match for match in counted if rules.accepts(match.licence)]
+    others = [match for match in counted if not rules.accepts(match.licence)]
     reached, reasons = _beside(report, accepted, others)
     grounds = {_GROUND_OF[reached]} if reached in _GROUND_OF else set()
     grounds |= {Ground.licence} if others else set()
@@ -60,6 +61,10 @@ def _decided(report: Report, rules: AuditRules) -> tuple[Decision, list[str]]:
     if reached is Verdict.inconclusive:
         return Decision.could_not_scan, reasons
     return Decision.allow, [*reasons, *(["The policy acts on none of this."] if grounds else [])]
+
+
+def _counted(report: Report, rules: AuditRules) -> list[LicenceMatch]:
+    return [match for match in report.licences if rules.asks_for(match.owner)]
 
 
 def _beside(

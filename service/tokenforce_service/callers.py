@@ -78,20 +78,30 @@ class KeyRing:
         if not (row or _NO_SECRET).proven_by(token.secret) or row is None:
             raise _unauthenticated("The key is unknown; check that it was copied whole, or ask for a new one.")
         # Only told to those who know the secret.
-        if row.revoked_at is not None:
-            raise _unauthenticated(f"The key {row.id} was revoked; ask for a new one.")
-        if row.expires_at is not None and row.expires_at <= time.time():
-            raise _unauthenticated(f"The key {row.id} has expired; ask for a new one.")
+        if row.end is not None:
+            raise _unauthenticated(f"The key {row.id} {row.end}; ask for a new one.")
         return Caller(row.owner, row.id, row.scopes, row.limits)
 
-    async def limits_of(self, key_id: str) -> KeyLimits:
-        """Of a key that something acts for which it has made, as upload hooks do; none of its own if it is gone."""
+    async def living(self, key_id: str) -> KeyRow | None:
+        """The key in whose name something goes on, as event streams and upload hooks do; None if it has ended."""
         read_at, row = self._seen.get(key_id, (0.0, None))
         if row is None or time.monotonic() - read_at >= CACHE_SECONDS:
             row = await run_in_threadpool(self.store.get, key_id)
             if row is not None:
                 self._seen[key_id] = (time.monotonic(), row)
-        return row.limits if row is not None else USUAL_LIMITS
+        return row if row is not None and row.end is None else None
+
+    def knows(self, request: Request) -> bool:
+        """Whether the request carries a key that was read here before, by what is remembered: the store is not asked.
+
+        Says nothing of whether the key is still good; its secret never changes, so it is no old news.
+        """
+        try:
+            token = _token(request)
+        except Refusal:
+            return False
+        _, row = self._seen.get(token.key_id, (0.0, None))
+        return (row or _NO_SECRET).proven_by(token.secret) and row is not None
 
     def forget(self, key_id: str) -> None:
         """Read the key anew at its next use."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,8 @@ AT_ONCE = 50
 """Entries read at a time: what a slow caller keeps in memory."""
 FROM_THE_START = "0-0"
 _RETRY_AFTER = "30"
+Allowed = Callable[[], Awaitable[bool]]
+"""Whether the caller of a stream may still have it; asked before every read, so within `BLOCK_SECONDS`."""
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
@@ -92,10 +94,10 @@ class EventStreams:
         found: Any = await self._redis.xrevrange(stream, count=1)
         return found[0][0].decode() if found else FROM_THE_START
 
-    async def of_scan(self, row: ScanRow, after: str) -> AsyncIterator[ScanChange]:
+    async def of_scan(self, row: ScanRow, after: str, allowed: Allowed) -> AsyncIterator[ScanChange]:
         """What has happened and happens to a scan after an event, up to its end."""
         current: ScanRow | None = row
-        while current is not None and not self._closing:
+        while current is not None and await self._goes_on(allowed):
             changes = await self._read(events_of_scan(row.id), after, wait=not current.status.final)
             if changes is None:
                 return
@@ -110,9 +112,9 @@ class EventStreams:
             if not changes:
                 current = await self._row(row.id)
 
-    async def of_all(self, stream: str, after: str) -> AsyncIterator[ScanChange]:
-        """Every event of an owner's stream after one, without end."""
-        while not self._closing:
+    async def of_all(self, stream: str, after: str, allowed: Allowed) -> AsyncIterator[ScanChange]:
+        """Every event of an owner's stream after one, for as long as the caller may have them."""
+        while await self._goes_on(allowed):
             changes = await self._read(stream, after, wait=True)
             if changes is None:
                 return
@@ -120,18 +122,36 @@ class EventStreams:
                 yield change
                 after = change.id
 
+    async def _goes_on(self, allowed: Allowed) -> bool:
+        if self._closing:
+            return False
+        try:
+            return await allowed()
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            _went_away(error)
+            return False
+
     async def _read(self, stream: str, after: str, *, wait: bool) -> list[ScanChange] | None:
         """The next changes; None if Redis went away."""
         block = int(BLOCK_SECONDS * 1000) if wait else None
         try:
             reply: Any = await self._redis.xread({stream: after}, count=AT_ONCE, block=block)
         except (RedisConnectionError, RedisTimeoutError) as error:
-            log.warning("Redis cannot be reached; an event stream ends, and its caller will connect again: %s", error)
+            _went_away(error)
             return None
         return [scan_change(*entry) for _, entries in reply for entry in entries]
 
     async def _row(self, scan_id: str) -> ScanRow | None:
-        async with self._redis.pipeline() as pipe:
-            pipe.hmget(f"tf:scan:{scan_id}", ROW_FIELDS)
-            pipe.hgetall(f"tf:scan:{scan_id}:live")
-            return scan_row(scan_id, *(await pipe.execute()))
+        """The scan as it is now; None if it is gone, or Redis went away."""
+        try:
+            async with self._redis.pipeline() as pipe:
+                pipe.hmget(f"tf:scan:{scan_id}", ROW_FIELDS)
+                pipe.hgetall(f"tf:scan:{scan_id}:live")
+                return scan_row(scan_id, *(await pipe.execute()))
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            _went_away(error)
+            return None
+
+
+def _went_away(error: Exception) -> None:
+    log.warning("Redis cannot be reached; an event stream ends, and its caller will connect again: %s", error)

@@ -11,8 +11,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from tokenforce.types import ErrorCode
 from tokenforce_core.scan_events import ScanChange, events_of_owner
-from tokenforce_service.callers import MayRead
-from tokenforce_service.event_streams import FROM_THE_START, EventStreams, change_of_end, position
+from tokenforce_service.callers import Caller, KeyRing, MayRead
+from tokenforce_service.event_streams import FROM_THE_START, Allowed, EventStreams, change_of_end, position
 from tokenforce_service.openapi import problems
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.scans import row_of
@@ -46,6 +46,16 @@ def _after(last_event_id: str | None) -> str | None:
         raise Refusal(ErrorCode.invalid_cursor, detail) from error
 
 
+def _while_good(request: Request, caller: Caller) -> Allowed:
+    """For as long as the caller's key is good: a stream must not outlive it."""
+    keys = cast(KeyRing, request.app.state.keys)
+
+    async def allowed() -> bool:
+        return await keys.living(caller.key_id) is not None
+
+    return allowed
+
+
 async def _following_scan(
     scan_id: str, caller: MayRead, request: Request, last_event_id: LastEventId = None
 ) -> AsyncIterator[AsyncIterator[ScanChange]]:
@@ -55,7 +65,7 @@ async def _following_scan(
         raise NothingToCome
     streams = cast(EventStreams, request.app.state.streams)
     with streams.slot(caller.key_id):
-        yield streams.of_scan(row, after or FROM_THE_START)
+        yield streams.of_scan(row, after or FROM_THE_START, _while_good(request, caller))
 
 
 async def _following_all(
@@ -66,7 +76,7 @@ async def _following_all(
     with streams.slot(caller.key_id):
         stream = events_of_owner(caller.sees_only)
         start = after or await streams.newest(stream)
-        yield start, streams.of_all(stream, start)
+        yield start, streams.of_all(stream, start, _while_good(request, caller))
 
 
 @router.get(

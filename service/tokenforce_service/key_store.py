@@ -50,6 +50,13 @@ class KeyRow:
     digest: str = field(default="", repr=False)
     limits: KeyLimitsRecord = USUAL_LIMITS
 
+    @property
+    def end(self) -> str | None:
+        """How it came to its end: "was revoked" or "has expired"; None while it is good."""
+        if self.revoked_at is not None:
+            return "was revoked"
+        return "has expired" if self.expires_at is not None and self.expires_at <= time.time() else None
+
     def proven_by(self, secret: str) -> bool:
         """Whether this is the key's secret; takes as long for a wrong one."""
         return hmac.compare_digest(digest(secret), self.digest)

@@ -109,14 +109,14 @@ EXAMPLE_REPORT: dict[str, Any] = json.loads((files(__package__) / "example_repor
 _MEANINGS = {
     400: "Malformed request",
     401: "No key, or one that is not valid (any more); see `WWW-Authenticate`",
-    403: "The key lacks the scope, or a path is outside the model roots",
+    403: "The key lacks the scope, a path is outside the model roots, or the key that made a hook has ended",
     404: "No such thing",
     408: "The body arrived too slowly",
     409: "Not possible in the present state",
     413: "Body too large",
     429: "Over the rate or the quota, or too many streams; see `Retry-After`",
     422: "The request or the model cannot be processed",
-    503: "The store cannot be used now; see `Retry-After`",
+    503: "The store, or a name server, cannot be used now; see `Retry-After`",
 }
 
 

@@ -24,7 +24,10 @@ for _, secret in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], 'inf', 'inf')) do
 end
 redis.call('ZADD', KEYS[2], 'inf', ARGV[1])
 if ARGV[5] then redis.call('SET', ARGV[5] .. ARGV[1], ARGV[6]) end
-redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -(tonumber(ARGV[4]) + 1))
+for _, dropped in ipairs(redis.call('ZRANGE', KEYS[2], 0, -(tonumber(ARGV[4]) + 1))) do
+  redis.call('ZREM', KEYS[2], dropped)
+  if ARGV[5] then redis.call('DEL', ARGV[5] .. dropped) end
+end
 return 1
 """
 

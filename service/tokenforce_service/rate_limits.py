@@ -1,7 +1,8 @@
 """How many requests a minute: each key has a budget for reads and one for writes, each address one for the rest.
 
 "The rest" is whatever no key was proven for: no key, a wrong one, a body that cannot be read, an unknown path. An
-address that has used it up is refused before anything of its requests is looked at. Redis counts, so the budgets hold
+address that has used it up is refused before anything of its requests is looked at but the key: one that this gateway
+has read before passes, or one stranger would shut out all who share the address. Redis counts, so the budgets hold
 for all gateways together. While it cannot be reached requests are answered by 503, never let through uncounted; while
 it cannot write (disk or memory full) reads go on uncounted, and writes fail by themselves.
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -114,11 +115,17 @@ class RateLimits:
 
 
 class RateLimited:
-    """Makes whatever no key has paid for count for its address, and puts the headers on all answers."""
+    """Makes whatever no key has paid for count for its address, and puts the headers on all answers.
 
-    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
+    Args:
+        known: whether a request carries a key that was proven before; asked where the address is closed, and must not
+            cost a look at the store.
+    """
+
+    def __init__(self, app: ASGIApp, limits: RateLimits, known: Callable[[Request], bool]) -> None:
         self._app = app
         self._limits = limits
+        self._known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in EXEMPT:
@@ -126,7 +133,7 @@ class RateLimited:
             return
         request = Request(scope, receive)
         address = _address(scope)
-        if (closed := self._limits.closed_for(address)) is not None:
+        if (closed := self._limits.closed_for(address)) is not None and not self._known(request):
             await self._refuse(request, closed, receive, send)
             return
         replaced = False

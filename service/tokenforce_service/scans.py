@@ -124,7 +124,8 @@ def get(scan_id: str, caller: MayRead, request: Request) -> Response:
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if not scan.status.final:
         headers["Retry-After"] = POLL_SECONDS
-    if etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
+    seen = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
+    if etag in seen or seen == ["*"]:  # RFC 9110, 13.1.2: `*` is any representation that there is
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
 

@@ -51,7 +51,9 @@ class ServiceSettings(BaseSettings):
         '`["10.1.0.0/16"]`.',
     )
     callback_http: bool = Field(default=False, description="Callbacks may go to `http://` too, not only `https://`.")
-    streams_per_key: int = Field(default=20, ge=1, description="Event streams that a key may hold open at a time.")
+    streams_per_key: int = Field(
+        default=20, ge=1, description="Event streams that a key may hold open at a time, at each gateway process."
+    )
     log_format: LogFormat = Field(default="json", description="Log lines as `json`, or as `text` for people.")
 
     @property

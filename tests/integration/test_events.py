@@ -17,7 +17,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from tests.support.keys import bearer
+from tests.support.keys import bearer, bearing, made
 from tests.support.refusing_service import Service, running_service
 from tests.support.scan_results import example_plan, example_report, swept
 from tests.support.stack_process import gateway, wait_until
@@ -26,9 +26,11 @@ from tokenforce.api_keys import Scope
 from tokenforce.errors import InvalidRequest, ServiceUnavailable
 from tokenforce.server_sent_events import EventParser
 from tokenforce.types import ScanRequest
-from tokenforce_core.scan_events import OF_ONE_SCAN, PROGRESS_SECONDS, events_of_scan
+from tokenforce_core.scan_events import OF_ONE_SCAN, PROGRESS_SECONDS, ScanChange, events_of_scan
 from tokenforce_core.stages import start_sweep
 from tokenforce_core.store import Store
+from tokenforce_service.event_streams import EventStreams
+from tokenforce_service.key_store import KeyStore
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +199,48 @@ def test_a_key_holds_so_many_streams_and_gets_them_back(service: Service, scan: 
     wait_until(lambda: _blocked(redis) == 0, 3)  # they went away in the middle of a read that blocks
     with httpx.stream("GET", service.http.base_url.join("/v1/events"), headers=headers) as again:
         assert again.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/scans/{scan}/events"])
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+def test_a_stream_does_not_outlive_its_key(service: Service, scan: str, path: str, how: str) -> None:
+    redis = service.store.connection
+    token = made(redis, expires_at=time.time() + 3 if how == "expired" else None)
+    url = service.http.base_url.join(path.format(scan=scan))
+    with httpx.stream("GET", url, headers=bearing(token), timeout=20) as answer:
+        assert answer.status_code == 200
+        chunks = answer.iter_raw()
+        next(chunks)
+        started = time.monotonic()
+        if how == "revoked":
+            KeyStore(redis).revoke(token.key_id)
+        for _ in chunks:
+            pass  # up to an end in order
+    assert time.monotonic() - started < 10
+
+
+def test_a_stream_ends_if_redis_goes_away_between_two_looks(
+    redis: Redis, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The scan's row is read after a read of its events that brought none."""
+    store.create("scan_1", ScanRequest(model="org/a"), "local")
+    row = store.row("scan_1")
+    assert row is not None
+
+    async def followed() -> list[ScanChange]:
+        streams = EventStreams("redis://127.0.0.1:1", 1)
+
+        async def nothing(*_: object, **__: object) -> list[ScanChange]:
+            return []
+
+        async def good() -> bool:
+            return True
+
+        monkeypatch.setattr(streams, "_read", nothing)
+        return [change async for change in streams.of_scan(row, "0-0", good)]
+
+    assert asyncio.run(followed()) == []
+    assert "an event stream ends" in caplog.text
 
 
 def _blocked(redis: Redis) -> int:

@@ -128,6 +128,7 @@ def test_an_etag_stands_until_something_changes(http: TestClient, store: Store) 
     assert same.headers["ETag"] == first.headers["ETag"]
     assert int(same.headers["Retry-After"]) > 0
     store.note_progress(scan_id, "0", 5, 20)
+    assert http.get(url, headers={"If-None-Match": "*"}).status_code == 304
     changed = http.get(url, headers={"If-None-Match": first.headers["ETag"]})
     assert changed.status_code == 200
     assert changed.json()["progress"]["done"] == 5

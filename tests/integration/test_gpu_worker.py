@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 from rq.job import Job
 
+from tokenforce.types import ScanRequest
 from tokenforce_core.contract import JobName, enqueue, job_id, queue
 from tokenforce_core.store import Store
 from tokenforce_workers.control import Stopping
@@ -81,6 +82,20 @@ def test_a_broken_engine_ends_the_process(redis: Redis, worker: Any) -> None:
         worker._stop_requested = False
         failed_with(worker, redis, broken)
         assert worker._stop_requested
+
+
+@pytest.mark.parametrize("spoilt", ["request", "created_at"])
+def test_a_scan_that_cannot_be_read_does_not_end_the_heartbeat(
+    redis: Redis, worker: Any, caplog: pytest.LogCaptureFixture, spoilt: str
+) -> None:
+    Store(redis).create("scan_a", ScanRequest(model="org/a"), "local")
+    if spoilt == "request":
+        redis.hset("tf:scan:scan_a", "request", "{}")
+    else:
+        redis.hdel("tf:scan:scan_a", spoilt)
+    fill(redis, "scan.a", 1, "scan_a")
+    worker._note_model(queue("scan.a", redis).fetch_job(job_id("scan_a", JobName.sweep, 0)))
+    assert "the statistics will show the model before" in caplog.text
 
 
 def test_a_shutdown_costs_the_shard_no_retry(redis: Redis, worker: Any) -> None:

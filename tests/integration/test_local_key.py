@@ -120,6 +120,15 @@ def test_an_owner_that_cannot_be_is_a_usage_error(capsys: Capture) -> None:
     assert "--owner: String should match" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:6379", "http://:hunter2@x", "redis://:hunter2/x@h:6379", "redis://h:0x/0"])
+def test_a_redis_url_that_is_none(capsys: Capture, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    assert admin_key.main([]) == 1
+    shown = capsys.readouterr()
+    assert shown.err == "REDIS_URL is no URL of a Redis; write it as redis://127.0.0.1:6379/0\n"
+    assert shown.out == ""
+
+
 def test_without_redis_it_says_so(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1/0")
     assert admin_key.main([]) == 1

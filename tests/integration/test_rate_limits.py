@@ -8,11 +8,13 @@ import pytest
 from redis import Redis
 from starlette.testclient import TestClient
 
-from tests.support.keys import bearer
+from tests.support.keys import bearer, bearing, made
 from tests.support.refusing_service import assert_problem
 from tests.support.traffic import Gateway, gateway, tiny
 from tokenforce.types import ErrorCode
+from tokenforce_service.key_store import KeyStore
 from tokenforce_service.rate_limits import _address
+from tokenforce_service.tokens import Token
 
 __all__ = ["gateway", "tiny"]
 TRIPLE = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -87,13 +89,31 @@ def test_without_a_valid_key_the_address_pays(gateway: Gateway, headers: dict[st
     assert statuses(http, "/v1/scans", 4) == [401, 401, 429, 429]
 
 
-def test_a_guess_over_the_budget_is_not_answered_even_if_it_were_right(gateway: Gateway, redis: Redis) -> None:
-    """Else whoever guesses on would be told by the one answer that is no 429."""
+def test_a_key_that_is_new_here_is_not_looked_at_over_the_budget(gateway: Gateway, redis: Redis) -> None:
+    """Else whoever guesses on would cost a look at the store each time."""
     http = gateway(headers={}, keyless_requests_per_minute=1)
     assert statuses(http, "/v1/scans", 2) == [401, 429]
     closed = http.get("/v1/scans", headers=bearer(redis))
     assert closed.status_code == 429
     assert_limited(closed.json(), "Without a valid key")
+
+
+def test_a_key_that_was_proven_here_passes_whoever_used_up_its_address(
+    gateway: Gateway, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = gateway(headers={}, keyless_requests_per_minute=2)
+    token = made(redis)
+    key, wrong = bearing(token), bearing(Token(token.key_id, token.secret.swapcase()))
+    assert http.get("/v1/scans", headers=key).status_code == 200
+    assert statuses(http, "/v1/scans", 3) == [401, 401, 429]
+    answers = [http.get("/v1/scans", headers=key) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert answers[0].headers["RateLimit-Limit"] == "3000"
+    assert http.get("/v1/scans", headers=wrong).status_code == 429
+    assert http.get("/nowhere", headers=key).status_code == 429  # no key pays for that
+    monkeypatch.setattr("tokenforce_service.callers.CACHE_SECONDS", 0.0)
+    KeyStore(redis).revoke(token.key_id)
+    assert http.get("/v1/scans", headers=key).status_code == 429
 
 
 def assert_limited(problem: dict[str, object], says: str) -> None:
@@ -129,8 +149,8 @@ def test_without_the_store_nothing_passes_uncounted(tiny: Path) -> None:
     nowhere = Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2)
     with TestClient(create_app(ServiceSettings(model_roots=[tiny.parent]), nowhere)) as http:
         assert_problem(http.get("/nowhere"), 503, ErrorCode.store_unavailable, "Redis cannot be reached")  # type: ignore[arg-type]
-        key = {"Authorization": "Bearer tf_aaaaaaaaaaaaaaaa_wrong"}
-        assert http.get("/v1/scans", headers=key).status_code in (401, 503)
+        for key in ({"Authorization": "Bearer tf_aaaaaaaaaaaaaaaa_wrong"}, bearing(Token("a" * 16, "a" * 43))):
+            assert http.get("/v1/scans", headers=key).status_code == 503
         assert http.get("/healthz").status_code == 200
 
 

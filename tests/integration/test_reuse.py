@@ -165,6 +165,24 @@ def test_other_weights_are_scanned(scans: Scans) -> None:
     shutil.rmtree(changed)
 
 
+def test_who_named_the_reference_is_another_question(scans: Scans) -> None:
+    """A base that the requester trusts makes identical weights `clean`; one that the upload itself names does not."""
+    upload = scans.model.parent / "upload"
+    shutil.copytree(scans.model, upload)
+    upload.joinpath("README.md").write_text(f"---\nbase_model: {scans.model}\n---\n")
+
+    def verdict(reference: str) -> str:
+        scan_id = scans.planned(model=upload, reference=reference)
+        if scans.status(scan_id) == "aggregating":  # nothing is forced in weights that are the reference's
+            jobs.aggregate(scan_id)
+        report = scans.store.report(scan_id)
+        assert report is not None
+        return report.verdict.value
+
+    assert [verdict(str(scans.model)), verdict("auto"), verdict(str(scans.model))] == ["clean", "inconclusive", "clean"]
+    shutil.rmtree(upload)
+
+
 def test_another_owner_gets_nothing_of_it(scans: Scans, redis: Redis) -> None:
     scans.measured()
     assert scans.reused_from(scans.planned(headers=bearer(redis, owner="other"))) is None

@@ -111,6 +111,22 @@ def test_licences(accepted: list[str], block_on: Any, review_on: Any, expected: 
     assert decision(report(Verdict.suspicious, licence()), rules) == expected
 
 
+def test_fingerprints_of_other_owners_do_not_count() -> None:
+    """Neither for nor against: their text is a text like any other."""
+    found = report(Verdict.suspicious, licence(), findings=(Verdict.clean,))
+    ours, theirs = (
+        AuditRules(fingerprint_owners=[owner], block_on=["licence"], review_on=["suspicious"])
+        for owner in ("Labs", "Us")
+    )
+    assert [decision(found, rules) for rules in (ours, theirs)] == ["block", "allow"]
+    answers = [audit_of(row(rules=rules), found) for rules in (ours, theirs)]
+    assert [len(answer.licences) for answer in answers if answer is not None] == [1, 0]
+    hidden = report(Verdict.hidden_text, licence(), findings=(Verdict.hidden_text,))
+    excused = {"accepted_licences": ["any"]}
+    assert decision(hidden, AuditRules(**excused)) == "allow"
+    assert decision(hidden, AuditRules(fingerprint_owners=["Us"], **excused)) == "block"
+
+
 def test_an_accepted_licence_excuses_its_own_text_only() -> None:
     rules = AuditRules(accepted_licences=["L 1.0"])
     hidden, suspicious = Verdict.hidden_text, Verdict.suspicious

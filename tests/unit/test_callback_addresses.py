@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
+from tokenforce_service.webhooks import receiver_url
 from tokenforce_service.webhooks.addresses import may_be_called
 from tokenforce_service.webhooks.receiver_url import NotAllowed, Reach, addresses, check
 
@@ -220,6 +222,24 @@ def test_one_private_address_refuses_the_name(found: list[str], monkeypatch: pyt
     with pytest.raises(Refusal, match="public addresses only") as refused:
         checked("https://inner.example/")
     assert not any(address in refused.value.detail for address in found)  # it would map the operator's network
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_name_server_that_does_not_answer_refuses_nothing_for_good(
+    monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    """A 422 would be kept for a day under the Idempotency-Key; 5xx are not."""
+
+    def silent(*_: Any, **__: Any) -> list[Any]:
+        if slow:
+            time.sleep(0.3)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    monkeypatch.setattr(receiver_url, "LOOKUP_SECONDS", 0.1)
+    with pytest.raises(Refusal, match="does not answer") as refused:
+        checked("https://known.example/")
+    assert (refused.value.code, refused.value.status) == (ErrorCode.name_lookup_failed, 503)
 
 
 def test_the_allowed_range_counts_for_names_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from tests.support.fake_service import FakeService
 from tokenforce import check_engine, check_host, check_store, cli_doctor, diagnosis
+from tokenforce.check_service import service_checks
 from tokenforce.cli import main
 from tokenforce.diagnosis import Check, Level, ProbeFailed, ProbeTooSlow, probe
+from tokenforce.local import StackAddress
 from tokenforce.version import __version__
 
 Capture = pytest.CaptureFixture[str]
@@ -61,6 +63,28 @@ def test_a_good_service_and_a_dead_redis(
     assert checks["Redis"]["advice"]
     assert "pass-word" not in printed.out + printed.err
     assert "k" * 43 not in printed.out + printed.err
+
+
+@pytest.mark.usefixtures("light")
+def test_the_local_stack_s_key_is_looked_up_and_not_the_environment_s(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    answer = answering({"control": 1, "engine": 1})
+
+    def noting(method: str, target: str, body: bytes) -> tuple[int, dict[str, Any], dict[str, str]]:
+        asked.append(target)
+        return answer(method, target, body)
+
+    monkeypatch.setattr(service, "answer", noting)
+    monkeypatch.delenv("TOKENFORCE_URL", raising=False)
+    monkeypatch.setenv("TOKENFORCE_KEY", "tf_ofanotherservice_" + "k" * 43)
+    (tmp_path / "key").write_text(KEY)
+    stack = StackAddress(url=service.url, pid=1, home="/h", logs="/l", key_file=str(tmp_path / "key"))
+    (tmp_path / "stack.json").write_text(stack.model_dump_json())
+    service_checks(None)
+    assert "/v1/keys/0123456789abcdef" in asked
+    assert not [target for target in asked if "ofanotherservice" in target]
 
 
 @pytest.mark.usefixtures("light")

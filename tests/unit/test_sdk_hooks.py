@@ -113,6 +113,15 @@ def test_errors_are_typed(hooks: Shell) -> None:
             hooks(answers(problem(status, code)), "remove", "hook_1")
 
 
+def test_a_removal_whose_answer_was_lost_is_one(hooks: Shell) -> None:
+    gone = problem(404, "hook_not_found")
+    assert hooks(answers(problem(503, "store_unavailable"), gone), "remove", "hook_1") is None
+    with pytest.raises(NotFound):
+        hooks(answers(gone), "remove", "hook_1")
+    with pytest.raises(NotFound):
+        hooks(answers(problem(503, "store_unavailable"), gone), "get", "hook_1")
+
+
 def test_ids_stay_inside_their_part_of_the_path(hooks: Shell) -> None:
     assert hooks(answers(httpx.Response(204)), "remove", "a/../b") is None
     assert hooks.requests[-1].url.raw_path.decode() == "/v1/hooks/a%2F..%2Fb"
@@ -126,4 +135,4 @@ def test_the_audit_of_a_scan(shell: Shell) -> None:
     assert shell(answers(httpx.Response(200, json=document)), "audit", "s1").decision == "block"
     assert shell.requests[-1].url.path == "/v1/scans/s1/audit"
     with pytest.raises(Conflict):
-        shell(answers(problem(409, "report_not_ready")), "audit", "s1")
+        shell(answers(problem(409, "report_not_ready", **{"Retry-After": "2"})), "audit", "s1")  # never asked again

@@ -21,14 +21,15 @@ from redis import Redis
 from tokenforce_core.plan import Plan
 
 ENGINE = "tf:engine"
-# Where things lie and what they are called; whatever a later version adds to a plan counts.
+# Where things lie and what the target is called; whatever a later version adds to a plan counts. So does the record of
+# the reference: the verdict hangs on who named it, and the reasons name it.
 _ELSEWHERE: dict[str, Any] = {
     "path": True,
     "tokenizer_path": True,
     "adapter": True,
     "queue": True,
     "target": {"model", "revision"},
-    "reference": {"path": True, "record": {"model", "revision", "source"}},
+    "reference": {"path": True},
 }
 
 

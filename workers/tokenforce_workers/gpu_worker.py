@@ -181,13 +181,13 @@ class GpuWorker(SimpleWorker):
                 os.kill(os.getpid(), signal.SIGKILL)  # a hung kernel call ignores everything less
             try:
                 self.maintain_heartbeats(job, execution)
-            except RedisError as error:
+            except (RedisError, ValueError, KeyError) as error:  # this thread is the watchdog too: it goes on
                 log.warning("heartbeat failed: %s", error)
 
     def _note_model(self, job: Job) -> None:
         try:
             row = self._state_of_engine.store.row(str(job.args[0]))
-        except RedisError as error:
+        except (RedisError, ValueError, KeyError) as error:  # the last two: what is stored of it cannot be read
             log.warning("the statistics will show the model before: %s", error)
             return
         if row is not None:

@@ -1,8 +1,8 @@
 """Upload hooks in Redis.
 
-Keys: `tf:hook:<id>` hash · `…:secrets` as in overlapping_secrets.py · `tf:hooks-of:<owner>` ids by time of
-registration · `tf:hook-of-secret:<SHA-256>` id, of a Hub hook · `tf:hook:<id>:message:<SHA-256 of webhook-id>` the
-SHA-256 of that message's body.
+Keys: `tf:hook:<id>` hash · `…:secrets` as in overlapping_secrets.py · `tf:hooks` ids by time of registration ·
+`tf:hooks-of:<owner>` those of one owner · `tf:hook-of-secret:<SHA-256>` id, of a Hub hook ·
+`tf:hook:<id>:message:<SHA-256 of webhook-id>` the SHA-256 of that message's body.
 
 A Hub hook's secret is shown to us as it is, so its SHA-256 is enough, among its secrets too. An upload hook's is stored
 as it is, because checking a signature needs it: whoever reads this Redis can forge its events.
@@ -21,6 +21,7 @@ from redis import Redis
 from tokenforce.hook_types import HookKind, HookPolicy, HookPolicyRecord
 from tokenforce_service.overlapping_secrets import OverlappingSecrets
 
+HOOKS = "tf:hooks"
 MOST_HOOKS = 50
 """Of one owner."""
 MESSAGE_SECONDS = 24 * 3600
@@ -34,7 +35,8 @@ redis.call('DEL', KEYS[3])
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
 redis.call('ZADD', KEYS[3], 'inf', ARGV[4])
-if KEYS[4] then redis.call('SET', KEYS[4], ARGV[1]) end
+redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
+if KEYS[5] then redis.call('SET', KEYS[5], ARGV[1]) end
 return 1
 """
 
@@ -49,6 +51,7 @@ _REMOVE = """
 for _, kept in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do redis.call('DEL', ARGV[2] .. kept) end
 redis.call('DEL', KEYS[1], KEYS[3])
 redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
 """
 
 
@@ -88,7 +91,7 @@ class HookStore:
             "policy": policy.model_dump_json(exclude_unset=True),
             "created_at": repr(now),
         }
-        keys = [_key(hook_id), _of(owner), _secrets_key(hook_id)]
+        keys = [_key(hook_id), _of(owner), _secrets_key(hook_id), HOOKS]
         if kind is HookKind.huggingface:
             keys.append(_secret_key(kept))
         flat = [part for pair in fields.items() for part in pair]
@@ -112,9 +115,13 @@ class HookStore:
         index = (_secret_key(""), hook.id) if hook.kind is HookKind.huggingface else None
         return self._secrets.rotate(_key(hook.id), _secrets_key(hook.id), _kept(hook.kind, secret), index)
 
-    def page(self, owner: str, limit: int, before: tuple[float, str] | None = None) -> list[StoredHook]:
-        """Up to `limit` of an owner's hooks, newest first, strictly older than `before` (registration time, id)."""
-        ids = [raw.decode() for raw in cast("Iterable[bytes]", self._connection.zrange(_of(owner), 0, -1))]
+    def page(self, owner: str | None, limit: int, before: tuple[float, str] | None = None) -> list[StoredHook]:
+        """Up to `limit` hooks of an owner or, for None, of all; newest first, strictly older than `before`.
+
+        `before` is (registration time, id). Everyone's are read each time: hooks are few.
+        """
+        key = HOOKS if owner is None else _of(owner)
+        ids = [raw.decode() for raw in cast("Iterable[bytes]", self._connection.zrange(key, 0, -1))]
         with self._connection.pipeline() as pipe:
             for hook_id in ids:
                 pipe.hgetall(_key(hook_id))
@@ -128,7 +135,8 @@ class HookStore:
         return bool(self._change(keys=[_key(hook_id)], args=[policy.model_dump_json(exclude_unset=True)]))
 
     def remove(self, hook: StoredHook) -> None:
-        self._remove(keys=[_key(hook.id), _of(hook.owner), _secrets_key(hook.id)], args=[hook.id, _secret_key("")])
+        keys = [_key(hook.id), _of(hook.owner), _secrets_key(hook.id), HOOKS]
+        self._remove(keys=keys, args=[hook.id, _secret_key("")])
 
     def first_body(self, hook_id: str, message_id: str, body: bytes) -> bool:
         """Note the body of a message; False if one of this id came with another body."""

@@ -1,6 +1,6 @@
 """Webhooks of the Hugging Face Hub (https://huggingface.co/docs/hub/webhooks, version 3): which of them are uploads.
 
-Our own model of the body: huggingface_hub's drops `headSha`, and refuses what it does not know.
+Our own model of the body: huggingface_hub's refuses what it does not know.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class HubRepo(_Part):
     type: str
     name: str
     id: str
-    head_sha: str | None = Field(default=None, alias="headSha")
 
 
 class HubRef(_Part):

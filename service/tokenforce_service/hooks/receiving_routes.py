@@ -45,7 +45,7 @@ def _documented(schema: dict[str, Any], example: dict[str, Any], *refusals: int)
         "responses": {
             202: {"description": "Scanned, or known", "content": {"application/json": {"example": ANSWER}}},
             200: {**ignored_answer, "model": HookAnswer},
-            **problems(400, 401, 413, 422, 429, 503, *refusals),
+            **problems(400, 401, 403, 413, 422, 429, 503, *refusals),
         },
         "openapi_extra": {
             "requestBody": {
@@ -122,10 +122,17 @@ def _from_sender(request: Request, hook: StoredHook, limits: KeyLimits, message_
 
 
 async def _charge(request: Request, hook: StoredHook) -> KeyLimits:
-    """Count the event as a request of the key that made the hook; returns what that key may do."""
-    limits = await cast(KeyRing, request.app.state.keys).limits_of(hook.key_id)
-    await cast(RateLimits, request.app.state.rate_limits).charge_key(request, hook.key_id, limits)
-    return limits
+    """Count the event as a request of the key that made the hook; returns what that key may do.
+
+    Raises:
+        Refusal: `hook_key_ended`: whoever revokes a key that leaked ends what was made with it. `rate_limited`.
+    """
+    key = await cast(KeyRing, request.app.state.keys).living(hook.key_id)
+    if key is None:
+        detail = f"The key {hook.key_id}, which made this hook, was revoked or has expired; make the hook with another."
+        raise Refusal(ErrorCode.hook_key_ended, detail)
+    await cast(RateLimits, request.app.state.rate_limits).charge_key(request, hook.key_id, key.limits)
+    return key.limits
 
 
 def _taken(request: Request, hook: StoredHook, limits: KeyLimits, found: Upload | str) -> JSONResponse:

@@ -93,8 +93,8 @@ def create(body: HookRequest, caller: MayHook, new_id: NewSecretId, request: Req
 
 @router.get("", response_model=HookPage, responses=problems(400, 422, 503), summary="List upload hooks, newest first")
 def list_hooks(caller: MayHook, request: Request, page: InPages) -> HookPage:
-    """Those of the key's owner."""
-    found, next_cursor = page.cut(hooks_of(request).page(caller.owner, page.wanted, page.before))
+    """Those of the key's owner; an `admin` key sees all."""
+    found, next_cursor = page.cut(hooks_of(request).page(caller.sees_only, page.wanted, page.before))
     return HookPage(items=[hook_view(hook) for hook in found], next_cursor=next_cursor)
 
 

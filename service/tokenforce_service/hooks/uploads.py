@@ -5,6 +5,7 @@ Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA-256 over id, time
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 
 import standardwebhooks
@@ -63,7 +64,8 @@ def upload_of(event: UploadEvent, message_id: str) -> Upload:
     revision = event.sha or event.revision
     name, _, named = event.model.partition("@")
     if is_local(event.model):  # a folder has no revisions: they only tell its uploads apart
-        name, model = event.model, event.model
+        # As the patterns see it, so it is scanned: `..` must not lead out of the folders that a policy names.
+        name = model = "/" + posixpath.normpath(event.model).lstrip("/")
     else:
         revision = revision or named or None
         model = name if revision is None else f"{name}@{revision}"

@@ -41,7 +41,7 @@ class Emission:
                 row = self._store.row(scan_id)
                 for event in events_of(row, self._store) if row is not None else []:
                     self.emit(event)
-            except ValueError as error:  # of pydantic, JSON and unknown names: it will not get better
+            except (ValueError, KeyError) as error:  # pydantic, JSON, unknown names, missing fields: all for good
                 log.error(
                     "no callback for the scan %s, because what is stored of it cannot be read: %s", scan_id, error
                 )

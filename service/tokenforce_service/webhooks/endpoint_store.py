@@ -1,7 +1,7 @@
 """Endpoints in Redis, and the secrets that sign what is sent to them.
 
-Keys: `tf:webhook:<id>` hash · `…:secrets` as in overlapping_secrets.py · `tf:webhooks-of:<owner>` ids by time of
-registration. The deliveries are in delivery_store.py.
+Keys: `tf:webhook:<id>` hash · `…:secrets` as in overlapping_secrets.py · `tf:webhooks` ids by time of registration ·
+`tf:webhooks-of:<owner>` those of one owner. The deliveries are in delivery_store.py.
 
 The secrets are stored as they are, because signing needs them: whoever reads this Redis can forge callbacks.
 """
@@ -19,14 +19,18 @@ from redis import Redis
 from tokenforce.webhook_types import WebhookChange, WebhookRequest
 from tokenforce_service.overlapping_secrets import OverlappingSecrets
 
+ENDPOINTS = "tf:webhooks"
 MOST_ENDPOINTS = 50
 """Of one owner: each event is sent to all of them."""
 
 _CREATE = """
-if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[4]) then return 0 end
+local again = redis.call('EXISTS', KEYS[1]) == 1
+if not again and redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[4]) then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 redis.call('ZADD', KEYS[2], 'inf', ARGV[3])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
 return 1
 """
 
@@ -72,7 +76,10 @@ class EndpointStore:
         self._secrets = OverlappingSecrets(connection)
 
     def create(self, webhook_id: str, owner: str, request: WebhookRequest, secret: str) -> bool:
-        """False if the owner has `MOST_ENDPOINTS` already."""
+        """False if the owner has `MOST_ENDPOINTS` already.
+
+        An endpoint of the same id is replaced: its making was interrupted before anybody saw its secret.
+        """
         now = time.time()
         fields = {
             "owner": owner,
@@ -83,7 +90,7 @@ class EndpointStore:
             "disabled_reason": "",
             "created_at": repr(now),
         }
-        keys = [endpoint_key(webhook_id), endpoint_key(webhook_id, "secrets"), _of(owner)]
+        keys = [endpoint_key(webhook_id), endpoint_key(webhook_id, "secrets"), _of(owner), ENDPOINTS]
         flat = [part for pair in fields.items() for part in pair]
         return bool(self._create(keys=keys, args=[webhook_id, now, secret, MOST_ENDPOINTS, *flat]))
 
@@ -91,14 +98,24 @@ class EndpointStore:
         raw = cast("Mapping[bytes, bytes]", self._connection.hgetall(endpoint_key(webhook_id)))
         return _endpoint(webhook_id, raw) if raw else None
 
-    def page(self, owner: str, limit: int, before: tuple[float, str] | None = None) -> list[Endpoint]:
-        """Up to `limit` of an owner's endpoints, newest first, strictly older than `before` (registration time, id)."""
-        found = sorted(self.of(owner), key=lambda endpoint: (endpoint.created_at, endpoint.id), reverse=True)
+    def page(self, owner: str | None, limit: int, before: tuple[float, str] | None = None) -> list[Endpoint]:
+        """Up to `limit` endpoints of an owner or, for None, of all; newest first, strictly older than `before`.
+
+        `before` is (registration time, id).
+        """
+        found = sorted(
+            self._of_index(ENDPOINTS if owner is None else _of(owner)),
+            key=lambda endpoint: (endpoint.created_at, endpoint.id),
+            reverse=True,
+        )
         return [e for e in found if before is None or (e.created_at, e.id) < before][:limit]
 
     def of(self, owner: str) -> list[Endpoint]:
         """All endpoints of an owner, at most `MOST_ENDPOINTS`."""
-        ids = [raw.decode() for raw in cast("Iterable[bytes]", self._connection.zrange(_of(owner), 0, -1))]
+        return self._of_index(_of(owner))
+
+    def _of_index(self, key: str) -> list[Endpoint]:
+        ids = [raw.decode() for raw in cast("Iterable[bytes]", self._connection.zrange(key, 0, -1))]
         with self._connection.pipeline() as pipe:
             for webhook_id in ids:
                 pipe.hgetall(endpoint_key(webhook_id))
@@ -132,6 +149,7 @@ class EndpointStore:
         """Put its removal into a MULTI, in which its deliveries go too."""
         pipe.delete(endpoint_key(endpoint.id), endpoint_key(endpoint.id, "secrets"))
         pipe.zrem(_of(endpoint.owner), endpoint.id)
+        pipe.zrem(ENDPOINTS, endpoint.id)
 
 
 def endpoint_key(webhook_id: str, part: str = "") -> str:

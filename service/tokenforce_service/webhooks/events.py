@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tokenforce.types import ScanStatus
+from tokenforce.types import Problem, ScanStatus
 from tokenforce.webhook_types import EventProblem, EventType, ScanOutcome
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.store import Store
@@ -67,10 +67,14 @@ def _outcome(row: ScanRow, store: Store) -> ScanOutcome:
         model=row.request.model,
         verdict=row.verdict,
         licences=report.licences if report is not None else [],
-        error=EventProblem(code=row.error.code, detail=row.error.detail) if row.error is not None else None,
+        error=_problem(row.error) if row.error is not None else None,
         audit=audit_of(row, report) if row.origin is not None else None,
         links=scan_view(row).links,
     )
+
+
+def _problem(error: Problem) -> EventProblem:
+    return EventProblem(code=error.code, detail=error.detail, request_id=error.request_id)
 
 
 def _id_of(scan_id: str, kind: EventType) -> str:

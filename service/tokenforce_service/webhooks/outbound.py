@@ -19,7 +19,7 @@ import httpx
 
 from tokenforce_service.refusals import one_line
 from tokenforce_service.webhooks.addresses import Network
-from tokenforce_service.webhooks.receiver_url import NotAllowed, addresses
+from tokenforce_service.webhooks.receiver_url import NotAllowed, NotLookedUp, addresses
 
 DEADLINE_SECONDS = 10.0
 """From the look-up of the name to the last byte that is read: an answer that drips gets no more."""
@@ -57,7 +57,7 @@ class Outbound:
                 status, retry_after, excerpt = await self._exchange(url, headers, body)
         except TimeoutError:
             return Reply(time.monotonic() - started, error=f"no complete answer within {DEADLINE_SECONDS:g} s")
-        except NotAllowed as error:
+        except (NotAllowed, NotLookedUp) as error:
             return Reply(time.monotonic() - started, error=one_line(str(error)))
         except _FAILURES as error:
             reason = one_line(str(error))[:EXCERPT] or "closed by the receiver"
@@ -101,6 +101,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
         Raises:
             NotAllowed: one of them may not be called; then none is.
+            NotLookedUp
             httpcore.ConnectError: none of them answers.
         """
         refused: httpcore.ConnectError | None = None

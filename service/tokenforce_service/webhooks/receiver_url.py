@@ -32,6 +32,13 @@ class NotAllowed(Exception):
         super().__init__(f"{host} does not lead to public addresses only")
 
 
+class NotLookedUp(Exception):
+    """The name server did not answer: nothing is known of the host, and it may be another moment."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} could not be looked up now")
+
+
 @dataclass(frozen=True)
 class Reach:
     """What the operator lets callbacks reach beside the public internet over https."""
@@ -44,7 +51,7 @@ async def check(url: str, reach: Reach) -> None:
     """Accept the URL of an endpoint.
 
     Raises:
-        Refusal: `webhook_url_refused`, with what to change.
+        Refusal: `webhook_url_refused`, with what to change; `name_lookup_failed`, to be tried again.
     """
     host = _checked_parts(url, reach)
     try:
@@ -53,13 +60,15 @@ async def check(url: str, reach: Reach) -> None:
         raise _refusal(
             f"{error}; use a public name, or have the operator allow the range (TOKENFORCE_CALLBACK_ALLOW)."
         ) from error
+    except NotLookedUp as error:
+        raise Refusal(ErrorCode.name_lookup_failed, f"{error}: its name server does not answer; try again.") from error
 
 
 async def addresses(host: str, allowed: Sequence[Network]) -> list[Address]:
     """All addresses of a host, each of which may be called: one private one among them refuses the host.
 
     Raises:
-        NotAllowed
+        NotAllowed, NotLookedUp
     """
     literal = parsed(host)
     found = [literal] if literal is not None else await _resolved(host)
@@ -73,7 +82,11 @@ async def _resolved(host: str) -> list[Address]:
     try:
         async with asyncio.timeout(LOOKUP_SECONDS):
             answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError):
+    except (TimeoutError, socket.gaierror) as error:
+        if isinstance(error, TimeoutError) or error.errno == socket.EAI_AGAIN:
+            raise NotLookedUp(host) from error
+        return []
+    except (OSError, UnicodeError):
         return []
     # What cannot be parsed must not be dropped: the host would then be judged by its other addresses only.
     found = [parsed(str(sockaddr[0])) for *_, sockaddr in answers]

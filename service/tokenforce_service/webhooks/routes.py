@@ -88,8 +88,8 @@ def _create(
 
 @router.get("", response_model=WebhookPage, responses=problems(400, 422, 503), summary="List endpoints, newest first")
 def list_webhooks(caller: MayHook, request: Request, page: InPages) -> WebhookPage:
-    """Those of the key's owner."""
-    found, next_cursor = page.cut(endpoints_of(request).page(caller.owner, page.wanted, page.before))
+    """Those of the key's owner; an `admin` key sees all."""
+    found, next_cursor = page.cut(endpoints_of(request).page(caller.sees_only, page.wanted, page.before))
     return WebhookPage(items=[webhook_view(endpoint) for endpoint in found], next_cursor=next_cursor)
 
 

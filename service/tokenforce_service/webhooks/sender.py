@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -50,18 +50,22 @@ class Sender:
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._look_again.set())
         while not stop.is_set():
-            try:
-                await self._in_thread(self._emission.tell_ended)
-                await self._start_what_is_due()
-            except RedisError as error:
-                log.warning("cannot look for callbacks now: %s", error)
-            except Exception as error:  # without this loop no callback is ever sent again
-                log.exception("cannot look for callbacks now: %s", error)
+            # One after the other and apart: what is queued is sent though ended scans cannot be told.
+            await self._look(lambda: self._in_thread(self._emission.tell_ended))
+            await self._look(self._start_what_is_due)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look_again.wait(), LOOK_SECONDS)
             self._look_again.clear()
         await asyncio.gather(*self._under_way)
         self._threads.shutdown()
+
+    async def _look(self, look: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await look()
+        except RedisError as error:
+            log.warning("cannot look for callbacks now: %s", error)
+        except Exception as error:  # without this loop no callback is ever sent again
+            log.exception("cannot look for callbacks now: %s", error)
 
     async def _start_what_is_due(self) -> None:
         while len(self._under_way) < AT_ONCE and (claim := await self._in_thread(self._deliveries.claim)) is not None:
@@ -74,16 +78,13 @@ class Sender:
         self._look_again.set()  # its endpoint may have more that is due
 
     async def _deliver(self, claim: Claim) -> None:
-        event_id = claim.delivery.event_id
+        event_id, at = claim.delivery.event_id, time.time()
         try:
-            endpoint = await self._in_thread(lambda: self._endpoints.get(claim.webhook_id))
-            keys = await self._in_thread(lambda: self._endpoints.secrets(claim.webhook_id))
-            if endpoint is None or not keys:
+            endpoint, reply = await self._reply(claim, at)
+            if reply is None:
                 return  # removed just now, with its deliveries
-            at = time.time()
-            reply = await self._attempt(endpoint, claim.delivery, keys, at)
-            after = after_attempt(claim.delivery, reply, at, retry=endpoint.enabled)
-            if gone(reply.status):
+            after = after_attempt(claim.delivery, reply, at, retry=endpoint is None or endpoint.enabled)
+            if endpoint is not None and gone(reply.status):
                 await self._in_thread(lambda: self._endpoints.disable(endpoint, GONE))
             if not await self._in_thread(lambda: self._deliveries.record(claim, after)):
                 log.warning("callback %s to %s took longer than its lease", event_id, claim.webhook_id)
@@ -95,15 +96,29 @@ class Sender:
             # Its lease lapses, and it is sent again: at least once, not exactly once.
             log.warning("cannot record callback %s to %s now: %s", event_id, claim.webhook_id, error)
 
+    async def _reply(self, claim: Claim, at: float) -> tuple[Endpoint | None, Reply | None]:
+        """The endpoint, if it can be read, and what came of one attempt; no reply if there is nobody to send to.
+
+        Raises:
+            RedisError
+        """
+        try:
+            endpoint = await self._in_thread(lambda: self._endpoints.get(claim.webhook_id))
+            keys = await self._in_thread(lambda: self._endpoints.secrets(claim.webhook_id))
+            if endpoint is None or not keys:
+                return endpoint, None
+            return endpoint, await self._attempt(endpoint, claim.delivery, keys, at)
+        except RedisError:
+            raise
+        except Exception as error:  # counted as an attempt, or it would be tried without end
+            log.exception("callback %s to %s: %s", claim.delivery.event_id, claim.webhook_id, error)
+            return None, Reply(time.time() - at, error="a fault of the service; its log has more")
+
     async def _attempt(self, endpoint: Endpoint, delivery: StoredDelivery, keys: list[str], at: float) -> Reply:
         if not endpoint.enabled:
             return Reply(0.0, error="not sent, because the endpoint is disabled; enable it and replay this")
-        try:
-            headers = signed_headers(delivery.event_id, delivery.body, keys, at)
-            return await self._outbound.post(endpoint.url, headers, delivery.body.encode())
-        except Exception as error:  # counted as an attempt, or it would be tried without end
-            log.exception("callback %s to %s: %s", delivery.event_id, endpoint.id, error)
-            return Reply(time.time() - at, error="a fault of the service; its log has more")
+        headers = signed_headers(delivery.event_id, delivery.body, keys, at)
+        return await self._outbound.post(endpoint.url, headers, delivery.body.encode())
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

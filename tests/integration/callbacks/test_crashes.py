@@ -17,6 +17,7 @@ from tokenforce.types import ScanStatus
 from tokenforce_core.store import Store
 from tokenforce_core.untold_ends import untold_ends
 from tokenforce_service.reaper import Reaper
+from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.emission import Emission
 
 
@@ -66,13 +67,17 @@ def test_a_process_that_dies_while_it_tells(
     assert len(receiver.received) == len(list(sdk.webhooks.deliveries(made.id))) == 1
 
 
+@pytest.mark.parametrize("spoilt", ["request", "created_at"])
 def test_a_scan_that_cannot_be_read_holds_up_no_other(
-    sdk: Client, store: Store, redis: Redis, receiver: Receiver, caplog: pytest.LogCaptureFixture
+    sdk: Client, store: Store, redis: Redis, receiver: Receiver, caplog: pytest.LogCaptureFixture, spoilt: str
 ) -> None:
     sdk.webhooks.create(url=receiver.url)
     broken, good = scan(store), scan(store)
     store.cancel(broken)
-    redis.hset(f"tf:scan:{broken}", "request", "{}")
+    if spoilt == "request":
+        redis.hset(f"tf:scan:{broken}", "request", "{}")
+    else:
+        redis.hdel(f"tf:scan:{broken}", spoilt)
     store.settle("scan_that_expired")
     store.cancel(good)
     with sending(redis):
@@ -80,6 +85,36 @@ def test_a_scan_that_cannot_be_read_holds_up_no_other(
         wait_until(lambda: not untold_ends(redis, 1))
     assert good.encode() in receiver.received[0].body
     assert f"no callback for the scan {broken}" in caplog.text
+
+
+def test_what_is_queued_is_sent_though_ends_cannot_be_told(
+    sdk: Client, redis: Redis, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(_: Emission) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Emission, "tell_ended", fault)
+    sdk.webhooks.test(sdk.webhooks.create(url=receiver.url).id)
+    with sending(redis):
+        wait_until(lambda: receiver.received)
+
+
+def test_a_fault_of_ours_is_an_attempt_and_not_tried_without_end(sdk: Client, redis: Redis, receiver: Receiver) -> None:
+    made = sdk.webhooks.create(url=receiver.url)
+    queued = sdk.webhooks.test(made.id)
+    redis.hdel(f"tf:webhook:{made.id}", "url")
+    deliveries = DeliveryStore(redis)
+
+    def delivery() -> StoredDelivery:
+        found = deliveries.get(made.id, queued.id)
+        assert found is not None
+        return found
+
+    with sending(redis):
+        wait_until(lambda: delivery().attempts)
+    assert delivery().log[0].error == "a fault of the service; its log has more"
+    assert delivery().status is DeliveryStatus.pending
+    assert receiver.received == []
 
 
 def test_two_senders_send_each_callback_once(sdk: Client, store: Store, redis: Redis, receiver: Receiver) -> None:

@@ -278,6 +278,15 @@ def test_so_many_endpoints_and_no_more(endpoints: EndpointStore) -> None:
     assert endpoints.get("wh_51") is None
 
 
+def test_an_endpoint_whose_making_was_interrupted_is_made_again(endpoints: EndpointStore) -> None:
+    """Nobody saw the first secret; and the last place is not counted twice."""
+    for number in range(endpoint_store.MOST_ENDPOINTS):
+        assert endpoints.create(f"wh_{number}", OWNER, REQUEST, "whsec_1")
+    assert endpoints.create("wh_0", OWNER, REQUEST, "whsec_2")
+    assert endpoints.secrets("wh_0") == ["whsec_2"]
+    assert len(endpoints.of(OWNER)) == endpoint_store.MOST_ENDPOINTS
+
+
 def test_gone_disables_the_url_that_said_so(endpoints: EndpointStore) -> None:
     endpoints.create("wh_a", OWNER, REQUEST, "whsec_x")
     seen = endpoints.get("wh_a")

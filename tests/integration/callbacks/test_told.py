@@ -18,7 +18,7 @@ from tokenforce.errors import WebhookVerificationError
 from tokenforce.types import Problem
 from tokenforce_core.store import Store
 
-PROBLEM = Problem(title="t", status=500, detail="It broke; try again.", code="engine_failed")
+PROBLEM = Problem(title="t", status=500, detail="It broke; try again.", code="engine_failed", request_id="req_1")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_end_of_a_scan_is_told(
         assert b"a hidden text" not in callback.body
     if status == "failed":
         assert event.scan.error is not None
-        assert (event.scan.error.code, event.scan.error.detail) == (PROBLEM.code, PROBLEM.detail)
+        assert event.scan.error.model_dump() == PROBLEM.model_dump(include={"code", "detail", "request_id"})
     (delivery,) = sdk.webhooks.deliveries(made.id)
     assert (delivery.status, delivery.attempts, delivery.payload) == (DeliveryStatus.delivered, 1, None)
     assert [(attempt.status_code, attempt.error, attempt.excerpt) for attempt in delivery.log] == [(200, None, None)]

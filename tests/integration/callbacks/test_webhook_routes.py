@@ -172,6 +172,12 @@ def test_what_belongs_to_somebody_else_does_not_exist(http: TestClient, made: di
 def test_an_admin_reaches_those_of_others(http: TestClient, made: dict[str, Any], redis: Redis) -> None:
     admin = bearer(redis, Scope.admin, owner="operator")
     assert http.get(f"/v1/webhooks/{made['id']}", headers=admin).json()["id"] == made["id"]
+    own = http.post("/v1/webhooks", json={"url": URL}, headers=admin).json()["id"]
+    listed = http.get("/v1/webhooks", headers=admin).json()["items"]
+    assert [each["id"] for each in listed] == [own, made["id"]]
+    assert [each["id"] for each in http.get("/v1/webhooks").json()["items"]] == [made["id"]]
+    http.delete(f"/v1/webhooks/{made['id']}", headers=admin)
+    assert [each["id"] for each in http.get("/v1/webhooks", headers=admin).json()["items"]] == [own]
 
 
 def test_the_scope_is_needed(http: TestClient, made: dict[str, Any], redis: Redis) -> None:

@@ -15,7 +15,10 @@ from tests.support.keys import bearer
 from tests.support.uploads import recorded
 from tokenforce import AsyncClient, Client, Conflict, HookAction, HookSecret, NotFound
 from tokenforce.api_keys import Scope
+from tokenforce_core.store import ACTIVE
 from tokenforce_service.hooks.hook_store import MOST_HOOKS
+from tokenforce_service.key_store import KeyStore
+from tokenforce_service.tokens import parse
 
 
 def test_the_secret_is_shown_once_and_a_hub_s_is_not_stored(sdk: Client, hub_hook: HookSecret, redis: Redis) -> None:
@@ -128,3 +131,37 @@ def test_a_registration_that_is_sent_twice_is_one(http: TestClient, from_hub: Po
     again = http.post("/v1/hooks", json=body, headers={"Idempotency-Key": "k"})
     assert (first.status_code, again.status_code, again.json()["code"]) == (201, 409, "already_created")
     assert len(http.get("/v1/hooks").json()["items"]) == 1
+
+
+def test_a_hook_ends_with_the_key_that_made_it(
+    http: TestClient, hub_hook: HookSecret, upload_hook: HookSecret, from_hub: Post, from_sender: Post, redis: Redis
+) -> None:
+    token = parse(http.headers["Authorization"].removeprefix("Bearer "))
+    assert token is not None
+    assert from_hub(recorded("content_update"), hub_hook.secret).status_code == 202
+    active = redis.scard(ACTIVE)
+    KeyStore(redis).revoke(token.key_id)
+    cast(Any, http.app).state.keys.forget(token.key_id)  # as after the two seconds that a gateway believes it
+    for answer in (
+        from_hub(recorded("content_update"), hub_hook.secret),
+        from_sender(upload_hook, model="org/a"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, "hook_key_ended")
+        assert "make the hook with another" in answer.json()["detail"]
+    assert redis.scard(ACTIVE) == active
+    assert from_hub(recorded("content_update"), "a guess").status_code == 401
+
+
+def test_an_admin_lists_those_of_all(http: TestClient, hub_hook: HookSecret, redis: Redis) -> None:
+    admin = bearer(redis, Scope.admin, owner="operator")
+    body = {"kind": "upload", "policy": {"repos": ["*"]}}
+    own = http.post("/v1/hooks", json=body, headers=admin).json()["id"]
+
+    def listed(headers: dict[str, str], limit: int = 50) -> list[str]:
+        return [each["id"] for each in http.get(f"/v1/hooks?limit={limit}", headers=headers).json()["items"]]
+
+    assert listed(admin) == [own, hub_hook.id]
+    assert listed(admin, limit=1) == [own]
+    assert listed({}) == [hub_hook.id]
+    http.delete(f"/v1/hooks/{hub_hook.id}", headers=admin)
+    assert listed(admin) == [own]

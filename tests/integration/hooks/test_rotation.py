@@ -37,6 +37,16 @@ def test_the_hub_s_old_secret_ends(
     assert from_hub(recorded("content_update"), rotated.secret).status_code == 202
 
 
+def test_a_secret_that_is_one_too_many_ends_at_once(
+    sdk: Client, from_hub: Post, hub_hook: HookSecret, redis: Redis
+) -> None:
+    for _ in range(overlapping_secrets.MOST_SECRETS):
+        rotated = sdk.hooks.rotate(hub_hook.id)
+    assert from_hub(recorded("content_update"), hub_hook.secret).status_code == 401
+    assert from_hub(recorded("content_update"), rotated.secret).status_code == 202
+    assert len(redis.keys("tf:hook-of-secret:*")) == overlapping_secrets.MOST_SECRETS
+
+
 def test_an_upload_hook_s_secrets_overlap(
     sdk: Client, from_sender: Post, upload_hook: HookSecret, monkeypatch: pytest.MonkeyPatch
 ) -> None:

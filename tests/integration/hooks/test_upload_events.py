@@ -144,9 +144,23 @@ def test_odd_bodies_that_are_rightly_signed(from_sender: Post, upload_hook: Hook
     assert answer.json()["code"] == "invalid_request"
 
 
-@pytest.mark.parametrize("model", ["org/a\x00", "/uploads/\x00", "/uploads/../../etc", "org/" + "x" * 700])
+@pytest.mark.parametrize("model", ["org/a\x00", "/uploads/\x00", "/uploads/../uploads/x", "org/" + "x" * 700])
 def test_odd_models_are_left_to_the_planner(from_sender: Post, upload_hook: HookSecret, model: str) -> None:
     assert from_sender(upload_hook, model=model, sha="s" * 200).status_code == 202
+
+
+@pytest.mark.parametrize("model", ["/uploads/../../etc", "/uploads/../other/x", "/uploads/..", "//uploads/../other"])
+def test_no_pattern_is_walked_out_of(from_sender: Post, upload_hook: HookSecret, redis: Redis, model: str) -> None:
+    answer = from_sender(upload_hook, model=model)
+    assert (answer.status_code, answer.json()["action"]) == (200, "ignored")
+    assert redis.scard(ACTIVE) == 0
+
+
+def test_what_was_matched_is_what_is_scanned(from_sender: Post, upload_hook: HookSecret, store: Store) -> None:
+    answer = from_sender(upload_hook, model="/other/..//uploads/./17/")
+    row = store.row(answer.json()["scan_id"])
+    assert row is not None
+    assert row.request.model == "/uploads/17"
 
 
 Events = st.lists(
