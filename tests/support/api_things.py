@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,5 +95,7 @@ class Proof(AuthBase):
             request.headers["X-Webhook-Secret"] = self._things.hub_secret
         elif path == UPLOAD:
             content = body if isinstance(body, bytes) else str(body).encode()
-            request.headers.update(hook_calls.signed(content, self._things.upload_hook["secret"]))
+            with suppress(UnicodeDecodeError):  # Standard Webhooks sign text; other bytes go out unsigned
+                content.decode()
+                request.headers.update(hook_calls.signed(content, self._things.upload_hook["secret"]))
         return request
