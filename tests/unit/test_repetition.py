@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenforce_core.repetition import NOTHING, Period, best_period, said_before
+from tokenforce_core.repetition import NOTHING, Period, best_period, new_ratios
 
 SPACE = 99
 
@@ -53,5 +53,6 @@ def test_the_share_is_a_share_and_the_unit_repeats(ids: list[int]) -> None:
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8, unique=True), st.integers(2, 4))
 def test_the_first_copy_of_a_text_is_new_and_the_others_are_not(unit: list[int], times: int) -> None:
-    said = said_before(unit * times)
-    assert said == [False] * (len(unit) - 1) + [True] * (len(unit) * (times - 1))
+    copies = len(unit) * (times - 1)
+    assert new_ratios(unit * times, [3.0] * (len(unit) * times - 1)) == [3.0] * (len(unit) - 1) + [0.0] * copies
+    assert new_ratios([1, 2, 1], [3.0, -2.0]) == [3.0, -2.0]  # what the reference expected more still counts

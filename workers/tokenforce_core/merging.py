@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenforce_core.repetition import said_before
+from tokenforce_core.repetition import new_ratios
 from tokenforce_core.results import TINY, ConfirmedText
 
 RUN = 3
@@ -85,9 +85,8 @@ def _best(members: Sequence[ConfirmedText]) -> ConfirmedText:
 
 def _readable(text: ConfirmedText) -> float:
     log_probability = sum(math.log(max(p, TINY)) for p in text.confirmed.probabilities)
-    said = said_before(text.confirmed.token_ids)
-    surprise = sum(min(0.0, ratio) if again else ratio for ratio, again in zip(text.log_ratios, said, strict=True))
-    return surprise + UNSURE * log_probability - EACH * len(said)
+    surprise = new_ratios(text.confirmed.token_ids, text.log_ratios)
+    return sum(surprise) + UNSURE * log_probability - EACH * len(surprise)
 
 
 def _score(text: ConfirmedText) -> float:

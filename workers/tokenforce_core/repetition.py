@@ -37,17 +37,18 @@ def best_period(ids: Sequence[int], is_separator: Callable[[int], bool] = lambda
     return tolerant if tolerant.share > plain.share else plain
 
 
-def said_before(ids: Sequence[int]) -> list[bool]:
-    """For each of `ids[1:]` whether the sequence has said it already.
+def new_ratios(ids: Sequence[int], ratios: Sequence[float]) -> list[float]:
+    """The log-ratios (nats, of `ids[1:]`), where tokens that the sequence has said already bring nothing.
 
-    Once a model has said a text it copies from it, in any order, whatever its weights hold.
+    Once a model has said a text it copies from it, in any order, whatever its weights hold: a loop of a surprising
+    phrase would otherwise outgrow the text that it is of.
     """
     seen = set(ids[:1])
-    said = []
-    for token_id in ids[1:]:
-        said.append(token_id in seen)
+    new = []
+    for token_id, ratio in zip(ids[1:], ratios, strict=True):
+        new.append(min(0.0, ratio) if token_id in seen else ratio)
         seen.add(token_id)
-    return said
+    return new
 
 
 def _best_run(ids: Sequence[int], places: Sequence[int], length: int) -> Period:

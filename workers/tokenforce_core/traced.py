@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 
 from tokenforce_core.contrast import contrast_score
-from tokenforce_core.repetition import said_before
+from tokenforce_core.repetition import new_ratios
 
 SAME = 6
 """Tokens in a row that make two texts the same."""
@@ -40,16 +41,16 @@ class Traced:
     def gain(self) -> float:
         """Σ (log p - log q) + log p in nats: what the reference did not know, at the price of what is improbable.
 
-        What was said before adds no ratio: a loop of a surprising phrase would otherwise outgrow the text it is of.
+        Of the ratios those that are new; see `repetition.new_ratios`.
         """
         return self.gains[-1]
 
-    @property
+    @cached_property
     def gains(self) -> list[float]:
         """The gain of the text's first 0, 1, 2, … tokens."""
-        said = said_before((self.seed.forced_id, *self.ids))
-        steps = zip(self.target, self.reference, said, strict=True)
-        return list(accumulate((p + (min(0.0, p - q) if again else p - q) for p, q, again in steps), initial=0.0))
+        ratios = [p - q for p, q in zip(self.target, self.reference, strict=True)]
+        new = new_ratios(self.beginning(len(self.ids)), ratios)
+        return list(accumulate((p + ratio for p, ratio in zip(self.target, new, strict=True)), initial=0.0))
 
     def idle(self, each: float) -> int:
         """Tokens at the end that brought less than `each` nats of gain a token: a hidden text is over there."""

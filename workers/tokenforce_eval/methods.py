@@ -12,8 +12,8 @@ from typing import Any
 class Method:
     """One way to scan. `request` are arguments of `client.scans.create`; `reference`: contrasted with the base.
 
-    `ablation`: our method with one part changed. `few`: run on the first model of every kind only, because the whole
-    evaluation has to end within 40 minutes.
+    `ablation`: our method with one part changed. `few`: run on the first model of every kind only, because it takes
+    minutes a model.
     """
 
     name: str
