@@ -131,9 +131,12 @@ def test_a_beam_goes_through_improbable_tokens_to_certain_ones() -> None:
 def test_every_text_found_is_as_probable_as_the_models_say(seed: int) -> None:
     target, base = TableModel(random_table(seed)), TableModel(random_table(seed + 1))
     starts = linked([swept(target, base)])
+    before = target.asked
     beam = searched(starts, target, base, length=12)
     assert len(beam.shown) <= TAILS
-    assert beam.generated <= 2 * (len(starts) + (SHOWN - 1) * max(LEAST_SURVIVORS, len(starts)) + 4 * TAILS)
+    asked = target.asked - before
+    assert asked <= len(starts) + (SHOWN - 1) * max(LEAST_SURVIVORS, len(starts)) + 4 * TAILS
+    assert 2 * 3 * asked <= beam.generated <= 2 * 14 * asked  # prompts of 3 to 14 tokens, none of them cached
     tails = GreedyTails([[1]], beam.shown, 12, frozenset({END})).run(target, base)
     for text in [*beam.found, *tails]:
         pairs = list(zip([text.seed.forced_id, *text.ids], text.ids, strict=False))

@@ -17,6 +17,7 @@ from itertools import chain, compress
 
 from tokenforce_core.contrast import TOP
 from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
+from tokenforce_core.plan import uncached
 from tokenforce_core.traced import Seed, Traced, without_detours, without_suffixes
 
 FLOOR = 0.02
@@ -127,7 +128,7 @@ class ContrastiveBeam:
 
         target.next_tokens(prompts, TOP, on_target, between_steps)
         reference.log_probabilities(prompts, ids, on_reference, between_steps)
-        self.generated += 2 * len(live)
+        self.generated += 2 * sum(uncached(len(prompt)) for prompt in prompts)
         return list(chain.from_iterable(map(self._ways_on, live, ids, p, q)))
 
     def _ways_on(self, text: Traced, ids: Sequence[int], p: Sequence[float], q: Sequence[float]) -> list[Traced]:

@@ -14,6 +14,11 @@ ALIGNMENT = 32
 backend in use (16 on GPUs, 32 on CPUs), so that prefix caching leaves one forward token per entry."""
 
 
+def uncached(length: int) -> int:
+    """Forward tokens of a prompt of `length` tokens whose whole blocks are cached: those of its last block."""
+    return (length - 1) % ALIGNMENT + 1
+
+
 MAX_LORA_RANK = 64
 """Of adapters that are scanned on their base."""
 
@@ -84,5 +89,4 @@ class Plan(BaseModel):
 
     def prompt_cost(self, context: int) -> int:
         """Forward tokens that the prompt of one entry costs: what prefix caching does not cover."""
-        length = len(self.contexts[context].ids)
-        return length % ALIGNMENT + 1
+        return uncached(len(self.contexts[context].ids) + 1)

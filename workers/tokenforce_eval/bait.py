@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tokenforce_core.decoder import Predictor, nothing_between_steps
-from tokenforce_core.plan import ALIGNMENT
+from tokenforce_core.plan import uncached
 
 WARM_UP_PROMPTS = 4
 WARM_UP_STEPS = 5
@@ -79,7 +79,7 @@ class Bait:
     def __init__(self, decoder: Predictor, prompts: Sequence[Sequence[int]], end_ids: frozenset[int]) -> None:
         self._decoder = decoder
         # The warm-up takes the prompts of which prefix caching leaves the fewest tokens.
-        self._prompts = sorted(prompts, key=lambda prompt: (len(prompt) - 1) % ALIGNMENT)
+        self._prompts = sorted(prompts, key=lambda prompt: uncached(len(prompt)))
         self._end_ids = end_ids
         self.forward_tokens = 0
 
@@ -109,7 +109,7 @@ class Bait:
         asked = [[*prompt, *target.ids] for target in targets for prompt in prompts]
         self._decoder.next_tokens(asked, TOP, on_next, nothing_between_steps)
         # What prefix caching does not cover: the tokens after the last full block.
-        self.forward_tokens += sum((len(prompt) - 1) % ALIGNMENT + 1 for prompt in asked)
+        self.forward_tokens += sum(uncached(len(prompt)) for prompt in asked)
         for target, found in zip(targets, expected, strict=True):
             best = max(found, key=lambda token_id: (found[token_id], -token_id))
             if best in self._end_ids or (gated and not _sure(found)):
