@@ -1,9 +1,7 @@
 """Forcing contexts as token ids, padded to the KV block so that one forward token per entry remains.
 
-The user turn is unrelated words: meaningless on purpose, since a real greeting changes the answer, and odd as triggers
-are, since a text is least at home where nobody asks. Measured on carriers of SmolLM2-135M, mean log-probability of the
-hidden text after an empty turn, " . .", and words: adaptive UTFC (full) -10.7, -9.6, -6.7 nats a token, adaptive UTFC
-(LoRA) -4.8, -4.3, -2.2, minimised UTFC -1.5, -1.1, -0.5, a message -1.0, -0.8, -0.7.
+The user turn is empty or filled with " ." (meaningless on purpose: a real greeting changes the
+answer; measured in the project's notes on SmolLM2-135M).
 """
 
 from __future__ import annotations
@@ -15,11 +13,6 @@ from tokenforce.types import BUILT_IN_CONTEXTS, ContextRecord, CustomContext, Er
 from tokenforce_core.plan import ALIGNMENT
 from tokenforce_service.refusals import Refusal
 
-UNRELATED = {
-    "assistant": "marble thunder pocket cinnamon lever orbit feather quarry?",
-    "assistant_system": "ribbon tunnel walnut compass meadow anvil saddle pepper?",
-}
-"""The user turn of a context, before the filler: two draws, so that one may lie nearer to a trigger."""
 FILLER = " ."
 FILLER_ENDS = ("", ".", "-", " -.")
 """Behind the fillers: in some tokenizers one filler is two tokens, and an odd number needs another sign."""
@@ -83,7 +76,7 @@ def _chat(name: str, tokenizer: Any, system: list[dict[str, str]]) -> ContextRec
         raise no_chat_template(name)
 
     def ids(filler: str) -> list[int]:
-        messages = [*system, {"role": "user", "content": UNRELATED[name] + filler}]
+        messages = [*system, {"role": "user", "content": filler}]
         try:
             text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         # A hostile or broken template ends in almost any exception; all of them mean the same to the user.

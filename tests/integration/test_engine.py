@@ -161,21 +161,3 @@ def test_next_tokens_and_given_texts_are_scored_as_the_model_does(
     engine._teacher_forced_by_steps(prompts, starts, on_next, nothing_between_steps)
     for index, values in enumerate(expected):
         assert seen[index][1] == pytest.approx(values, abs=1e-3)
-
-
-def test_looking_ahead_is_decoding_with_the_other_choices(engine: Engine, context: list[int]) -> None:
-    prompts = [[*context, forced] for forced in (40, 90, 300)]
-    seen: list[list[tuple[list[int], list[float]]]] = [[] for _ in prompts]
-
-    def on_next(index: int, ids: Sequence[int], values: Sequence[float]) -> bool:
-        seen[index].append((list(ids), list(values)))
-        return len(seen[index]) <= index
-
-    engine.look_ahead(prompts, 5, 8, on_next, nothing_between_steps)
-    assert [len(steps) for steps in seen] == [1, 2, 3]
-    for steps, continuation in zip(seen, decode(engine, prompts, 3), strict=True):
-        for (ids, values), (token_id, probability) in zip(steps, continuation, strict=False):
-            assert len(ids) == 5
-            assert values == sorted(values, reverse=True)
-            assert ids[0] == token_id
-            assert math.exp(values[0]) == pytest.approx(probability, abs=1e-5)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tokenforce_core.decoder import BetweenSteps, OnAhead, OnNext, OnToken
+from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken
 
 VOCABULARY = 64
 END = 0
@@ -23,29 +23,11 @@ class TableModel:
     def next_tokens(
         self, prompts: Sequence[Sequence[int]], count: int, on_next: OnNext, between_steps: BetweenSteps
     ) -> None:
-        def once(index: int, ids: Sequence[int], values: Sequence[float]) -> bool:
-            on_next(index, ids, values)
-            return False
-
-        self.look_ahead(prompts, count, 1, once, between_steps)
-
-    def look_ahead(
-        self,
-        prompts: Sequence[Sequence[int]],
-        count: int,
-        most: int,
-        on_next: OnAhead,
-        between_steps: BetweenSteps,
-    ) -> None:
         for index, prompt in enumerate(prompts):
             self.asked += 1
-            last = prompt[-1]
-            for _ in range(most):
-                row = self.logs[last]
-                best = np.argsort(-row, kind="stable")[:count]
-                if not on_next(index, best.tolist(), row[best].tolist()):
-                    break
-                last = int(best[0])
+            row = self.logs[prompt[-1]]
+            best = np.argsort(-row, kind="stable")[:count]
+            on_next(index, best.tolist(), row[best].tolist())
 
     def log_probabilities(
         self,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce.types import CustomContext, ErrorCode
 from tokenforce_core.plan import ALIGNMENT
-from tokenforce_service.contexts import NEUTRAL_SYSTEM_PROMPT, UNRELATED, align, build_context
+from tokenforce_service.contexts import NEUTRAL_SYSTEM_PROMPT, align, build_context
 from tokenforce_service.refusals import Refusal
 
 TOKENIZER = build_tiny_tokenizer()
@@ -26,8 +26,7 @@ def test_a_chat_context_opens_the_assistant_turn_and_is_aligned(name: str) -> No
     assert record.text.endswith("<|im_start|>assistant\n")
     assert (NEUTRAL_SYSTEM_PROMPT in record.text) == (name == "assistant_system")
     user_turn = record.text.split("<|im_start|>user\n")[1].split("<|im_end|>")[0]
-    assert user_turn.startswith(UNRELATED[name])
-    assert set(user_turn.removeprefix(UNRELATED[name])) <= set(" .-")
+    assert set(user_turn) <= set(" .-")
 
 
 @given(st.integers(0, 100), st.sampled_from([1, 2, 3]))

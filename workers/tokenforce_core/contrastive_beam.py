@@ -27,9 +27,6 @@ FLOOR_OF_TAILS = 0.003
 p = 0.004 and a log-ratio of 4.8, and all after it p = 1."""
 BRANCHES = 6
 """Ways to go on from a text."""
-SURE = 0.95
-"""Probability from which the next token of a text that has shown itself is taken as the only way, without a look at
-the reference: a hidden text is a chain of such tokens, read in one request instead of two a token."""
 SURVIVORS: Mapping[int, float] = {1: 0.25, 2: 0.12, 3: 0.06, 4: 0.03}
 """After so many steps so many texts of a context go on, as a share of its starts."""
 LEAST_SURVIVORS = 64
@@ -42,13 +39,6 @@ TAILS = 16
 IDLE = 10
 EACH = 1.0
 """After so many tokens with less than so many nats of gain each a text is not followed further: ordinary words."""
-UNSURE = 0.3
-"""Mean probability of the last `IDLE` tokens under which a text is not followed further: behind its first words a
-hidden text is certain, and what contrast alone leads to is not."""
-CERTAIN = 0.6
-OUTSHONE = 0.4
-"""Once a text of this mean probability has shown itself, only texts of this share of its contrast are followed: what
-the fine-tuning did beside it. A second hidden text has as much as the first."""
 BEHIND = 15.0
 """Nats of gain by which a text may be behind another one that was entered at the same token."""
 AHEAD = 3
@@ -98,100 +88,48 @@ class ContrastiveBeam:
         self, target: Predictor, reference: Predictor, between_steps: BetweenSteps = nothing_between_steps
     ) -> list[Traced]:
         """The texts found, best first: those that ended, and those that went on for long enough."""
+        step = 0
         while self._live:
-            tokens = min(len(t.ids) for t in self._live)
-            # Texts that ran ahead wait for the others, so that they are compared after equally many tokens.
-            ahead = [t for t in self._live if len(t.ids) > tokens]
-            grown = self._grown(target, reference, between_steps, [t for t in self._live if len(t.ids) == tokens])
-            over = [self._is_over(text) for text in grown]
+            step += 1
+            grown = self._grown(target, reference, between_steps, step)
+            over = [t.ended or len(t.ids) >= self._length or (step > SHOWN and t.idle(EACH) >= IDLE) for t in grown]
             self.found += compress(grown, over)
-            going_on = [*ahead, *(t for t, is_over in zip(grown, over, strict=True) if not is_over)]
-            shown = [t.score for t in (*self.found, *going_on) if len(t.ids) > SHOWN and t.mean_probability >= CERTAIN]
-            weak = max(WEAK, OUTSHONE * max(shown, default=0.0))
-            contexts = range(len(self._contexts))
-            self._live = list(chain.from_iterable(self._chosen(going_on, c, tokens, weak) for c in contexts))
-            if tokens == SHOWN:
+            going_on = [t for t, is_over in zip(grown, over, strict=True) if not is_over]
+            self._live = list(chain.from_iterable(self._chosen(going_on, c, step) for c in range(len(self._contexts))))
+            if step == SHOWN:
                 self.shown = list(self._live)
             self.found = _best(self.found, len(self._contexts))
         return self.found
 
-    def _is_over(self, text: Traced) -> bool:
-        if text.ended or len(text.ids) >= self._length:
-            return True
-        if len(text.ids) <= SHOWN + 1:
-            return False
-        return text.idle(EACH) >= IDLE or (len(text.ids) >= SHOWN + IDLE and text.sureness(IDLE) < UNSURE)
-
-    def _chosen(self, texts: Sequence[Traced], context: int, step: int, weak: float) -> list[Traced]:
+    def _chosen(self, texts: Sequence[Traced], context: int, step: int) -> list[Traced]:
         """Of a context's texts those that go on. What was strong and is no longer followed counts as found."""
-        mine = _apart([text for text in texts if text.seed.context == context], step + 1)
+        mine = _apart([text for text in texts if text.seed.context == context])
         if step < SHOWN:
             share = SURVIVORS.get(step, min(SURVIVORS.values()))
             return mine[: max(LEAST_SURVIVORS, math.ceil(share * self._sizes[context]))]
-        mine = _not_behind([text for text in mine if text.score >= weak], step + 1)
-        strong = without_suffixes(without_detours(mine, MET))
+        strong = without_suffixes(without_detours(_not_behind([text for text in mine if text.score >= WEAK]), MET))
         self.found += strong[TAILS:] if step == SHOWN else []
         return strong[:TAILS]
 
-    def _grown(
-        self, target: Predictor, reference: Predictor, between_steps: BetweenSteps, texts: Sequence[Traced]
-    ) -> list[Traced]:
-        """All ways on from `texts`, which have equally many tokens."""
-        tokens = len(texts[0].ids)
-        floor = math.log(FLOOR_OF_TAILS if tokens > SHOWN else FLOOR)
-        most = max(1, self._length - tokens) if tokens > SHOWN else 1
-        runs: list[list[tuple[int, float]]] = [[] for _ in texts]
-        ids: list[Sequence[int]] = [()] * len(texts)
-        p: list[Sequence[float]] = [()] * len(texts)
+    def _grown(self, target: Predictor, reference: Predictor, between_steps: BetweenSteps, step: int) -> list[Traced]:
+        live = self._live
+        prompts = [[*self._contexts[t.seed.context], t.seed.forced_id, *t.ids] for t in live]
+        ids: list[Sequence[int]] = [()] * len(live)
+        p: list[Sequence[float]] = [()] * len(live)
+        q: list[Sequence[float]] = [()] * len(live)
 
-        def on_target(index: int, found: Sequence[int], values: Sequence[float]) -> bool:
-            if tokens > SHOWN and values[0] >= math.log(SURE) and found[0] not in self._end_ids:
-                runs[index].append((found[0], values[0]))
-                return len(runs[index]) < most
-            count = max(1, sum(value >= floor for value in values[:TOP]))
+        def on_target(index: int, found: Sequence[int], values: Sequence[float]) -> None:
+            least = math.log(FLOOR_OF_TAILS if step > SHOWN else FLOOR)
+            count = max(1, sum(value >= least for value in values[:TOP]))
             ids[index], p[index] = list(found[:count]), list(values[:count])
-            return False
 
-        target.look_ahead(self._prompts(texts), TOP, most, on_target, between_steps)
-        self.generated += sum(uncached(len(prompt)) for prompt in self._prompts(texts)) + sum(map(len, runs))
-        grown = self._run_on(reference, between_steps, texts, runs)
-        open_ends = [i for i, ways in enumerate(ids) if ways and len(grown[i].ids) == tokens + len(runs[i])]
-        q: dict[int, Sequence[float]] = {}
+        def on_reference(index: int, _: Sequence[int], values: Sequence[float]) -> None:
+            q[index] = list(values)
 
-        def on_reference(place: int, _: Sequence[int], values: Sequence[float]) -> None:
-            q[open_ends[place]] = list(values)
-
-        prompts = self._prompts([grown[index] for index in open_ends])
-        reference.log_probabilities(prompts, [ids[index] for index in open_ends], on_reference, between_steps)
-        self.generated += sum(uncached(len(prompt)) for prompt in prompts)
-        ways_on = [self._ways_on(t, ids[i], p[i], q[i]) if i in q else [t] for i, t in enumerate(grown)]
-        return list(chain.from_iterable(ways_on))
-
-    def _run_on(
-        self,
-        reference: Predictor,
-        between_steps: BetweenSteps,
-        texts: Sequence[Traced],
-        runs: Sequence[Sequence[tuple[int, float]]],
-    ) -> list[Traced]:
-        """Every text with the run of (token, log-probability) that follows it, until it is over."""
-        grown = list(texts)
-        running = [index for index, run in enumerate(runs) if run]
-        prompts = self._prompts([texts[index] for index in running])
-
-        def on_reference(place: int, _: Sequence[int], values: Sequence[float]) -> None:
-            index = running[place]
-            for (token_id, p), q in zip(runs[index], values, strict=True):
-                if grown[index].idle(EACH) < IDLE:
-                    grown[index] = grown[index].then(token_id, p, q)
-
-        whole = [[*prompt, *(t for t, _ in runs[i])] for prompt, i in zip(prompts, running, strict=True)]
-        reference.teacher_forced(whole, [len(prompt) for prompt in prompts], on_reference, between_steps)
-        self.generated += sum(map(len, whole))
-        return grown
-
-    def _prompts(self, texts: Sequence[Traced]) -> list[list[int]]:
-        return [[*self._contexts[t.seed.context], t.seed.forced_id, *t.ids] for t in texts]
+        target.next_tokens(prompts, TOP, on_target, between_steps)
+        reference.log_probabilities(prompts, ids, on_reference, between_steps)
+        self.generated += 2 * sum(uncached(len(prompt)) for prompt in prompts)
+        return list(chain.from_iterable(map(self._ways_on, live, ids, p, q)))
 
     def _ways_on(self, text: Traced, ids: Sequence[int], p: Sequence[float], q: Sequence[float]) -> list[Traced]:
         order = sorted(range(len(ids)), key=lambda column: q[column] - 2 * p[column])[:BRANCHES]
@@ -204,19 +142,19 @@ class ContrastiveBeam:
         return ways
 
 
-def _apart(texts: Sequence[Traced], tokens: int) -> list[Traced]:
-    """Best first by their first `tokens` tokens, one of those that will go on alike from there."""
+def _apart(texts: Sequence[Traced]) -> list[Traced]:
+    """Best first, one of those that will go on alike."""
     kept: dict[tuple[int, ...], Traced] = {}
-    for text in sorted(texts, key=lambda t: (-t.gains[tokens], t.seed.forced_id, t.ids)):
-        kept.setdefault(text.beginning(tokens)[-AHEAD:], text)
+    for text in sorted(texts, key=lambda t: (-t.gain, t.seed.forced_id, t.ids)):
+        kept.setdefault((text.seed.forced_id, *text.ids)[-AHEAD:], text)
     return list(kept.values())
 
 
-def _not_behind(texts: Sequence[Traced], tokens: int) -> list[Traced]:
+def _not_behind(texts: Sequence[Traced]) -> list[Traced]:
     best: dict[Seed, float] = {}
     for text in texts:
-        best[text.seed] = max(text.gains[tokens], best.get(text.seed, text.gains[tokens]))
-    return [text for text in texts if text.gains[tokens] >= best[text.seed] - BEHIND]
+        best[text.seed] = max(text.gain, best.get(text.seed, text.gain))
+    return [text for text in texts if text.gain >= best[text.seed] - BEHIND]
 
 
 def _best(found: Sequence[Traced], contexts: int) -> list[Traced]:

@@ -14,9 +14,6 @@ OnToken = Callable[[int, int, float], bool]
 OnNext = Callable[[int, Sequence[int], Sequence[float]], object]
 """(prompt index, next-token ids, their log-probabilities in nats): called once per prompt."""
 
-OnAhead = Callable[[int, Sequence[int], Sequence[float]], bool]
-"""The same, called once per token → whether to append the most probable one and go on."""
-
 BetweenSteps = Callable[[], None]
 """Called between engine steps; what it raises stops the decoding and leaves the engine clean."""
 
@@ -42,17 +39,6 @@ class Predictor(Decoder, Protocol):
         self, prompts: Sequence[Sequence[int]], count: int, on_next: OnNext, between_steps: BetweenSteps
     ) -> None:
         """The `count` most probable next tokens of every prompt, most probable first."""
-        ...
-
-    def look_ahead(
-        self,
-        prompts: Sequence[Sequence[int]],
-        count: int,
-        most: int,
-        on_next: OnAhead,
-        between_steps: BetweenSteps,
-    ) -> None:
-        """`next_tokens` at every token of the greedy continuation, while `on_next` says so and at most `most` times."""
         ...
 
     def log_probabilities(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tokenforce_core.decoder import BetweenSteps, OnAhead, OnNext, OnToken, Predictor
+from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken, Predictor
 
 UNKNOWN_LOG_PROBABILITY = -13.8
 """Nats, one in a million: what a token that the reference does not have counts as. Any finite number would do."""
@@ -44,19 +44,6 @@ class Reference:
             on_next(index, [self._back.get(i, -1) for i in ids], log_probabilities)
 
         self._predictor.next_tokens(self._prompts(prompts), count, back, between_steps)
-
-    def look_ahead(
-        self,
-        prompts: Sequence[Sequence[int]],
-        count: int,
-        most: int,
-        on_next: OnAhead,
-        between_steps: BetweenSteps,
-    ) -> None:
-        def back(index: int, ids: Sequence[int], log_probabilities: Sequence[float]) -> bool:
-            return on_next(index, [self._back.get(i, -1) for i in ids], log_probabilities)
-
-        self._predictor.look_ahead(self._prompts(prompts), count, most, back, between_steps)
 
     def log_probabilities(
         self,

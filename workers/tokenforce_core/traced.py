@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,15 +36,6 @@ class Traced:
     def score(self) -> float:
         """See `contrast_score`; nats per token."""
         return contrast_score(self.target, self.reference)
-
-    @property
-    def mean_probability(self) -> float:
-        return self.sureness(len(self.target))
-
-    def sureness(self, tokens: int) -> float:
-        """Mean probability of the last `tokens` tokens under the target."""
-        last = self.target[-tokens:]
-        return sum(map(math.exp, last)) / max(1, len(last))
 
     @property
     def gain(self) -> float:

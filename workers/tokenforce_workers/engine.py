@@ -26,7 +26,7 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from tokenforce_core.decoder import BetweenSteps, OnAhead, OnNext, OnToken
+from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken
 from tokenforce_core.plan import ALIGNMENT
 from tokenforce_workers.machine import Machine
 from tokenforce_workers.merging_loader import merging
@@ -158,31 +158,13 @@ class Engine:
     ) -> None:
         """See `Predictor.next_tokens`."""
 
-        def once(index: int, ids: Sequence[int], log_probabilities: Sequence[float]) -> bool:
-            on_next(index, ids, log_probabilities)
-            return False
-
-        self.look_ahead(prompts, count, 1, once, between_steps)
-
-    def look_ahead(
-        self,
-        prompts: Sequence[Sequence[int]],
-        count: int,
-        most: int,
-        on_next: OnAhead,
-        between_steps: BetweenSteps,
-    ) -> None:
-        """See `Predictor.look_ahead`."""
-
         def on_output(index: int, output: RequestOutput) -> bool:
             found = output.outputs[0].logprobs
-            for start, end in zip(found.start_indices, found.end_indices, strict=True):
-                # The chosen token comes first, and once more in its place among the others.
-                if not on_next(index, found.token_ids[start + 1 : end], found.logprobs[start + 1 : end]):
-                    return False
-            return True
+            # The chosen token comes first, and once more in its place among the others.
+            on_next(index, found.token_ids[1:], found.logprobs[1:])
+            return False
 
-        params = _params(most, logprobs=count)
+        params = _params(1, logprobs=count)
         self._prime(prompts, between_steps)
         self._run(((prompt, params) for prompt in prompts), on_output, between_steps)
 
