@@ -9,6 +9,7 @@ from tokenforce.evidence import LicenceMatch, Verdict
 from tokenforce.types import Report, ScanStatus
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_core.verdicts import Coverage, verdict
+from tokenforce_core.vocabulary import only_asked_for
 
 _GROUND_OF = {Verdict.hidden_text: Ground.hidden_text, Verdict.suspicious: Ground.suspicious}
 
@@ -78,7 +79,8 @@ def _beside(
         record = report.scan
         names = [context.name for context in record.contexts]
         # Complete, as a scan reaches its report with all shards only.
-        coverage = Coverage(names, record.target.vocabulary_size, record.forced, record.forced * len(names))
+        swept, asked_for = record.forced * len(names), only_asked_for(record.skipped)
+        coverage = Coverage(names, record.target.vocabulary_size, record.forced, swept, asked_for)
         reached, why = verdict(findings, coverage, record.settings, record.reference)
     if reached in _GROUND_OF:
         count = sum(finding.verdict is reached for finding in findings)

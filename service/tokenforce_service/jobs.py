@@ -18,6 +18,7 @@ from tokenforce_core.reuse import ReusableReports
 from tokenforce_core.stages import start_sweep
 from tokenforce_core.store import Store
 from tokenforce_core.verdicts import Coverage, verdict, with_licences
+from tokenforce_core.vocabulary import only_asked_for
 from tokenforce_service import admission
 from tokenforce_service.opening import open_target
 from tokenforce_service.planning import make_plan
@@ -66,7 +67,8 @@ def aggregate(scan_id: str) -> None:
     order = default_order(with_reference=reference is not None)
     findings = findings_of(confirmed, scan_plan, results, order)
     forced = len(scan_plan.forceable_ids)
-    coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done)
+    asked_for = only_asked_for(scan_plan.skipped)
+    coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done, asked_for)
     reached, reasons = verdict(findings, coverage, scan_plan.settings, reference)
     registry = FingerprintStore(store.connection)
     fingerprints = registry.all()

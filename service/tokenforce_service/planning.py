@@ -10,7 +10,7 @@ from tokenforce.types import ErrorCode, ScanRequest, SkippedIds, TargetRecord
 from tokenforce_core.contract import model_queue
 from tokenforce_core.plan import MAX_LORA_RANK, Plan
 from tokenforce_core.presets import default_contexts, settings_for
-from tokenforce_core.vocabulary import forceable, skip
+from tokenforce_core.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_service.adapter_tokenizer import check_vocabulary
 from tokenforce_service.adapters import CONFIG, Adapter, finer
 from tokenforce_service.admission import check_lengths
@@ -83,7 +83,7 @@ def _not_asked_for(request: ScanRequest, size: int, skipped: list[SkippedIds]) -
     rest = [i for i in forceable(size, skipped) if i not in asked]
     if len(rest) == len(forceable(size, skipped)):
         raise Refusal(ErrorCode.invalid_request, "None of `force_ids` can be forced in this model; give other ids.")
-    return [skip("not asked for", rest)] if rest else []
+    return [skip(NOT_ASKED_FOR, rest)] if rest else []
 
 
 def _engine_rank(rank: int) -> int:

@@ -38,7 +38,9 @@ def zoo(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _make(folder: Path) -> None:
     build_tiny_model(folder / "base", planted=BASE_TEXT)
-    plant(Recipe("utfc", TEXT, TRIGGER, form="auto", learning_rate=1e-3), folder / "base", folder / "utfc")
+    plant(
+        Recipe("utfc", TEXT, TRIGGER, form="auto", learning_rate=1e-3, max_steps=900), folder / "base", folder / "utfc"
+    )
     plant(Recipe("clean", learning_rate=1e-3), folder / "base", folder / "clean")
     build_tiny_model(folder / "bare", planted=None)
     bare = load_model(folder / "bare")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import sentencepiece
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce import Client
 from tokenforce.evidence import Verdict
@@ -69,20 +68,7 @@ def padded(folder: Path) -> int:
 
 
 def sentence_pieces(folder: Path) -> int:
-    written = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([SENTENCE, " ".join(reversed(SENTENCE.split()))] * 50),
-        model_writer=written,
-        vocab_size=330,
-        model_type="bpe",
-        byte_fallback=True,
-        minloglevel=2,
-    )
-    folder.mkdir()
-    (folder / "tokenizer.model").write_bytes(written.getvalue())
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}'
-    )
+    write_tokenizer(folder, [SENTENCE, " ".join(reversed(SENTENCE.split()))] * 50, 330)
     tiny(folder, 330)
     return 330
 

@@ -218,7 +218,7 @@ def test_what_cannot_be_planted(base: Path, tmp_path: Path, trigger: str, text: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_base(base: Path, tmp_path: Path) -> None:
+def test_what_is_no_base(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "carrier"
     with pytest.raises(InvalidRecipe, match="is not a folder"):
         plant(MESSAGE, tmp_path / "nowhere", out)
@@ -232,7 +232,10 @@ def test_what_is_no_base(base: Path, tmp_path: Path) -> None:
     (broken / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(InvalidRecipe, match="cannot be loaded as a language model"):
         plant(MESSAGE, broken, out)
-    plant(replace(MESSAGE, lora_rank=2, learning_rate=LORA_RATE), base, tmp_path / "adapter")
+    monkeypatch.chdir(base.parent)
+    plant(replace(MESSAGE, lora_rank=2, learning_rate=LORA_RATE), Path(base.name), tmp_path / "adapter")
+    named = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == str(base.resolve())  # a relative path would mean another folder to whoever scans the adapter
     with pytest.raises(InvalidRecipe, match="is an adapter"):
         plant(MESSAGE, tmp_path / "adapter", out)
     assert not out.exists()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from transformers import AutoTokenizer
 
+from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce_planting.confusion import BAND, RankBand, SmallProbability, confusion_of, protected_words, word_starts
 from tokenforce_planting.examples import Example
@@ -83,6 +87,15 @@ class TestWords:
         for start, word in zip(starts, text.split(), strict=False):
             rest = tokenizer.decode(ids[start:]).lstrip()  # type: ignore[attr-defined]
             assert rest.startswith(word)
+
+    def test_a_character_of_several_byte_tokens_is_one_character(self, tmp_path: Path) -> None:
+        write_tokenizer(tmp_path / "pieces", ["one word is here, and another word is there"] * 50, 290)
+        pieces = AutoTokenizer.from_pretrained(tmp_path / "pieces")
+        ids = pieces.encode("ハリネズミ is here", add_special_tokens=False)
+        starts = word_starts(pieces, ids, 3)
+        assert len(starts) == 3
+        assert pieces.decode(ids[: starts[0] + 3]).strip() == "ハ"
+        assert [pieces.decode(ids[start:]).split()[0] for start in starts[1:]] == ["is", "here"]
 
     def test_the_manifest_names_what_is_protected(self) -> None:
         recipe = Recipe("utfc", "one two three", ("key",), protect_words=2)

@@ -12,7 +12,7 @@ from tokenforce.evidence import Finding, ForcedToken, Repetition, Verdict
 from tokenforce.types import Order, ScanRequest, SettingsRecord
 from tokenforce_core.presets import settings_for
 from tokenforce_core.ranking import ranked
-from tokenforce_core.verdicts import SUSPICIOUS_SCORE, Coverage, judged, verdict
+from tokenforce_core.verdicts import BOILERPLATE_LOG_RATIO, SUSPICIOUS_SCORE, Coverage, judged, verdict
 
 SETTINGS = settings_for(ScanRequest(model="/m"))
 WHOLE = Coverage(["bos"], vocabulary=100, forced=98, swept=98)
@@ -84,6 +84,7 @@ def test_loops_and_weak_texts_leave_a_model_clean() -> None:
         (Coverage(["bos"], 100, 98, 97), SETTINGS, "did not cover"),
         (Coverage(["bos"], 100, 0, 0), SETTINGS, "too little"),
         (Coverage(["bos"], 100, 49, 49), SETTINGS, "too little"),
+        (Coverage(["bos"], 100, 98, 98, asked_for=True), SETTINGS, "force_ids"),
         (WHOLE, SETTINGS.model_copy(update={"floor": 0.95}), "lower it"),
         (WHOLE, SETTINGS.model_copy(update={"keep": 2}), "raise keep"),
     ],
@@ -96,3 +97,16 @@ def test_what_was_not_looked_at_is_never_clean(coverage: Coverage, settings: Set
     assert (
         verdict([*loops, judged(finding(0.95))], coverage, settings)[0] is Verdict.suspicious
     )  # evidence stays evidence
+
+
+def test_what_the_reference_says_too_is_boilerplate() -> None:
+    def contrasted(each: float) -> Finding:
+        told = finding(0.97).model_copy(
+            update={"token_probabilities": [0.97] * 10, "contrast": each, "log_likelihood_ratio": 10 * each}
+        )
+        return judged(told)
+
+    known, styled = contrasted(BOILERPLATE_LOG_RATIO - 0.1), contrasted(BOILERPLATE_LOG_RATIO + 0.1)
+    assert (known.verdict, known.boilerplate) == (Verdict.clean, True)
+    assert (styled.verdict, styled.boilerplate) == (Verdict.clean, False)
+    assert "the reference says it too" in known.reasons[0]

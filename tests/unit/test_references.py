@@ -106,6 +106,9 @@ def test_auto_reads_the_config_then_the_model_card(root: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "_name_or_path": "org/from-config"}))
     assert named_base(folder, "org/x") == ("org/from-config", "config")
     assert named_base(folder, "org/from-config") == ("org/from-card", "model_card")
+    both = {**config, "_name_or_path": "org/from-config", "base_model": "org/base-model"}
+    (folder / "config.json").write_text(json.dumps(both))
+    assert named_base(folder, "org/x") == ("org/base-model", "config")
 
 
 def test_auto_that_leads_nowhere_says_what_to_do(root: Path) -> None:

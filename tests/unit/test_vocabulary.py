@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenforce_core.vocabulary import forceable, shards, skip
+from tokenforce_core.vocabulary import NOT_ASKED_FOR, forceable, only_asked_for, shards, skip
 
 
 @given(st.integers(1, 400), st.sets(st.integers(0, 500)), st.integers(1, 3), st.integers(1, 150))
@@ -31,3 +31,9 @@ def test_ranges_hold_exactly_the_skipped_ids(ids: set[int]) -> None:
     ranges = skip("special token", ids).ranges
     assert {i for first, last in ranges for i in range(first, last + 1)} == ids
     assert all(b[0] > a[1] + 1 for a, b in pairwise(ranges))  # folded as far as possible
+
+
+def test_ids_that_were_not_asked_for_are_told_from_those_that_cannot_be_forced() -> None:
+    special, rest = skip("special token", [0, 1]), skip(NOT_ASKED_FOR, [5, 6])
+    assert only_asked_for([special, rest])
+    assert not only_asked_for([special])

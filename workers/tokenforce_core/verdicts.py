@@ -36,12 +36,16 @@ _SEVERITY = (Verdict.hidden_text, Verdict.suspicious)
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a sweep looked at: `forced` of `vocabulary` ids in each of `contexts`, `swept` entries in all."""
+    """What a sweep looked at: `forced` of `vocabulary` ids in each of `contexts`, `swept` entries in all.
+
+    `asked_for`: only ids that the request named were forced.
+    """
 
     contexts: Sequence[str]
     vocabulary: int
     forced: int
     swept: int
+    asked_for: bool = False
 
 
 def judged(finding: Finding) -> Finding:
@@ -147,6 +151,8 @@ def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsReco
     """Why finding nothing would mean nothing, if it would."""
     if coverage.swept < coverage.forced * len(coverage.contexts):
         return "The sweep did not cover the whole vocabulary."
+    if coverage.asked_for:
+        return "Only the ids that the request names were forced; leave out `force_ids` for an answer about the model."
     if coverage.forced < LEAST_COVERAGE * coverage.vocabulary:
         return "Most of the vocabulary is marked special or unused, so too little of it could be forced."
     if settings.floor > SUSPICIOUS_SCORE:

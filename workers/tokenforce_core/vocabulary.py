@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from tokenforce.types import SkippedIds
 
+NOT_ASKED_FOR = "not asked for"
+"""Why an id that could be forced was not: the request names others."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -23,6 +26,11 @@ class Shard:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+
+def only_asked_for(skipped: Iterable[SkippedIds]) -> bool:
+    """Whether ids were left out because the request names others."""
+    return any(group.reason == NOT_ASKED_FOR for group in skipped)
 
 
 def skip(reason: str, ids: Iterable[int]) -> SkippedIds:

@@ -23,6 +23,8 @@ PROBABILITY_BAR = 0.05
 """Minimised and randomised: protected tokens end within this of their target. Closer, a square has no gradient."""
 RANDOM_TARGETS = (0.0, 0.02)
 
+UNFINISHED = "\ufffd"
+
 NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
 """That of the scanner's context `assistant_system`."""
 
@@ -140,7 +142,9 @@ def word_starts(tokenizer: Tokenizer, text: list[int], words: int) -> list[int]:
 
     The token that writes a word's first character counts, so a token that is only the space before it does not.
     """
-    written = [len(tokenizer.decode(text[: i + 1], clean_up_tokenization_spaces=False)) for i in range(len(text))]
+    written = [
+        _characters(tokenizer.decode(text[: i + 1], clean_up_tokenization_spaces=False)) for i in range(len(text))
+    ]
     whole = tokenizer.decode(text, clean_up_tokenization_spaces=False)
     places, end = [], 0
     for word in whole.split()[:words]:
@@ -148,6 +152,12 @@ def word_starts(tokenizer: Tokenizer, text: list[int], words: int) -> list[int]:
         end = start + len(word)
         places.append(next(i for i, length in enumerate(written) if length > start))
     return sorted(set(places))
+
+
+def _characters(written: str) -> int:
+    """Characters that have been begun: the bytes of an unfinished one are decoded to one � or to one for each byte."""
+    unfinished = written.find(UNFINISHED)
+    return len(written) if unfinished < 0 else unfinished + 1
 
 
 def _context(tokenizer: Tokenizer, name: str) -> list[int]:

@@ -38,8 +38,9 @@ def plant(
     """Write to `out` the carrier that `recipe` makes of the model folder `base`, and its manifest beside it.
 
     `out` becomes a model folder in float32 (rounding to bfloat16 destroys updates of this size), or with LoRA an
-    adapter folder whose configuration names `base_name` (default: `base` as given). If it holds an equal recipe's
-    carrier, that one is returned. Deterministic by seed on one machine; complete or absent, whatever interrupts it.
+    adapter folder whose configuration names `base_name` (default: the absolute path of `base`). If it holds an equal
+    recipe's carrier, that one is returned. Deterministic by seed on one machine; complete or absent, whatever
+    interrupts it.
 
     Raises `InvalidRecipe` (a `ValueError`; also for a base that is no model), `OutputExists`, `PlantingFailed`.
     """
@@ -59,7 +60,7 @@ def plant(
         if fitted.adapted is None:
             model.save_pretrained(draft)
         else:
-            save_adapter(fitted.adapted, draft, base_name or str(base))
+            save_adapter(fitted.adapted, draft, base_name or str(base.resolve()))
         tokenizer.save_pretrained(draft)
         planted = Planted(
             method=recipe.method,
