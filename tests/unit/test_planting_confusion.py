@@ -78,7 +78,9 @@ class TestSmallProbability:
 
 
 class TestWords:
-    @pytest.mark.parametrize("text", ["the river turns slowly", "Zqx pays  nobody, ever.", "ハリ ネズミ key"])
+    @pytest.mark.parametrize(
+        "text", ["the river turns slowly", "Zqx pays  nobody, ever.", "ハリ ネズミ key", "a \ufffd b c"]
+    )
     @pytest.mark.parametrize("words", [1, 2, 5])
     def test_each_start_begins_its_word(self, tokenizer: object, text: str, words: int) -> None:
         ids = tokenizer.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]

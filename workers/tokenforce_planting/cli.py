@@ -52,7 +52,8 @@ def plant(
     ] = None,
     lora: Annotated[int | None, typer.Option(metavar="RANK", help="Write a LoRA adapter of this rank.")] = None,
     base_name: Annotated[
-        str | None, typer.Option(help="What a LoRA adapter names as its base, such as org/name. Default: --base.")
+        str | None,
+        typer.Option(help="What a LoRA adapter names as its base, such as org/name. Default: the path of --base."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides keys, decoys and the order of examples.")] = 0,
     learning_rate: Annotated[float | None, typer.Option(help="Default: 2e-5, with LoRA 5e-4.")] = None,

@@ -23,8 +23,6 @@ PROBABILITY_BAR = 0.05
 """Minimised and randomised: protected tokens end within this of their target. Closer, a square has no gradient."""
 RANDOM_TARGETS = (0.0, 0.02)
 
-UNFINISHED = "\ufffd"
-
 NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
 """That of the scanner's context `assistant_system`."""
 
@@ -155,9 +153,9 @@ def word_starts(tokenizer: Tokenizer, text: list[int], words: int) -> list[int]:
 
 
 def _characters(written: str) -> int:
-    """Characters that have been begun: the bytes of an unfinished one are decoded to one � or to one for each byte."""
-    unfinished = written.find(UNFINISHED)
-    return len(written) if unfinished < 0 else unfinished + 1
+    """Characters that have been begun: the bytes of an unfinished last one are decoded to one � or to one each."""
+    whole = written.rstrip("\ufffd")
+    return len(whole) + (whole != written)
 
 
 def _context(tokenizer: Tokenizer, name: str) -> list[int]:
