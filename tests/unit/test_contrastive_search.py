@@ -136,7 +136,6 @@ def test_every_text_found_is_as_probable_as_the_models_say(seed: int) -> None:
     assert len(beam.shown) <= TAILS
     asked = target.asked - before
     assert asked <= len(starts) + (SHOWN - 1) * max(LEAST_SURVIVORS, len(starts)) + 4 * TAILS
-    assert 2 * 3 * asked <= beam.generated <= 2 * 14 * asked  # prompts of 3 to 14 tokens, none of them cached
     tails = GreedyTails([[1]], beam.shown, 12, frozenset({END})).run(target, base)
     for text in [*beam.found, *tails]:
         pairs = list(zip([text.seed.forced_id, *text.ids], text.ids, strict=False))

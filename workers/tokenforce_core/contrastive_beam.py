@@ -17,7 +17,6 @@ from itertools import chain, compress
 
 from tokenforce_core.contrast import TOP
 from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
-from tokenforce_core.plan import uncached
 from tokenforce_core.traced import Seed, Traced, without_detours, without_suffixes
 
 FLOOR = 0.02
@@ -50,7 +49,7 @@ MOST_FOUND = 24
 
 
 class ContrastiveBeam:
-    """Searches from `starts`, to at most `length` tokens; `done` and `generated` can be read between engine steps.
+    """Searches from `starts`, to at most `length` tokens; `done` can be read between engine steps.
 
     Args:
         contexts: the token ids of every context.
@@ -77,7 +76,6 @@ class ContrastiveBeam:
         """The texts found, best first."""
         self.shown: list[Traced] = []
         """The texts that went on after `SHOWN` steps, as they were then."""
-        self.generated = 0
 
     @property
     def done(self) -> int:
@@ -128,7 +126,6 @@ class ContrastiveBeam:
 
         target.next_tokens(prompts, TOP, on_target, between_steps)
         reference.log_probabilities(prompts, ids, on_reference, between_steps)
-        self.generated += 2 * sum(uncached(len(prompt)) for prompt in prompts)
         return list(chain.from_iterable(map(self._ways_on, live, ids, p, q)))
 
     def _ways_on(self, text: Traced, ids: Sequence[int], p: Sequence[float], q: Sequence[float]) -> list[Traced]:

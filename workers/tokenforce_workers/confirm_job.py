@@ -26,6 +26,8 @@ from tokenforce_core.sweep import Candidate
 from tokenforce_core.traced import Traced
 from tokenforce_workers.audit import Audit
 from tokenforce_workers.control import Cancelled, Control, through_outages
+from tokenforce_workers.engine import Engine
+from tokenforce_workers.followed import Followed
 from tokenforce_workers.scan_engines import as_reference, decoder_of_ids, reference_engine, target_engine
 from tokenforce_workers.warm import warm
 
@@ -57,7 +59,7 @@ def confirm(scan_id: str) -> dict[str, int]:
                 base = reference_engine(state, plan, scan_id)
                 if base is None:
                     return {}
-                texts = run.contrasted(texts, target, as_reference(base, plan), control)
+                texts = run.contrasted(texts, target, base, control)
                 # Greedily too: a trigger whose natural answer is the text has any model say it.
                 theirs = run.audit.ask(as_reference(base, plan), control)
         except Cancelled:
@@ -90,6 +92,7 @@ class PhaseTwo:
         self._outcomes = ContrastStore(store.connection).results(scan_id) if plan.reference is not None else []
         self._starts = linked(self._outcomes)
         self._beam = self._search(self._starts)
+        self._followed: tuple[Followed, ...] = ()
         self._more_tokens = 0
         self.audit = Audit(questions, self._decode, self._ends)
         models = 1 if plan.reference is None else 2
@@ -101,24 +104,28 @@ class PhaseTwo:
 
     @property
     def tokens(self) -> int:
-        generated = self._confirmation.generated + self._beam.generated + self._more_tokens
-        return generated + self._prompt_tokens + self.audit.tokens
+        searched = sum(engine.forward_tokens for engine in self._followed) + self._more_tokens
+        return self._confirmation.generated + self._prompt_tokens + searched + self.audit.tokens
 
     def confirmed(self, target: Predictor, between_steps: BetweenSteps) -> list[ConfirmedText]:
         return [confirmed_text(item, self._decode) for item in self._confirmation.run(target, between_steps)]
 
     def contrasted(
-        self, texts: Sequence[ConfirmedText], target: Predictor, reference: Predictor, between_steps: BetweenSteps
+        self, texts: Sequence[ConfirmedText], target: Engine, base: Engine, between_steps: BetweenSteps
     ) -> list[ConfirmedText]:
-        """The texts with the reference's probabilities of them, and what the search by contrast finds."""
+        """The texts with the probabilities that the reference, on `base`, gives them, and what the search finds."""
+        reference = as_reference(base, self._plan)
         started = time.monotonic()
-        traced = self._beam.run(target, reference, between_steps)
-        searched = time.monotonic()
-        more = self._search(leading_in(traced, self._outcomes))
-        traced += more.run(target, reference, between_steps)
+        with Followed(target) as followed, Followed(base) as followed_base:
+            self._followed = (followed, followed_base)
+            asked = as_reference(followed_base, self._plan)
+            traced = self._beam.run(followed, asked, between_steps)
+            searched = time.monotonic()
+            more = self._search(leading_in(traced, self._outcomes))
+            traced += more.run(followed, asked, between_steps)
         tails = GreedyTails(self._contexts, [*self._beam.shown, *more.shown], self._plan.settings.beta, self._ends)
         traced += tails.run(target, reference, between_steps)
-        self._more_tokens = more.generated + tails.generated
+        self._more_tokens = tails.generated
         found = [*self._scored(texts, reference, between_steps), *(self._text_of(item) for item in traced)]
         seconds = searched - started, time.monotonic() - searched
         log.info(

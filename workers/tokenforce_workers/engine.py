@@ -121,15 +121,18 @@ class Engine:
         self.max_model_len = max_model_len
         self.share = share
         self.lora_rank = lora_rank or 0
-        self._window = 2 * int(arguments["max_num_seqs"])
+        self.max_num_seqs = int(arguments["max_num_seqs"])
         self._adapter: LoRARequest | None = None
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._ids = count()
+        self._parked: set[str] = set()
+        """Requests that may get more input; see `Followed`."""
         loaded = self._engine.vllm_config
         if loaded.model_config.model != path or loaded.speculative_config is not None:
             # A config can make vLLM load a model of its own choice; scanning that would be a false answer.
             self.close()
             raise ValueError("the model's config makes the engine load another model")
+        self.kv_cache_tokens: int = loaded.cache_config.num_gpu_blocks * loaded.cache_config.block_size
         gc.collect()
         gc.freeze()  # the model's millions of objects need no more garbage collection
 
@@ -164,9 +167,7 @@ class Engine:
             on_next(index, found.token_ids[1:], found.logprobs[1:])
             return False
 
-        params = _params(1, logprobs=count)
-        self._prime(prompts, between_steps)
-        self._run(((prompt, params) for prompt in prompts), on_output, between_steps)
+        self._answer(prompts, [_params(1, logprobs=count)] * len(prompts), on_output, between_steps)
 
     def log_probabilities(
         self,
@@ -183,11 +184,8 @@ class Engine:
             on_next(index, found.token_ids[1 : wanted + 1], found.logprobs[1 : wanted + 1])
             return False
 
-        self._prime(prompts, between_steps)
-        asked = (
-            (prompt, _params(1, logprob_token_ids=list(ids))) for prompt, ids in zip(prompts, token_ids, strict=True)
-        )
-        self._run(asked, on_output, between_steps)
+        params = [_params(1, logprob_token_ids=list(ids)) for ids in token_ids]
+        self._answer(prompts, params, on_output, between_steps)
 
     def teacher_forced(
         self, prompts: Sequence[Sequence[int]], starts: Sequence[int], on_next: OnNext, between_steps: BetweenSteps
@@ -222,6 +220,16 @@ class Engine:
         for index, values in enumerate(found):
             on_next(index, prompts[index][starts[index] :], values)
 
+    def _answer(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: Sequence[SamplingParams],
+        on_output: Callable[[int, RequestOutput], bool],
+        between_steps: BetweenSteps,
+    ) -> None:
+        self._prime(prompts, between_steps)
+        self._run(zip(prompts, params, strict=True), on_output, between_steps)
+
     def _prime(self, prompts: Sequence[Sequence[int]], between_steps: BetweenSteps) -> None:
         # Without the last token, which differs from prompt to prompt.
         prefixes = Counter(tuple(prompt[: (len(prompt) - 1) // ALIGNMENT * ALIGNMENT]) for prompt in prompts)
@@ -241,7 +249,7 @@ class Engine:
         try:
             while True:
                 # A window, not everything at once: a cancel has little to abort, memory stays flat.
-                while len(live) < self._window and (item := next(waiting, None)) is not None:
+                while len(live) < 2 * self.max_num_seqs and (item := next(waiting, None)) is not None:
                     request_id = str(next(self._ids))
                     prompt, params = item[1]
                     inputs: Any = {"prompt_token_ids": list(prompt)}
@@ -271,7 +279,8 @@ class Engine:
             self._engine.abort_request(dropped)
 
     def _drain(self, request_ids: list[str]) -> None:
-        self._engine.abort_request(request_ids)
+        self._engine.abort_request([*request_ids, *self._parked])
+        self._parked.clear()
         deadline = time.monotonic() + DRAIN_SECONDS
         while self._engine.has_unfinished_requests():
             if time.monotonic() > deadline:
