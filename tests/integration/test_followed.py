@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tokenforce_workers.engine import Engine
     from tokenforce_workers.followed import Followed
 
-DRAIN_SECONDS = 30.0
-
 Answers = list[tuple[list[int], list[float]]]
 
 
@@ -132,6 +130,7 @@ class Stop(Exception):
 def test_a_cancel_leaves_the_engine_clean(engine: Engine, followed: Followed, context: list[int], *, new: bool) -> None:
     """In a question about known texts and in one about new ones, whose common prefix is computed first; at once, though
     another search on the engine has texts of its own."""
+    from tokenforce_workers.engine import DRAIN_SECONDS
     from tokenforce_workers.followed import Followed
 
     prompts = [[*context, forced] for forced in range(40, 50)]
