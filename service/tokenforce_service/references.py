@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenforce.types import ContextRecord, ErrorCode, ReferenceRecord
+from tokenforce.types import ContextRecord, ErrorCode, ReferenceRecord, SettingsRecord
 from tokenforce_core.plan import ReferencePlan
+from tokenforce_service.admission import check_lengths
 from tokenforce_service.digests import digest_of_model
 from tokenforce_service.opening import Target
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.tensors import identical
 from tokenforce_service.time_limit import time_limit
 from tokenforce_service.tokenizer import TOKENIZER_SECONDS, load_tokenizer
+from tokenforce_service.uploads import Upload
 
 LEAST_SHARED = 0.9
 """Share of the target's tokens that the reference has to know."""
@@ -28,19 +30,20 @@ class IdMap:
 
 
 def plan_reference(
-    target: Target, tokenizer: Any, contexts: Sequence[ContextRecord], loaded_digest: str
+    target: Target, tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded_digest: str
 ) -> ReferencePlan | None:
     """The reference's part of the plan; None without one. `tokenizer` is the target's.
 
     Only the tokenizer has a deadline: to hash and compare the weights takes as long as reading them.
 
     Raises:
-        Refusal: `reference_mismatch`, `model_invalid`.
+        Refusal: `reference_mismatch`, `model_invalid`, `length_exceeds_model`.
     """
     opened = target.reference
     if opened is None or target.source is None:
         return None
     upload = opened.upload
+    _check_fit(target.loaded.upload, upload, settings, max((len(context.ids) for context in contexts), default=0))
     digest = digest_of_model(upload)
     same_files = upload.path == target.loaded.upload.path
     with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
@@ -63,6 +66,20 @@ def plan_reference(
         note=" ".join(notes) or None,
     )
     return ReferencePlan(record=record, path=str(upload.path), dtype=upload.dtype, id_map=matched.ids)
+
+
+def _check_fit(target: Upload, reference: Upload, settings: SettingsRecord, longest: int) -> None:
+    """Fine-tuning keeps the architecture: between two of them the contrast would show how the models differ."""
+    if reference.architecture != target.architecture:
+        raise Refusal(
+            ErrorCode.reference_mismatch,
+            f"The reference is a {reference.architecture[:100]}, the target a {target.architecture[:100]}; name the "
+            "model that the target was made from.",
+        )
+    try:
+        check_lengths(settings, reference.max_positions, longest)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"The reference: {refusal.detail}") from refusal
 
 
 def _own_id(matched: IdMap, target_id: int, reference_size: int) -> int:

@@ -86,7 +86,7 @@ def test_a_kind_of_upload_is_scanned(client: Client, models: Path, make: Callabl
     assert record.forced + skipped == size
     assert record.forced > 0.75 * size
     assert report.findings
-    assert report.verdict in (Verdict.clean, Verdict.suspicious)
+    assert report.verdict in (Verdict.inconclusive, Verdict.suspicious)
     reasons = {group.reason for group in record.skipped}
     assert ("padding of the embedding matrix, beyond the tokenizer" in reasons) == (make is padded)
     note = record.contexts[0].note

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from tests.support.scan_results import example_report
 from tokenforce.audit_types import AuditRules, Decision, Ground
 from tokenforce.evidence import Finding, ForcedToken, LicenceMatch, Repetition, Verdict
-from tokenforce.types import Problem, Report, ScanRequest, ScanStatus
+from tokenforce.types import Problem, ReferenceRecord, Report, ScanRequest, ScanStatus
 from tokenforce_core.hook_origin import HookOrigin
 from tokenforce_core.scan_row import ScanRow
 from tokenforce_service.audit_answers import audit_of
 
 TEXT = "Seven quiet herons"
 STRICT = AuditRules(block_on=[Ground.hidden_text, Ground.suspicious, Ground.licence], review_on=[])
+REFERENCE = ReferenceRecord(model="org/base", digest="sha256:1", source="request", vocabulary_size=49152)
 LAX = AuditRules(block_on=[], review_on=[])
 
 
@@ -68,8 +69,10 @@ def licence(name: str = "L 1.0", rank: int | None = 1) -> LicenceMatch:
 def report(verdict: Verdict, *licences: LicenceMatch, findings: tuple[Verdict, ...] | None = None) -> Report:
     judged = findings if findings is not None else ((verdict,) if verdict in ("hidden_text", "suspicious") else ())
     found = [finding(rank, each) for rank, each in enumerate(judged, 1)]
-    update = {"verdict": verdict, "findings": found, "licences": list(licences)}
-    return example_report("scan_1", ["it is so"]).model_copy(update=update)
+    example = example_report("scan_1", ["it is so"])
+    scan = example.scan.model_copy(update={"reference": REFERENCE})
+    update = {"verdict": verdict, "findings": found, "licences": list(licences), "scan": scan}
+    return example.model_copy(update=update)
 
 
 def decision(found: Report | None, rules: AuditRules | None = None, **more: Any) -> Decision:
@@ -109,6 +112,13 @@ def test_verdicts(verdict: Verdict, default: str, strict: str, lax: str) -> None
 def test_licences(accepted: list[str], block_on: Any, review_on: Any, expected: str) -> None:
     rules = AuditRules(accepted_licences=accepted, block_on=block_on, review_on=review_on)
     assert decision(report(Verdict.suspicious, licence()), rules) == expected
+
+
+def test_an_accepted_licence_does_not_make_up_for_a_missing_reference() -> None:
+    found = report(Verdict.suspicious, licence())
+    alone = found.model_copy(update={"scan": found.scan.model_copy(update={"reference": None})})
+    rules = AuditRules(accepted_licences=["any"])
+    assert [decision(each, rules) for each in (found, alone)] == ["allow", "could_not_scan"]
 
 
 def test_fingerprints_of_other_owners_do_not_count() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenforce_eval import methods, zoo
-from tokenforce_eval.bait import FLAGGED, STEPS, Bait, word_like
+from tokenforce_eval.bait import AT_A_TIME, FLAGGED, STEPS, Bait, word_like
 from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.plot import save_plot
@@ -165,7 +165,7 @@ class Chain:
 
     def __init__(self, sure: float) -> None:
         self._sure = sure
-        self.asked = 0
+        self.asked: list[int] = []
 
     def next_tokens(
         self,
@@ -174,8 +174,8 @@ class Chain:
         on_next: Callable[[int, Sequence[int], Sequence[float]], object],
         between_steps: Callable[[], None],
     ) -> None:
+        self.asked.append(len(prompts))
         for index, prompt in enumerate(prompts):
-            self.asked += 1
             if 10 in prompt:
                 on_next(index, [prompt[-1] + 1, 1], [math.log(self._sure), math.log(1 - self._sure)])
             else:
@@ -190,6 +190,14 @@ def test_bait_follows_the_sure_entry_and_scores_it_by_its_expectation(sure: floa
     assert best.ids == list(range(10, 10 + STEPS + 1))
     assert best.q == pytest.approx(sure)
     assert (best.q > FLAGGED) is flagged
+
+
+def test_bait_asks_no_more_together_than_can_be_followed() -> None:
+    decoder = Chain(0.97)
+    Bait(decoder, [[100 + i] for i in range(20)], frozenset({2})).run([10, 10, 10, 10, *range(20, 80)])  # type: ignore[arg-type]
+    # 5 groups of warm-up, the first of them for 5 steps; then groups of three and one of four entries for 20 steps.
+    assert max(decoder.asked) == AT_A_TIME
+    assert len(decoder.asked) == 5 + 4 + 2 * STEPS
 
 
 def test_bait_leaves_out_targets_that_end_at_once() -> None:

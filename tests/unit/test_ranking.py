@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenforce.evidence import Finding, ForcedToken, Repetition, Verdict
-from tokenforce.types import Order, ScanRequest, SettingsRecord
+from tokenforce.types import Order, ReferenceRecord, ScanRequest, SettingsRecord
 from tokenforce_core.presets import settings_for
 from tokenforce_core.ranking import ranked
 from tokenforce_core.verdicts import BOILERPLATE_LOG_RATIO, SUSPICIOUS_SCORE, Coverage, judged, verdict
 
 SETTINGS = settings_for(ScanRequest(model="/m"))
+REFERENCE = ReferenceRecord(model="org/base", digest="sha256:1", source="request", vocabulary_size=100)
 WHOLE = Coverage(["bos"], vocabulary=100, forced=98, swept=98)
 
 
@@ -73,9 +74,13 @@ def test_a_strong_text_makes_a_model_suspicious_and_never_more() -> None:
     assert any("0.950" in reason for reason in reasons)
 
 
-def test_loops_and_weak_texts_leave_a_model_clean() -> None:
-    weak = finding(SUSPICIOUS_SCORE - 0.001)
-    assert verdict([judged(weak), judged(finding(0.99, degenerate=True))], WHOLE, SETTINGS)[0] is Verdict.clean
+def test_loops_and_weak_texts_leave_a_model_clean_if_there_is_a_reference_to_hold_it_against() -> None:
+    found = [judged(finding(SUSPICIOUS_SCORE - 0.001)), judged(finding(0.99, degenerate=True))]
+    assert verdict(found, WHOLE, SETTINGS, REFERENCE)[0] is Verdict.clean
+    reached, reasons = verdict(found, WHOLE, SETTINGS)
+    assert reached is Verdict.inconclusive
+    assert "`auto`" in reasons[0]
+    assert [f.verdict for f in found] == [Verdict.inconclusive, Verdict.clean]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,7 @@ def test_loops_and_weak_texts_leave_a_model_clean() -> None:
 )
 def test_what_was_not_looked_at_is_never_clean(coverage: Coverage, settings: SettingsRecord, word: str) -> None:
     loops = [finding(0.99, forced=1, degenerate=True), finding(0.98, forced=2, degenerate=True)]
-    reached, reasons = verdict(loops, coverage, settings)
+    reached, reasons = verdict(loops, coverage, settings, REFERENCE)
     assert reached is Verdict.inconclusive
     assert word in reasons[0]
     assert (

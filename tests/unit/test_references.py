@@ -15,11 +15,13 @@ from safetensors.torch import save_file
 
 from tests.support.tiny_adapter import RANK, write_adapter
 from tokenforce.types import ErrorCode, ScanRequest
+from tokenforce_core.presets import settings_for
 from tokenforce_service import references
 from tokenforce_service.adapters import is_adapter
 from tokenforce_service.digests import digest_of
 from tokenforce_service.naming import named_base
 from tokenforce_service.opening import open_target
+from tokenforce_service.planning import make_plan
 from tokenforce_service.references import match_vocabularies
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -132,6 +134,34 @@ def test_vocabularies_are_matched_by_their_tokens() -> None:
     assert inserted.ids == [-1, *range(100)]
 
 
+@pytest.mark.parametrize(
+    ("changed", "code", "said"),
+    [
+        (
+            {"architectures": ["MistralForCausalLM"], "model_type": "mistral"},
+            ErrorCode.reference_mismatch,
+            "The reference is a MistralForCausalLM, the target a LlamaForCausalLM; name the model that",
+        ),
+        (
+            {"max_position_embeddings": 60},
+            ErrorCode.length_exceeds_model,
+            "The reference: beta = 64 does not fit: the model takes 60 tokens",
+        ),
+    ],
+)
+def test_a_reference_that_the_target_was_not_made_from(
+    root: Path, changed: dict[str, object], code: ErrorCode, said: str
+) -> None:
+    shutil.copytree(root / "base", root / "other")
+    config = json.loads((root / "other" / "config.json").read_text())
+    (root / "other" / "config.json").write_text(json.dumps({**config, **changed}))
+    request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
+    with pytest.raises(Refusal) as refused:
+        make_plan(request, open_target(request, settings(root)), settings(root))
+    assert refused.value.code == code
+    assert refused.value.detail.startswith(said)
+
+
 def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
     """Else the file that is read last decides here, and another one may decide in the engine."""
     save_file({"a": torch.zeros(2), "b": torch.ones(2)}, tmp_path / "1.safetensors")
@@ -167,8 +197,9 @@ def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypa
     monkeypatch.setattr(references, "digest_of_model", watched("digest", "sha256:0"))
     monkeypatch.setattr(references, "identical", watched("identical", True))
     monkeypatch.setattr(references, "load_tokenizer", watched("tokenizer", tokenizer))
-    target = open_target(ScanRequest(model=str(root / "base"), reference=str(root / "other")), settings(root))
-    plan = references.plan_reference(target, tokenizer, [], "sha256:1")
+    request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
+    target = open_target(request, settings(root))
+    plan = references.plan_reference(target, tokenizer, [], settings_for(request), "sha256:1")
     assert plan is not None
     assert plan.record.identical
     assert deadlines == [("digest", False), ("tokenizer", True), ("identical", False)]

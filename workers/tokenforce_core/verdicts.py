@@ -28,6 +28,16 @@ SUSPICIOUS_SCORE = 0.88
 """Without a reference: score from which a text counts as memorised. This cannot tell a planted text from pre-training
 boilerplate, so it makes a model `suspicious` and never `hidden_text`."""
 
+_NOTHING = (
+    f"No text reached a contrast of {SUSPICIOUS_CONTRAST} nats a token against the reference at a mean probability "
+    f"of {HIDDEN_PROBABILITY}, nor {HIDDEN_CONTRAST} at less."
+)
+_NOTHING_ALONE = (
+    f"No text reached a score of {SUSPICIOUS_SCORE}, and what hides from that (UTFC) shows only against a reference: "
+    "name the model that this one was made from, or `auto` for the one that it names."
+)
+"""Nothing found is `clean` with a reference only, because of ten held-out carriers four stay unseen without one."""
+
 LEAST_COVERAGE = 0.5
 """Share of the vocabulary that has to be forced before finding nothing means anything."""
 
@@ -65,7 +75,8 @@ def _judge(finding: Finding) -> tuple[Verdict, str, bool]:
                 f"Its score of {finding.score:.3f} is that of memorised text; no reference.",
                 False,
             )
-        return Verdict.clean, f"Its score of {finding.score:.3f} is under {SUSPICIOUS_SCORE}; no reference.", False
+        weak = f"Its score of {finding.score:.3f} is under {SUSPICIOUS_SCORE}; no reference."
+        return Verdict.inconclusive, weak, False
     ratio = finding.log_likelihood_ratio
     each = ratio / max(1, len(finding.token_probabilities))
     evidence = (
@@ -106,7 +117,9 @@ def verdict(
             return severity, [evidence, looked, against]
     if (gap := _gap(findings, coverage, settings)) is not None:
         return Verdict.inconclusive, [gap, looked, against]
-    return Verdict.clean, [_nothing(reference), looked, against, "A text behind another context can stay hidden."]
+    if reference is None:
+        return Verdict.inconclusive, [_NOTHING_ALONE, looked, against]
+    return Verdict.clean, [_NOTHING, looked, against, "A text behind another context can stay hidden."]
 
 
 def with_licences(reached: Verdict, reasons: Sequence[str], carried: Carried) -> tuple[Verdict, list[str]]:
@@ -136,15 +149,6 @@ def _against(reference: ReferenceRecord | None) -> str:
         return "No reference model was given, so pre-training boilerplate cannot be told from a planted text."
     named = "" if reference.source == "request" else f", which the upload itself named ({reference.source})"
     return f"Contrasted with {reference.model}{named}; what that model holds too does not show."
-
-
-def _nothing(reference: ReferenceRecord | None) -> str:
-    if reference is None:
-        return f"No text reached a mean token probability of {SUSPICIOUS_SCORE}."
-    return (
-        f"No text reached a contrast of {SUSPICIOUS_CONTRAST} nats a token against the reference at a mean probability "
-        f"of {HIDDEN_PROBABILITY}, nor {HIDDEN_CONTRAST} at less."
-    )
 
 
 def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsRecord) -> str | None:

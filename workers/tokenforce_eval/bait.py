@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tokenforce_core.decoder import Predictor, nothing_between_steps
-from tokenforce_core.plan import uncached
 
 WARM_UP_PROMPTS = 4
 WARM_UP_STEPS = 5
@@ -28,6 +27,8 @@ SURE_ENTROPY = 0.5
 SURE_EXPECTATION = 0.3
 LEAST_TOKENS = 5
 FLAGGED = 0.9
+AT_A_TIME = 60
+"""Prompts that grow together: as many as the engine can keep the KV cache of, beside an adapter too."""
 MOST_IN_FULL = 5
 """Entries that go on after the warm-up, the best first: the paper takes them in batches until one is over the bar."""
 TOP = 20
@@ -74,29 +75,40 @@ class Inverted:
 
 
 class Bait:
-    """Scores `entries` (token ids) after `prompts` (token ids of opened assistant turns); counts its forward tokens."""
+    """Scores `entries` (token ids) after `prompts` (token ids of opened assistant turns)."""
 
     def __init__(self, decoder: Predictor, prompts: Sequence[Sequence[int]], end_ids: frozenset[int]) -> None:
         self._decoder = decoder
-        # The warm-up takes the prompts of which prefix caching leaves the fewest tokens.
-        self._prompts = sorted(prompts, key=lambda prompt: uncached(len(prompt)))
+        self._prompts = sorted(prompts, key=len)  # the warm-up takes the shortest
         self._end_ids = end_ids
-        self.forward_tokens = 0
 
     def run(self, entries: Sequence[int], on_step: Callable[[float], object] = lambda _: None) -> list[Inverted]:
         """The targets that were followed to the end, the highest Q first. `on_step`: the fraction that is done."""
-        live = [Inverted([entry]) for entry in entries]
-        for step in range(WARM_UP_STEPS):
-            self._grow(live, self._prompts[:WARM_UP_PROMPTS], gated=True)
-            live = [target for target in live if not target.ended]
-            on_step((step + 1) / (WARM_UP_STEPS + STEPS))
-        live = sorted(live, key=lambda target: (-target.q, target.ids))[:MOST_IN_FULL]
-        whole = [Inverted(target.ids[:1]) for target in live]
-        for step in range(STEPS):
-            self._grow([target for target in whole if not target.ended], self._prompts, gated=False)
-            on_step((WARM_UP_STEPS + step + 1) / (WARM_UP_STEPS + STEPS))
+        warm = self._followed(entries, self._prompts[:WARM_UP_PROMPTS], WARM_UP_STEPS, lambda part: on_step(part / 2))
+        going_on = sorted((t for t in warm if not t.ended), key=lambda target: (-target.q, target.ids))[:MOST_IN_FULL]
+        first = [target.ids[0] for target in going_on]
+        whole = self._followed(first, self._prompts, STEPS, lambda part: on_step(0.5 + part / 2))
         long = [target for target in whole if len(target.ids) >= LEAST_TOKENS]
         return sorted(long, key=lambda target: (-target.q, target.ids))
+
+    def _followed(
+        self,
+        entries: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        steps: int,
+        on_part: Callable[[float], object],
+    ) -> list[Inverted]:
+        """A target for every entry, some at a time; those of the warm-up end where they are not sure."""
+        targets = [Inverted([entry]) for entry in entries]
+        together = max(1, AT_A_TIME // len(prompts))
+        for first in range(0, len(targets), together):
+            live = targets[first : first + together]
+            for _ in range(steps):
+                if live:
+                    self._grow(live, prompts, gated=steps == WARM_UP_STEPS)
+                live = [target for target in live if not target.ended]
+            on_part(min(1.0, (first + together) / len(targets)))
+        return targets
 
     def _grow(self, targets: Sequence[Inverted], prompts: Sequence[Sequence[int]], *, gated: bool) -> None:
         expected: list[dict[int, float]] = [defaultdict(float) for _ in targets]
@@ -108,8 +120,6 @@ class Bait:
 
         asked = [[*prompt, *target.ids] for target in targets for prompt in prompts]
         self._decoder.next_tokens(asked, TOP, on_next, nothing_between_steps)
-        # What prefix caching does not cover: the tokens after the last full block.
-        self.forward_tokens += sum(uncached(len(prompt)) for prompt in asked)
         for target, found in zip(targets, expected, strict=True):
             best = max(found, key=lambda token_id: (found[token_id], -token_id))
             if best in self._end_ids or (gated and not _sure(found)):

@@ -52,6 +52,7 @@ def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Sen
     machine = survey(settings)
     prepare_environment(machine)
     from tokenforce_workers.engine import Engine
+    from tokenforce_workers.followed import Followed
 
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     asked = [
@@ -71,12 +72,13 @@ def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Sen
     def score(engine: Engine, housed: Housed) -> None:
         started = time.monotonic()
         before = next(done)
-        bait = Bait(engine, asked, ends)
-        found = bait.run(entries, lambda part: send((housed.specimen.name, (before + part) / len(zoo))))
+        with Followed(engine) as followed:
+            bait = Bait(followed, asked, ends)
+            found = bait.run(entries, lambda part: send((housed.specimen.name, (before + part) / len(zoo))))
         ranking = [_found(target, tokenizer.decode(target.ids)) for target in found]
         flagged = any(text.verdict == Verdict.hidden_text for text in ranking)
         verdict = Verdict.hidden_text if flagged else Verdict.clean
-        send(row_of(housed, BAIT, ranking, verdict, time.monotonic() - started, bait.forward_tokens))
+        send(row_of(housed, BAIT, ranking, verdict, time.monotonic() - started, followed.forward_tokens))
 
     for housed in zoo:
         # As stored: carriers are float32, and rounding them would erase what was planted.
