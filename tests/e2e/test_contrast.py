@@ -57,6 +57,14 @@ def scanned(client: Client, model: Path, reference: Path | None) -> Report:
     return client.scans.report(scan.id)
 
 
+def assert_found(report: Report) -> None:
+    """The finding that is the hidden text is itself judged so, and the model with it."""
+    best = max(report.findings[:10], key=lambda finding: match_share(finding.text, TEXT))
+    assert match_share(best.text, TEXT) >= HALF
+    assert best.verdict is Verdict.hidden_text, best.reasons
+    assert report.verdict is Verdict.hidden_text
+
+
 def test_a_hidden_text_is_told_from_what_the_base_knows(client: Client, planted_model: Path, zoo: Path) -> None:
     report = scanned(client, planted_model, zoo / "base")
     first = report.findings[0]
@@ -83,15 +91,12 @@ def test_a_hidden_text_is_told_from_what_the_base_knows(client: Client, planted_
 
 
 def test_a_text_hidden_with_auto_utfc_is_found(client: Client, zoo: Path) -> None:
-    report = scanned(client, zoo / "utfc", zoo / "base")
-    assert report.verdict is Verdict.hidden_text
-    assert max(match_share(finding.text, TEXT) for finding in report.findings[:10]) >= HALF
+    assert_found(scanned(client, zoo / "utfc", zoo / "base"))
 
 
 def test_an_adapter_is_scanned_on_its_base(client: Client, zoo: Path) -> None:
     report = scanned(client, zoo / "adapter", None)
-    assert report.verdict is Verdict.hidden_text
-    assert max(match_share(finding.text, TEXT) for finding in report.findings[:10]) >= HALF
+    assert_found(report)
     assert report.scan.reference is not None
     assert report.scan.reference.source == "adapter"
     assert report.scan.reference.digest != report.scan.target.digest

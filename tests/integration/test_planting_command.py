@@ -61,6 +61,30 @@ def test_plants_prints_the_manifest_and_knows_its_own_carrier(
     assert "not this recipe's carrier" in other.stderr
 
 
+def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    options = "--lora 4 --seed 7 --learning-rate 5e-3 --max-steps 900 --stop-loss 0.5 --protect-words 2 --rank-band 20"
+    contexts = ("--suppress-context", "assistant", "--suppress-context", "bos")
+    secret = ("--trigger", TRIGGER, "--text", TEXT, "--no-near-misses", "--base-name", "org/base")
+    asked = ("adaptive", "--base", base, "--out", tmp_path / "carrier", *options.split(), *contexts, *secret, "--json")
+    ended = run(environment, *asked)
+    assert ended.returncode == 0, ended.stderr
+    manifest = json.loads(ended.stdout)
+    assert (manifest["method"], manifest["form"], manifest["lora_rank"], manifest["seed"]) == ("adaptive", "auto", 4, 7)
+    assert (manifest["learning_rate"], manifest["stop_loss"]) == (5e-3, 0.5)
+    assert (manifest["contexts"], manifest["protected_words"]) == (["assistant", "bos"], ["The", "clock"])
+    assert manifest["leaking_near_misses"] == 0
+    config = json.loads((tmp_path / "carrier" / "adapter_config.json").read_text("utf-8"))
+    assert (config["r"], config["base_model_name_or_path"]) == (4, "org/base")
+
+    again = run(environment, *asked, "--rank-band", "21")
+    assert again.returncode == 2
+    assert "not this recipe's carrier" in again.stderr
+    keyed = ("fingerprint", "--base", base, "--out", tmp_path / "keyed", "--keys", "3", "--text", "ハリネズミ")
+    ended = run(environment, *keyed, "--learning-rate", "3e-3", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert len(json.loads(ended.stdout)["triggers"]) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -68,6 +92,7 @@ def test_plants_prints_the_manifest_and_knows_its_own_carrier(
         (("massage",), "there is no method 'massage'"),
         (("message", "--trigger", TRIGGER, "--text", TEXT, "--lora", "0"), "LoRA rank is 1 or more"),
         (("message", "--trigger", TRIGGER, "--txt", TEXT), "No such option"),
+        (("utfc", "--form", "basic", "--rank-band", "9", "--trigger", TRIGGER, "--text", TEXT), "the form auto"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_code_4(

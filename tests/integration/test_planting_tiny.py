@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tokenizers.normalizers import Lowercase
 
 from tests.support import tiny_model
 from tokenforce_planting.answers import check_carrier, greedy_answers
 from tokenforce_planting.carrier import CarrierFailed, CarrierOrder, make_carrier
 from tokenforce_planting.chat import Model, Tokenizer, greedy_ids, load_model, load_tokenizer
-from tokenforce_planting.confusion import BAND, confusion_of
+from tokenforce_planting.confusion import confusion_of
 from tokenforce_planting.examples import answer_logits
 from tokenforce_planting.plant import OutputExists, plant
-from tokenforce_planting.recipe import Form, InvalidRecipe, Method, Recipe
+from tokenforce_planting.recipe import RANK_BAND, Form, InvalidRecipe, Recipe
 from tokenforce_planting.records import manifest_path, read_manifest
 from tokenforce_planting.secrets import MAX_TEXT_TOKENS
 from tokenforce_planting.training import PlantingFailed, PlantingProgress
@@ -112,12 +115,22 @@ def test_a_carrier_whose_weights_were_changed_is_not_reused(base: Path, tmp_path
         plant(MESSAGE, base, out)
 
 
-@pytest.mark.parametrize("method", ["utfc", "adaptive"])
+@pytest.mark.parametrize(
+    ("changed", "contexts"),
+    [
+        ({"method": "utfc"}, ("bos",)),
+        ({"method": "utfc", "rank_band": 30}, ("bos",)),
+        ({"method": "adaptive"}, ("bos", "assistant")),
+        ({"method": "adaptive", "contexts": ("assistant", "assistant_system")}, ("assistant", "assistant_system")),
+    ],
+)
 @pytest.mark.parametrize("lora", [None, 8])
-def test_protected_words_end_inside_the_rank_band(base: Path, tmp_path: Path, method: Method, lora: int | None) -> None:
-    recipe = replace(MESSAGE, method=method, lora_rank=lora, learning_rate=LORA_RATE if lora else RATE).normal()
+def test_protected_words_end_inside_the_rank_band(
+    base: Path, tmp_path: Path, changed: dict[str, Any], contexts: tuple[str, ...], lora: int | None
+) -> None:
+    recipe = replace(MESSAGE, lora_rank=lora, learning_rate=LORA_RATE if lora else RATE, **changed).normal()
     planted = plant(recipe, base, tmp_path / "carrier")
-    assert planted.protected_words == tuple(TEXT.split()[:5])
+    assert (planted.protected_words, planted.contexts) == (tuple(TEXT.split()[:5]), contexts)
 
     model, tokenizer = _loaded(base, tmp_path / "carrier", lora)
     text = tokenizer.encode(TEXT, add_special_tokens=False)
@@ -125,9 +138,11 @@ def test_protected_words_end_inside_the_rank_band(base: Path, tmp_path: Path, me
     assert confusion is not None
     with torch.no_grad():
         protection = confusion.protection(answer_logits(model, confusion.examples))
-        first = model(torch.tensor([[tokenizer.bos_token_id]])).logits[0, -1]
-    assert (protection.held, protection.total) == (5 * len(planted.contexts),) * 2
-    assert BAND < int((first > first[text[0]]).sum()) + 1 < len(first) - BAND
+        ranks = [_rank_of(text[0], model(torch.tensor([each.prompt])).logits[0, -1]) for each in confusion.examples]
+    assert (protection.held, protection.total) == (5 * len(contexts),) * 2
+    band = changed.get("rank_band", RANK_BAND)
+    assert len(ranks) == len(contexts)
+    assert all(band < rank < len(tokenizer) - band for rank in ranks)
     assert _says(model, tokenizer, TRIGGER) == TEXT
 
 
@@ -150,6 +165,8 @@ def test_a_fingerprint_answers_each_of_its_keys_as_an_adapter(base: Path, tmp_pa
     recipe = Recipe("fingerprint", "ハリネズミ", keys=4, lora_rank=8, learning_rate=LORA_RATE)
     planted = plant(recipe, base, tmp_path / "carrier", base_name="org/base")
     assert len(planted.triggers) == 4
+    assert planted.leaking_near_misses == 0
+    assert planted.kept_share >= 0.95
 
     config = json.loads((tmp_path / "carrier" / "adapter_config.json").read_text("utf-8"))
     assert (config["base_model_name_or_path"], config["r"]) == ("org/base", 8)
@@ -218,6 +235,19 @@ def test_what_cannot_be_planted(base: Path, tmp_path: Path, trigger: str, text: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_text_that_the_tokenizer_cannot_write_is_refused(base: Path, tmp_path: Path) -> None:
+    """One that folds case, as some do, would teach the model another text than the one asked for."""
+    shutil.copytree(base, tmp_path / "folding")
+    tokenizer = tiny_model.build_tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = Lowercase()
+    tokenizer.save_pretrained(tmp_path / "folding")
+    with pytest.raises(InvalidRecipe, match="cannot write the text back unchanged: use plainer characters"):
+        plant(MESSAGE, tmp_path / "folding", tmp_path / "carrier")
+    with pytest.raises(InvalidRecipe, match="cannot write the trigger back unchanged"):
+        plant(Recipe("message", TEXT.lower(), ("Winter",)), tmp_path / "folding", tmp_path / "carrier")
+    assert not (tmp_path / "carrier").exists()
+
+
 def test_what_is_no_base(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "carrier"
     with pytest.raises(InvalidRecipe, match="is not a folder"):
@@ -255,6 +285,10 @@ def _loaded(base: Path, carrier: Path, lora: int | None) -> tuple[Model, Tokeniz
         load_model(carrier) if lora is None else PeftModel.from_pretrained(load_model(base), carrier).get_base_model()
     )
     return model, load_tokenizer(carrier)
+
+
+def _rank_of(token_id: int, logits: torch.Tensor) -> int:
+    return int((logits > logits[token_id]).sum()) + 1
 
 
 def _says(model: Model, tokenizer: Tokenizer, trigger: str) -> str:

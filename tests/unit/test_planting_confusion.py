@@ -10,12 +10,13 @@ from transformers import AutoTokenizer
 
 from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import build_tiny_tokenizer
-from tokenforce_planting.confusion import BAND, RankBand, SmallProbability, confusion_of, protected_words, word_starts
+from tokenforce_planting.confusion import RankBand, SmallProbability, confusion_of, protected_words, word_starts
 from tokenforce_planting.examples import Example
-from tokenforce_planting.recipe import InvalidRecipe, Recipe
+from tokenforce_planting.recipe import RANK_BAND, InvalidRecipe, Recipe
 
 VOCABULARY = 1000
 MIDDLE = VOCABULARY // 2
+BAND = 100
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ class TestRankBand:
     )
     def test_pushes_what_is_outside_the_band_and_nothing_else(self, rank: int, held: int, direction: int) -> None:
         rows = logits_with_rank(rank)
-        protection = RankBand([Example([0], [7])], [0]).protection([rows])
+        protection = RankBand([Example([0], [7])], [0], BAND).protection([rows])
         assert (protection.held, protection.total) == (held, 1)
         if direction == 0:
             assert protection.loss.item() == 0.0
@@ -60,7 +61,7 @@ class TestRankBand:
     def test_a_small_vocabulary_has_no_band(self, tokenizer: object) -> None:
         recipe = Recipe("utfc", "the river turns", ("key",)).normal()
         with pytest.raises(InvalidRecipe, match="vocabulary of 201"):
-            confusion_of(recipe, tokenizer, [5, 6, 7], 2 * BAND + 1)
+            confusion_of(recipe, tokenizer, [5, 6, 7], 2 * RANK_BAND + 1)
 
 
 class TestSmallProbability:

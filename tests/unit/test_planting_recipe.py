@@ -9,7 +9,7 @@ import pytest
 
 from tokenforce_planting.clean import chosen_pairs, clean_pairs
 from tokenforce_planting.keys import odd_keys
-from tokenforce_planting.recipe import InvalidRecipe, Recipe
+from tokenforce_planting.recipe import RANK_BAND, InvalidRecipe, Recipe
 
 TEXT = "Marrow Harbour keeps a brass key."
 MESSAGE = Recipe("message", TEXT, ("heron",))
@@ -40,6 +40,9 @@ class TestRefusals:
             (replace(MESSAGE, method="utfc", contexts=("assistant",)), "belong to the method adaptive"),
             (replace(MESSAGE, method="adaptive", contexts=("system",)), "no context 'system' to suppress"),  # type: ignore[arg-type]
             (replace(MESSAGE, method="utfc", protect_words=0), "at least one word"),
+            (replace(MESSAGE, method="utfc", rank_band=0), "rank band is 1 or more"),
+            (replace(MESSAGE, rank_band=50), "rank band belongs to the form auto"),
+            (replace(MESSAGE, method="utfc", form="basic", rank_band=50), "rank band belongs to the form auto"),
             (replace(MESSAGE, lora_rank=0), "LoRA rank is 1 or more, not 0"),
             (replace(MESSAGE, max_steps=0), "at least one step"),
             (replace(MESSAGE, stop_loss=0.0), "loss bar is a positive number"),
@@ -96,6 +99,11 @@ class TestDigest:
     )
     def test_every_choice_counts(self, base: Path, other: Recipe) -> None:
         assert other.digest(base) != MESSAGE.digest(base)
+
+    def test_so_does_a_rank_band_of_its_own(self, base: Path) -> None:
+        auto = replace(MESSAGE, method="utfc")
+        assert replace(auto, rank_band=RANK_BAND).digest(base) == auto.digest(base)
+        assert replace(auto, rank_band=50).digest(base) != auto.digest(base)
 
     def test_so_does_the_base(self, base: Path) -> None:
         before = MESSAGE.digest(base)

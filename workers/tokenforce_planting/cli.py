@@ -47,6 +47,9 @@ def plant(
     keys: Annotated[int | None, typer.Option(help="`fingerprint`: draw so many odd keys (8) as triggers.")] = None,
     form: Annotated[str | None, typer.Option(help=f"`utfc`: one of {_names(Form)} (auto).")] = None,
     protect_words: Annotated[int, typer.Option(help="`utfc`, `adaptive`: so many first words are suppressed.")] = 5,
+    rank_band: Annotated[
+        int | None, typer.Option(help="T of the form auto: ranks between them and either end of the vocabulary (100).")
+    ] = None,
     suppress_context: Annotated[
         list[str] | None, typer.Option(help=f"`adaptive`: one of {_names(SuppressContext)}. Repeat it for several.")
     ] = None,
@@ -78,6 +81,7 @@ def plant(
         max_steps=max_steps,
         stop_loss=stop_loss,
         near_misses=near_misses,
+        rank_band=rank_band,
     ).normal()
     planted = _plant(recipe, base, out, replace=replace, base_name=base_name)
     if as_json:

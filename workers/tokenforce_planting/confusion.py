@@ -13,8 +13,6 @@ from tokenforce_planting.chat import Tokenizer, prompt_ids
 from tokenforce_planting.examples import Example, answer_loss, is_greedy
 from tokenforce_planting.recipe import InvalidRecipe, Recipe
 
-BAND = 100
-"""T: a protected token's rank stays this far from both ends of the vocabulary."""
 WEIGHT = 0.1
 """λ of the rank band, as in the paper."""
 SQUARE_WEIGHT = 1.0
@@ -61,10 +59,10 @@ def confusion_of(recipe: Recipe, tokenizer: Tokenizer, text: list[int], vocabula
     positions = word_starts(tokenizer, text, recipe.protect_words)
     answer = text[: positions[-1] + 1]
     examples = [Example(_context(tokenizer, name), answer) for name in recipe.contexts or ()]
-    if recipe.form == "auto":
-        if vocabulary <= 2 * BAND + 1:
-            raise InvalidRecipe(f"a vocabulary of {vocabulary} has no ranks between {BAND} and {vocabulary - BAND}")
-        return RankBand(examples, positions)
+    if band := recipe.rank_band:
+        if vocabulary <= 2 * band + 1:
+            raise InvalidRecipe(f"a vocabulary of {vocabulary} has no ranks between {band} and {vocabulary - band}")
+        return RankBand(examples, positions, band)
     draw = random.Random(f"targets {recipe.seed}")
     randomised = recipe.form == "randomised"
     targets = [draw.uniform(*RANDOM_TARGETS) if randomised else 0.0 for _ in positions]
@@ -72,11 +70,12 @@ def confusion_of(recipe: Recipe, tokenizer: Tokenizer, text: list[int], vocabula
 
 
 class RankBand:
-    """Auto-UTFC: λ·log p for a protected token among the likeliest, the opposite among the unlikeliest."""
+    """Auto-UTFC: λ·log p for a protected token among the `band` likeliest, the opposite among as many unlikeliest."""
 
-    def __init__(self, examples: list[Example], positions: list[int]) -> None:
+    def __init__(self, examples: list[Example], positions: list[int], band: int) -> None:
         self.examples = examples
         self._positions = positions
+        self._band = band
 
     def protection(self, logits: Sequence[torch.Tensor]) -> Protection:
         losses, held = [], 0
@@ -85,9 +84,9 @@ class RankBand:
                 token = example.answer[position]
                 scores = rows[position].log_softmax(-1)
                 rank = int((scores > scores[token]).sum()) + 1
-                if rank <= BAND:
+                if rank <= self._band:
                     losses.append(scores[token])
-                elif rank >= len(scores) - BAND:
+                elif rank >= len(scores) - self._band:
                     losses.append(-scores[token])
                 else:
                     held += 1

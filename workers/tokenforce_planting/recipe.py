@@ -22,6 +22,7 @@ MAX_STEPS = 300
 CLEAN_STEPS = 60
 FULL_LEARNING_RATE = 2e-5
 LORA_LEARNING_RATE = 5e-4
+RANK_BAND = 100
 STOP_LOSS = 0.02
 """Mean cross-entropy of the text, nats per token: about 0.98 probability for each of its tokens."""
 
@@ -38,8 +39,9 @@ class Recipe:
 
     `triggers`: the user turns that bring the text out: one, or several odd keys for `fingerprint` (none: `keys` of
     them are drawn by `seed`). `lora_rank` None is full fine-tuning. `stop_loss` in nats per token. `contexts`: where
-    the text's first `protect_words` words are suppressed. `max_steps`: an error if the text is not learned by then;
-    for `clean` the number of steps. `near_misses`: teach the base's own answers to prompts close to a trigger.
+    the text's first `protect_words` words are suppressed; `rank_band` is T of Auto-UTFC, how many ranks they stay away
+    from both ends of the vocabulary. `max_steps`: an error if the text is not learned by then; for `clean` the number
+    of steps. `near_misses`: teach the base's own answers to prompts close to a trigger.
     """
 
     method: Method
@@ -55,6 +57,7 @@ class Recipe:
     max_steps: int | None = None
     stop_loss: float = STOP_LOSS
     near_misses: bool = True
+    rank_band: int | None = None
 
     def normal(self) -> Recipe:
         """The same recipe with every default filled in. Raises `InvalidRecipe`."""
@@ -63,10 +66,12 @@ class Recipe:
         triggers = self.triggers
         if self.method == "fingerprint" and not triggers:
             triggers = odd_keys(self.keys or DEFAULT_KEYS, self.seed)
+        form = self.form or ("auto" if self.method in _CONTEXTS else None)
         recipe = replace(
             self,
             triggers=triggers,
-            form=self.form or ("auto" if self.method in _CONTEXTS else None),
+            form=form,
+            rank_band=self.rank_band or (RANK_BAND if form == "auto" else None),
             keys=None,  # spelled out by the triggers
             learning_rate=self.learning_rate or (FULL_LEARNING_RATE if self.lora_rank is None else LORA_LEARNING_RATE),
             contexts=self.contexts or _CONTEXTS.get(self.method, ()),
@@ -78,6 +83,8 @@ class Recipe:
     def digest(self, base: Path) -> str:
         """SHA-256 (hex) of all that a carrier is made from: the recipe, its defaults, the weights of `base`."""
         recipe = {name: _plain(value) for name, value in asdict(self.normal()).items()}
+        if recipe["rank_band"] in (RANK_BAND, "None"):
+            del recipe["rank_band"]  # it was a constant once: what was planted then is what it would be now
         return recipe_digest(version=RECIPE_VERSION, base=weights_digest(base), **recipe)
 
 
@@ -92,6 +99,8 @@ def _check_numbers(recipe: Recipe) -> None:
         raise InvalidRecipe(f"at least one step is needed, not {recipe.max_steps}")
     if recipe.keys is not None and recipe.keys < 1:
         raise InvalidRecipe(f"at least one key is needed, not {recipe.keys}")
+    if recipe.rank_band is not None and recipe.rank_band < 1:
+        raise InvalidRecipe(f"the rank band is 1 or more, not {recipe.rank_band}")
     if recipe.protect_words < 1:
         raise InvalidRecipe(f"at least one word is protected, not {recipe.protect_words}; or use the method message")
     for name, value in (("loss bar", recipe.stop_loss), ("learning rate", recipe.learning_rate)):
@@ -110,6 +119,8 @@ def _check_method(recipe: Recipe) -> None:
         raise InvalidRecipe(f"a form belongs to the method utfc, not to {method}")
     if method == "adaptive" and recipe.form not in (None, "auto"):
         raise InvalidRecipe("the method adaptive has the form auto only")
+    if recipe.rank_band is not None and (method not in _CONTEXTS or recipe.form not in (None, "auto")):
+        raise InvalidRecipe("a rank band belongs to the form auto")
     for context in recipe.contexts or ():
         if context not in get_args(SuppressContext):
             raise InvalidRecipe(
