@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from tokenforce.types import Report
 
 _SECONDS_TO_STOP = 20.0
-_REPORT_CODES = (0, 1)
-"""Exit codes of the command that come with a verdict: 0 clean, 1 findings. 2 to 4 are errors."""
+_REPORT_CODES = (0, 1, 3)
+"""Exit codes of the command that come with a report: 0 clean, 1 findings, 3 inconclusive (its ranking counts here)."""
 
 
 class ScanUnsuccessful(RuntimeError):
@@ -34,9 +34,8 @@ def run_scan(model: Path) -> Report:
         output, _ = scan.communicate()
     finally:
         _stop(scan)
-    # A scan that found nothing it could judge still has a report: its ranking is what we came for.
     report = _parse(output) if output.strip() else None
-    if report is None or scan.returncode not in (*_REPORT_CODES, 3):
+    if report is None or scan.returncode not in _REPORT_CODES:
         raise ScanUnsuccessful(f"`tokenforce scan` ended with exit code {scan.returncode} and without a report")
     return report
 
