@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import HIDDEN_TEXT, build_tiny_model
 from tokenforce import Client
-from tokenforce.errors import Refused
+from tokenforce.errors import Refused, ScanFailed
 from tokenforce.evidence import Verdict
 from tokenforce.types import ErrorCode, Order, Report
-from tokenforce_planting.chat import load_model
+from tokenforce_planting.chat import load_model, load_tokenizer
 from tokenforce_planting.matching import match_share
 from tokenforce_planting.plant import plant
 from tokenforce_planting.recipe import Recipe
@@ -113,6 +115,33 @@ def test_a_target_that_is_its_reference_is_told_so_at_once(client: Client, zoo: 
     assert report.scan.reference.identical
     assert report.scan.forward_tokens == 0
     assert report.reasons[0].startswith("Identical weights")
+
+
+def test_tokens_that_the_target_has_added_are_handled(client: Client, planted_model: Path, zoo: Path) -> None:
+    model, tokenizer = load_model(planted_model), load_tokenizer(planted_model)
+    tokenizer.add_tokens(["<brand new>"])
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(zoo / "added")
+    tokenizer.save_pretrained(zoo / "added")
+    report = scanned(client, zoo / "added", zoo / "base")
+    assert report.scan.reference is not None
+    assert report.scan.reference.note == "1 tokens of the target are unknown to the reference."
+    assert report.scan.target.vocabulary_size == report.scan.reference.vocabulary_size + 1
+    assert (report.findings[0].text, report.findings[0].verdict) == (HIDDEN_TEXT, Verdict.hidden_text)
+
+
+def test_a_reference_with_another_tokenizer_is_refused(client: Client, zoo: Path) -> None:
+    shutil.copytree(zoo / "base", zoo / "other")
+    for described in ("tokenizer.json", "tokenizer_config.json"):
+        (zoo / "other" / described).unlink()
+    write_tokenizer(zoo / "other", [TEXT] * 50, 300)
+    scan = client.scans.create(model=str(zoo / "clean"), reference=str(zoo / "other"))
+    with pytest.raises(
+        ScanFailed, match="of the target's tokens, at least 90% are needed; name the model that"
+    ) as failed:
+        client.scans.wait(scan.id, timeout=60)
+    assert failed.value.scan.error is not None
+    assert failed.value.scan.error.code == ErrorCode.reference_mismatch
 
 
 def test_a_base_outside_the_roots_is_refused(client: Client, zoo: Path, tmp_path: Path) -> None:

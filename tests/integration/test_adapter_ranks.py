@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from tests.support.tiny_model import build_tiny_model
@@ -77,6 +78,30 @@ def adapted(folder: Path, merged: Any, machine: Machine) -> Iterator[Engine]:
 
 
 def test_the_engine_speaks_as_the_merged_model(adapted: Engine, merged: Any) -> None:
+    assert_speaks_as(adapted, merged)
+
+
+def test_adapters_of_one_base_speak_in_turn_on_one_engine(
+    adapted: Engine, folder: Path, merged: Any, tmp_path: Path
+) -> None:
+    """The base, this adapter and one of other weights, without the base being loaded again."""
+    base = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32).eval()
+    opposite = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32).eval()
+    with torch.no_grad():
+        for there, here, added in zip(opposite.parameters(), base.parameters(), merged.parameters(), strict=True):
+            there.copy_(2 * here - added)
+    (tmp_path / CONFIG).write_text(json.dumps(CONFIG_CONTENT))
+    matrices = load_file(folder / "adapter" / WEIGHTS)
+    save_file({n: -m if ".lora_A." in n else m for n, m in matrices.items()}, tmp_path / WEIGHTS)
+    other = adapted.adapted(str(tmp_path), "sha256:1")
+    plain = copy.copy(adapted)
+    plain._adapter = None
+    for _ in range(2):
+        for engine, model in ((adapted, merged), (other, opposite), (plain, base)):
+            assert_speaks_as(engine, model)
+
+
+def assert_speaks_as(adapted: Engine, merged: Any) -> None:
     prompts = [[1, 300], [1, 40, 90, 200], list(range(3, 40))]
     found: list[list[float]] = [[] for _ in prompts]
 

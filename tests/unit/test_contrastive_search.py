@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.table_model import END, VOCABULARY, MemoryBlocks, TableModel, planted_table, random_table
+from tokenforce_core.contrast import TOP
 from tokenforce_core.contrast_shard import ContrastSweep, ShardContrast
 from tokenforce_core.contrastive_beam import IDLE, LEAST_SURVIVORS, SHOWN, TAILS, ContrastiveBeam
 from tokenforce_core.decoder import nothing_between_steps
 from tokenforce_core.greedy_tails import GreedyTails
-from tokenforce_core.links import EACH, LEAST
+from tokenforce_core.links import EACH, KEPT, LEAST, links_of
 from tokenforce_core.reference import UNKNOWN_LOG_PROBABILITY, Reference
 from tokenforce_core.reference_tops import BLOCK, ReferenceTops
 from tokenforce_core.seeds import leading_in, linked
@@ -184,6 +185,20 @@ def test_links_never_lead_to_an_end_and_are_few() -> None:
     assert all(link.log_ratio > 0 and link.target >= math.log(LEAST) for link in links)
     assert len({(link.forced_id, link.next_id) for link in links}) == len(links)
     assert max(Counter(link.forced_id for link in links).values()) <= EACH + 1
+
+
+def test_an_entry_that_stands_out_is_entered_however_many_links_are_stronger() -> None:
+    entries = 2 * KEPT + 10
+    ids = np.arange(TOP)[None, :].repeat(entries, axis=0) + 1
+    target = np.full((entries, TOP), math.log(0.01), dtype=np.float32)
+    reference = np.full((entries, TOP), math.log(0.01) - 5, dtype=np.float32)
+    reference[0] = math.log(0.01) - 1
+    reference[0, 3] -= 1
+    forced = list(range(1000, 1000 + entries))
+    without = links_of(0, forced, ids, target, reference, frozenset({END}))
+    assert 1000 not in {link.forced_id for link in without}
+    found = links_of(0, forced, ids, target, reference, frozenset({END}), outliers={1000})
+    assert [(link.forced_id, link.next_id) for link in found if link not in without] == [(1000, 4)]
 
 
 def test_a_planted_chain_is_read_where_greedy_decoding_is_led_astray() -> None:
