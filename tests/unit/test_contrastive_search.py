@@ -223,6 +223,21 @@ def test_the_reference_is_asked_once_for_all_later_targets() -> None:
     assert np.array_equal(first[1], second[1])
 
 
+def test_a_quick_look_asks_the_reference_no_more_than_it_needs() -> None:
+    base, blocks = TableModel(random_table(0)), MemoryBlocks()
+    few, whole = [5], list(range(VOCABULARY))
+    tops = ReferenceTops(base, [[1]], whole, VOCABULARY, blocks, nothing_between_steps)
+    looked = tops.after(0, few)
+    assert base.asked == tops.generated == len(few)
+    kept = tops.after(0, whole)
+    assert base.asked == tops.generated == len(few) + VOCABULARY
+    again = tops.after(0, few)
+    assert base.asked == len(few) + VOCABULARY
+    for answers in (looked, again):
+        assert np.array_equal(answers[0], kept[0][few])
+        assert np.array_equal(answers[1], kept[1][few])
+
+
 def test_a_reference_with_other_ids_answers_in_the_targets() -> None:
     """The reference's ids are the target's plus one; the target's last token is unknown to it."""
     base = TableModel(random_table(3))

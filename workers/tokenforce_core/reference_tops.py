@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,9 @@ from tokenforce_core.decoder import BetweenSteps, Predictor
 
 BLOCK = 2048
 """Ids per block: about 200 kB compressed."""
+FEW = 32
+"""If less than one in so many ids of a block is wanted, only those are asked for, and nothing is kept: a quick look at
+some entries must not cost the whole vocabulary."""
 
 
 class Blocks(Protocol):
@@ -65,27 +68,34 @@ class ReferenceTops:
         ids = np.full((len(own), TOP), -1, dtype=np.int32)
         values = np.full((len(own), TOP), NEVER, dtype=np.float32)
         for number in sorted({int(i) // BLOCK for i in own if i >= 0}):
-            block_ids, block_values = self._block(context, number)
             rows = np.nonzero((own >= 0) & (own // BLOCK == number))[0]
-            ids[rows], values[rows] = block_ids[own[rows] % BLOCK], block_values[own[rows] % BLOCK]
+            ids[rows], values[rows] = self._wanted(context, number, own[rows])
         if (unknown := np.nonzero(own < 0)[0]).size:
             # Without the token itself: what the reference says at the context alone.
             alone_ids, alone_values = top_tokens(self._predictor, [self._contexts[context]], self._between_steps)
             ids[unknown], values[unknown] = alone_ids[0], alone_values[0]
         return self._back[ids], values
 
-    def _block(self, context: int, number: int) -> tuple[Ids, Floats]:
+    def _wanted(self, context: int, number: int, own: Ids) -> tuple[Ids, Floats]:
+        """The answers for the ids `own`, all of one block."""
         context_ids = self._contexts[context]
         digest = hashlib.sha256(np.asarray(context_ids, dtype="<i4").tobytes()).hexdigest()[:16]
         name = f"{digest}:{TOP}:{number}"
         rows = min(BLOCK, self._size - number * BLOCK)
-        if (kept := self._blocks.get(name)) is not None:
-            return _unpacked(kept, rows)
-        prompts = [[*context_ids, number * BLOCK + i] for i in range(rows)]
-        ids, values = top_tokens(self._predictor, prompts, self._between_steps)
-        self.generated += rows
-        self._blocks.put(name, _packed(ids, values))
-        return _unpacked(_packed(ids, values), rows)  # the same rounding, kept or not
+        block = self._blocks.get(name)
+        if block is None and len(own) * FEW < rows:
+            return _unpacked(self._asked(context_ids, own), len(own))
+        if block is None:
+            block = self._asked(context_ids, range(number * BLOCK, number * BLOCK + rows))
+            self._blocks.put(name, block)
+        ids, values = _unpacked(block, rows)
+        return ids[own % BLOCK], values[own % BLOCK]
+
+    def _asked(self, context_ids: Sequence[int], own: Iterable[int]) -> bytes:
+        """Packed, which rounds, so that answers are the same whether they were kept or not."""
+        prompts = [[*context_ids, int(i)] for i in own]
+        self.generated += len(prompts)
+        return _packed(*top_tokens(self._predictor, prompts, self._between_steps))
 
 
 def _packed(ids: Ids, values: Floats) -> bytes:
