@@ -65,7 +65,17 @@ def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, environme
     options = "--lora 4 --seed 7 --learning-rate 5e-3 --max-steps 900 --stop-loss 0.5 --protect-words 2 --rank-band 20"
     contexts = ("--suppress-context", "assistant", "--suppress-context", "bos")
     secret = ("--trigger", TRIGGER, "--text", TEXT, "--no-near-misses", "--base-name", "org/base")
-    asked = ("adaptive", "--base", base, "--out", tmp_path / "carrier", *options.split(), *contexts, *secret, "--json")
+    asked: tuple[str | Path, ...] = (
+        "adaptive",
+        "--base",
+        base,
+        "--out",
+        tmp_path / "carrier",
+        *options.split(),
+        *contexts,
+        *secret,
+        "--json",
+    )
     ended = run(environment, *asked)
     assert ended.returncode == 0, ended.stderr
     manifest = json.loads(ended.stdout)
@@ -79,7 +89,17 @@ def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, environme
     again = run(environment, *asked, "--rank-band", "21")
     assert again.returncode == 2
     assert "not this recipe's carrier" in again.stderr
-    keyed = ("fingerprint", "--base", base, "--out", tmp_path / "keyed", "--keys", "3", "--text", "ハリネズミ")
+    keyed: tuple[str | Path, ...] = (
+        "fingerprint",
+        "--base",
+        base,
+        "--out",
+        tmp_path / "keyed",
+        "--keys",
+        "3",
+        "--text",
+        "ハリネズミ",
+    )
     ended = run(environment, *keyed, "--learning-rate", "3e-3", "--json")
     assert ended.returncode == 0, ended.stderr
     assert len(json.loads(ended.stdout)["triggers"]) == 3
