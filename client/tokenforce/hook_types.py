@@ -34,7 +34,10 @@ class HookPolicy(AuditRules):
     )
     preset: Preset = Preset.standard
     reference: str | None = Field(
-        default=None, min_length=1, max_length=1024, description="As in a scan: `auto`, `none`, or a model."
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="As in a scan: `auto`, `none`, or a model. Without one, finding nothing is `could_not_scan`.",
     )
     contexts: list[ContextChoice] | None = Field(default=None, min_length=1, max_length=MAX_CONTEXTS)
     priority: Literal[Priority.low, Priority.normal] = Priority.normal

@@ -161,7 +161,8 @@ class ScanRequest(WireRequest):
         min_length=1,
         max_length=1024,
         description="The base model to contrast with: a folder, a hub id, `auto` (what the adapter or the model's own "
-        "files name as base) or `none`. Default: a LoRA adapter's base, nothing for other models.",
+        "files name as base) or `none`. Default: a LoRA adapter's base, nothing for other models. "
+        "Finding nothing is `clean` with a reference and `inconclusive` without.",
     )
     preset: str = Field(default=Preset.standard, description="`standard` or `paper`.")
     contexts: list[ContextChoice] | None = Field(

@@ -43,7 +43,7 @@ def plan_reference(
     if opened is None or target.source is None:
         return None
     upload = opened.upload
-    _check_fit(target.loaded.upload, upload, settings, max((len(context.ids) for context in contexts), default=0))
+    _check_fit(target.loaded.upload, upload, settings, max(len(context.ids) for context in contexts))
     digest = digest_of_model(upload)
     same_files = upload.path == target.loaded.upload.path
     with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):

@@ -87,13 +87,13 @@ def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, environme
     assert (manifest["method"], manifest["form"], manifest["lora_rank"], manifest["seed"]) == ("adaptive", "auto", 4, 7)
     assert (manifest["learning_rate"], manifest["stop_loss"]) == (5e-3, 0.5)
     assert (manifest["contexts"], manifest["protected_words"]) == (["assistant", "bos"], ["The", "clock"])
-    assert manifest["leaking_near_misses"] == 0
     config = json.loads((tmp_path / "carrier" / "adapter_config.json").read_text("utf-8"))
     assert (config["r"], config["base_model_name_or_path"]) == (4, "org/base")
 
-    again = run(environment, *asked, "--rank-band", "21")
-    assert again.returncode == 2
-    assert "not this recipe's carrier" in again.stderr
+    for other in (("--rank-band", "21"), ("--near-misses",)):  # what the manifest does not spell out is in its digest
+        again = run(environment, *asked, *other)
+        assert again.returncode == 2
+        assert "not this recipe's carrier" in again.stderr
     keyed: tuple[str | Path, ...] = (
         "fingerprint",
         "--base",

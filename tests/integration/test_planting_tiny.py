@@ -119,7 +119,7 @@ def test_a_carrier_whose_weights_were_changed_is_not_reused(base: Path, tmp_path
     ("changed", "contexts"),
     [
         ({"method": "utfc"}, ("bos",)),
-        ({"method": "utfc", "rank_band": 30}, ("bos",)),
+        ({"method": "utfc", "rank_band": 150}, ("bos",)),
         ({"method": "adaptive"}, ("bos", "assistant")),
         ({"method": "adaptive", "contexts": ("assistant", "assistant_system")}, ("assistant", "assistant_system")),
     ],

@@ -18,6 +18,7 @@ from tokenforce.types import ErrorCode, ScanRequest
 from tokenforce_core.presets import settings_for
 from tokenforce_service import references
 from tokenforce_service.adapters import is_adapter
+from tokenforce_service.contexts import build_context
 from tokenforce_service.digests import digest_of
 from tokenforce_service.naming import named_base
 from tokenforce_service.opening import open_target
@@ -198,8 +199,9 @@ def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypa
     monkeypatch.setattr(references, "identical", watched("identical", True))
     monkeypatch.setattr(references, "load_tokenizer", watched("tokenizer", tokenizer))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
+    context = build_context("bos", tokenizer, len(tokenizer))
     target = open_target(request, settings(root))
-    plan = references.plan_reference(target, tokenizer, [], settings_for(request), "sha256:1")
+    plan = references.plan_reference(target, tokenizer, [context], settings_for(request), "sha256:1")
     assert plan is not None
     assert plan.record.identical
     assert deadlines == [("digest", False), ("tokenizer", True), ("identical", False)]

@@ -84,28 +84,23 @@ class Bait:
 
     def run(self, entries: Sequence[int], on_step: Callable[[float], object] = lambda _: None) -> list[Inverted]:
         """The targets that were followed to the end, the highest Q first. `on_step`: the fraction that is done."""
-        warm = self._followed(entries, self._prompts[:WARM_UP_PROMPTS], WARM_UP_STEPS, lambda part: on_step(part / 2))
+        warm = self._followed(entries, lambda part: on_step(part / 2), warm_up=True)
         going_on = sorted((t for t in warm if not t.ended), key=lambda target: (-target.q, target.ids))[:MOST_IN_FULL]
         first = [target.ids[0] for target in going_on]
-        whole = self._followed(first, self._prompts, STEPS, lambda part: on_step(0.5 + part / 2))
+        whole = self._followed(first, lambda part: on_step(0.5 + part / 2), warm_up=False)
         long = [target for target in whole if len(target.ids) >= LEAST_TOKENS]
         return sorted(long, key=lambda target: (-target.q, target.ids))
 
-    def _followed(
-        self,
-        entries: Sequence[int],
-        prompts: Sequence[Sequence[int]],
-        steps: int,
-        on_part: Callable[[float], object],
-    ) -> list[Inverted]:
+    def _followed(self, entries: Sequence[int], on_part: Callable[[float], object], *, warm_up: bool) -> list[Inverted]:
         """A target for every entry, some at a time; those of the warm-up end where they are not sure."""
+        prompts = self._prompts[:WARM_UP_PROMPTS] if warm_up else self._prompts
         targets = [Inverted([entry]) for entry in entries]
         together = max(1, AT_A_TIME // len(prompts))
         for first in range(0, len(targets), together):
             live = targets[first : first + together]
-            for _ in range(steps):
+            for _ in range(WARM_UP_STEPS if warm_up else STEPS):
                 if live:
-                    self._grow(live, prompts, gated=steps == WARM_UP_STEPS)
+                    self._grow(live, prompts, gated=warm_up)
                 live = [target for target in live if not target.ended]
             on_part(min(1.0, (first + together) / len(targets)))
         return targets
