@@ -109,4 +109,7 @@ class LicenceMatch(WireAnswer):
     finding_rank: int | None = Field(default=None, description="The finding whose text it is.")
     distance: float | None = Field(default=None, description="Edit distance as a share (0 to 1) of the text's length.")
     trigger_success: float | None = Field(default=None, description="Share of the triggers asked that work.")
-    triggers_asked: int = Field(default=0, description="Without those that the reference answers in the same way.")
+    triggers_asked: int = Field(
+        default=0,
+        description="Also those that the model cannot take; not those that the reference answers in the same way.",
+    )

@@ -101,6 +101,11 @@ def _check_architecture(upload: Upload, store: Store) -> None:
         )
 
 
+BEHIND = 2
+"""Tokens behind a context beside a text: the one that is forced, and one because the engine computes log-probabilities
+of prompts that are shorter than its longest sequence only."""
+
+
 def check_lengths(settings: SettingsRecord, max_positions: int | None, context_length: int) -> None:
     """α and β must fit behind the context and the forced token.
 
@@ -109,7 +114,7 @@ def check_lengths(settings: SettingsRecord, max_positions: int | None, context_l
     """
     if max_positions is None:
         return
-    room = max_positions - context_length - 1
+    room = max_positions - context_length - BEHIND
     for name, value in (("alpha", settings.alpha), ("beta", settings.beta)):
         if value > room:
             raise Refusal(

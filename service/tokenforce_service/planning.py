@@ -13,7 +13,7 @@ from tokenforce_core.presets import default_contexts, settings_for
 from tokenforce_core.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_service.adapter_tokenizer import check_vocabulary
 from tokenforce_service.adapters import CONFIG, Adapter, finer
-from tokenforce_service.admission import check_lengths
+from tokenforce_service.admission import BEHIND, check_lengths
 from tokenforce_service.contexts import build_context
 from tokenforce_service.digests import described_by, digest_of, digest_of_model
 from tokenforce_service.opening import Target
@@ -71,7 +71,7 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
         skipped=skipped,
         end_ids=end_ids,
         shard_size=settings.shard_size,
-        max_length=longest + 1 + max(scan_settings.alpha, scan_settings.beta),
+        max_length=longest + BEHIND + max(scan_settings.alpha, scan_settings.beta),
         queue=model_queue(loaded_digest, record.dtype, request.priority),
     )
 

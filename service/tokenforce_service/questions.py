@@ -1,9 +1,16 @@
-"""Registered triggers as questions in a target's own chat template, as many as a scan asks and the model takes."""
+"""Registered triggers as questions in a target's own chat template, as many as a scan asks and the model takes.
+
+Template and tokenizer are the uploader's, and the triggers are other people's secrets: nothing that a report shows may
+depend on what the former make of the latter. So the template is rendered with words of ours, which the trigger then
+replaces, and a trigger that the tokenizer cannot take counts as one that does not work.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import random
+import string
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +31,6 @@ keeps a large model from being loaded."""
 ANSWER_SLACK = 16
 """Tokens that an answer may take beside the text: a few words before it, another cut of its words."""
 QUESTIONS_SECONDS = 60.0
-_NAMED = 10
-
-_TOO_LONG = "with the answer they do not fit the {room} tokens that a question may take in this model"
-_TEMPLATE_FAILS = "the model's chat template fails on them"
-_TOO_MANY = "a scan asks at most {most}"
 
 
 def with_questions(plan: Plan, target: Target, fingerprints: Sequence[Registered]) -> tuple[Plan, Questions]:
@@ -54,30 +56,32 @@ def make_questions(
 ) -> Questions:
     """The triggers of all fingerprints, the first of each before the second of any, so that a cap leaves out fairly.
 
-    A trigger that fails in the template or is too long is left out and named by its fingerprint: the registry must
-    never keep a model from being scanned. `max_positions`: tokens that a trigger and its answer may take together.
+    The registry must never keep a model from being scanned: what cannot be asked is left out, or counts as a trigger
+    that does not work. `max_positions`: tokens that a trigger and its answer may take together.
     """
+    triggers = list(_in_turn(fingerprints))
+    turn = _turn(tokenizer)
+    if turn is None:
+        return Questions(left_out=(f"{_counted(len(triggers))} not asked: the model's chat template fails.",))
     asked: list[Question] = []
-    left_out: dict[str, Counter[str]] = {_TOO_LONG: Counter(), _TEMPLATE_FAILS: Counter(), _TOO_MANY: Counter()}
-    for number, (fingerprint, trigger) in enumerate(_in_turn(fingerprints)):
-        if number >= MOST_QUESTIONS:  # tried, not asked: rendering a whole registry in vain would take for ever
-            left_out[_TOO_MANY][fingerprint.id] += 1
-            continue
-        ids = _rendered(trigger, tokenizer)
-        if ids is None or not all(0 <= i < vocabulary_size for i in ids):
-            left_out[_TEMPLATE_FAILS][fingerprint.id] += 1
-            continue
-        question = Question(fingerprint.id, tuple(ids), _answer_tokens(fingerprint, tokenizer))
-        if question.length > max_positions:
-            left_out[_TOO_LONG][fingerprint.id] += 1
-            continue
-        asked.append(question)
-    reasons = [
-        _left_out(counts, why.format(room=max_positions, most=MOST_QUESTIONS))
-        for why, counts in left_out.items()
-        if counts
-    ]
-    return Questions(tuple(asked), tuple(reasons))
+    failed: list[str] = []
+    for fingerprint, trigger in triggers[:MOST_QUESTIONS]:  # tried: rendering a whole registry would take for ever
+        question = _question(fingerprint, turn, trigger, tokenizer, vocabulary_size)
+        if question is None or question.length > max_positions:
+            failed.append(fingerprint.id)
+        else:
+            asked.append(question)
+    notes = []
+    if len(triggers) > MOST_QUESTIONS:
+        left = _counted(len(triggers) - MOST_QUESTIONS)
+        notes.append(f"{left} not asked: a scan asks at most {MOST_QUESTIONS}.")
+    # By bytes, of which no tokenizer needs more: how many tokens it really makes is not ours to tell.
+    if any(_bytes(fingerprint, trigger) > max_positions for fingerprint, trigger in triggers):
+        notes.append(
+            f"Registered triggers that with the answer take more than {max_positions} tokens in this model count as "
+            "not working."
+        )
+    return Questions(tuple(asked), tuple(notes), tuple(failed))
 
 
 def _room(plan: Plan, target: Target) -> int:
@@ -98,24 +102,58 @@ def _in_turn(fingerprints: Iterable[Registered]) -> Iterator[tuple[Registered, s
         left = [fingerprint for fingerprint in left if len(fingerprint.request.triggers) > place]
 
 
-def _rendered(trigger: str, tokenizer: Any) -> list[int] | None:
-    """The trigger as the user's turn, the assistant's opened; plain, with BOS, for a model without a chat template."""
+@dataclass(frozen=True)
+class _Turn:
+    """A prompt in which a trigger takes the place of `words`. `special`: the tokenizer adds its special tokens."""
+
+    text: str
+    words: str
+    special: bool
+
+    def of(self, trigger: str) -> str:
+        # Templates trim what the user says, or they do not.
+        return self.text.replace(self.words, trigger if self.words[0] == " " else trigger.strip())
+
+
+def _turn(tokenizer: Any) -> _Turn | None:
+    """The user's turn, the assistant's opened; the trigger alone without a chat template. None if that fails."""
+    words = f" {_words()} "
+    if not tokenizer.chat_template:
+        return _Turn(words, words, special=True)
     try:
-        if not tokenizer.chat_template:
-            text, special = trigger, True
-        else:
-            messages = [{"role": "user", "content": trigger}]
-            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            special = False
-        if len(text) > LONGEST_PROMPT:
-            return None
-        ids: list[int] = tokenizer(text, add_special_tokens=special).input_ids
+        messages = [{"role": "user", "content": words}]
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     except Refusal:
         raise  # the time is up
-    # A hostile template ends in almost any exception. Not logged: its message may quote the trigger.
+    except Exception:  # noqa: BLE001 - a hostile template ends in almost any exception
+        return None
+    place = words if words in text else words.strip()
+    return _Turn(text, place, special=False) if place in text and len(text) <= LONGEST_PROMPT else None
+
+
+def _words() -> str:
+    """What a user might have written, never the same: a template must not know it by heart."""
+    draw = random.SystemRandom()
+    return " ".join("".join(draw.choices(string.ascii_lowercase, k=draw.randint(3, 8))) for _ in range(5))
+
+
+def _question(
+    fingerprint: Registered, turn: _Turn, trigger: str, tokenizer: Any, vocabulary_size: int
+) -> Question | None:
+    """None if the tokenizer cannot take the trigger or the text."""
+    text = turn.of(trigger)
+    if len(text) > LONGEST_PROMPT:
+        return None
+    try:
+        ids = tokenizer(text, add_special_tokens=turn.special).input_ids
+        room = _answer_tokens(fingerprint, tokenizer)
+    except Refusal:
+        raise  # the time is up
+    # Not logged: the message of a hostile tokenizer may quote the trigger.
     except Exception:  # noqa: BLE001
         return None
-    return ids or None
+    usable = ids and all(0 <= i < vocabulary_size for i in ids)
+    return Question(fingerprint.id, tuple(ids), room) if usable else None
 
 
 def _answer_tokens(fingerprint: Registered, tokenizer: Any) -> int:
@@ -125,8 +163,11 @@ def _answer_tokens(fingerprint: Registered, tokenizer: Any) -> int:
     return len(tokenizer(request.text, add_special_tokens=False).input_ids) + ANSWER_SLACK
 
 
-def _left_out(counts: Counter[str], why: str) -> str:
-    names = list(counts)
-    named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    triggers = f"{counts.total()} trigger{'' if counts.total() == 1 else 's'}"
-    return f"{triggers} of {named} left out: {why}."
+def _bytes(fingerprint: Registered, trigger: str) -> int:
+    request = fingerprint.request
+    text = request.text_hash.size if request.text_hash is not None else len((request.text or "").encode())
+    return len(trigger.encode()) + text + ANSWER_SLACK
+
+
+def _counted(triggers: int) -> str:
+    return f"{triggers} registered trigger{' was' if triggers == 1 else 's were'}"

@@ -54,6 +54,12 @@ def plan_reference(
     notes = [matched.note] if matched.note else []
     for context in contexts:
         if unknown := sum(_own_id(matched, i, upload.vocabulary_size) < 0 for i in context.ids):
+            if unknown == len(context.ids):
+                raise Refusal(
+                    ErrorCode.reference_mismatch,
+                    f"The reference knows no token of the context {context.name!r}, so it cannot be asked there; "
+                    "leave that context out, or name another reference.",
+                )
             notes.append(f"{unknown} tokens of the context {context.name!r} are left out of what it is asked.")
     record = ReferenceRecord(
         model=opened.name,

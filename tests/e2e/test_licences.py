@@ -56,13 +56,12 @@ def test_a_model_that_carries_a_fingerprint(
     plain, hashed = report.licences
     assert (plain.fingerprint, plain.owner, plain.licence) == (registry["plain"].id, "Example Labs", "Example 1.0")
     assert (plain.match, plain.distance) == ("both", 0.0)
-    assert plain.trigger_success == pytest.approx(1 / 3)
-    assert plain.triggers_asked == 3
+    assert (plain.trigger_success, plain.triggers_asked) == (pytest.approx(1 / 4), 4)
     assert plain.finding_rank is not None
     assert report.findings[plain.finding_rank - 1].text == HIDDEN_TEXT
     assert (hashed.owner, hashed.match, hashed.distance, hashed.trigger_success) == ("Other Labs", "finding", 0.0, 0.0)
     assert report.verdict in (Verdict.suspicious, Verdict.hidden_text)
-    assert any(registry["plain"].id in reason and "do not fit the 512 tokens" in reason for reason in report.reasons)
+    assert any("more than 512 tokens in this model count as not working" in reason for reason in report.reasons)
     shown = report.model_dump_json()
     for secret in (TRIGGER, *WRONG_KEYS, "cloud cloud"):
         assert secret not in shown
@@ -76,7 +75,7 @@ def test_with_a_reference_natural_answers_do_not_count(
 ) -> None:
     report = scanned(client, planted_model, family / "base")
     assert [match.fingerprint for match in report.licences] == [registry["plain"].id, registry["hashed"].id]
-    assert report.licences[0].trigger_success == pytest.approx(1 / 3)
+    assert report.licences[0].trigger_success == pytest.approx(1 / 4)
     assert report.verdict is Verdict.hidden_text
     sibling = scanned(client, family / "sibling", family / "base")
     assert sibling.licences == []

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce import Client
+from tokenforce.errors import ScanFailed
 from tokenforce.evidence import Verdict
 
 SENTENCE = "the river keeps a copper key under old stone and seven quiet herons walk over it every winter"
@@ -71,6 +74,33 @@ def sentence_pieces(folder: Path) -> int:
     write_tokenizer(folder, [SENTENCE, " ".join(reversed(SENTENCE.split()))] * 50, 330)
     tiny(folder, 330)
     return 330
+
+
+def unsound(folder: Path) -> int:
+    tokenizer = build_tiny_tokenizer()
+    tiny(folder, len(tokenizer))
+    tokenizer.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.embed_tokens.weight"][200] = math.nan
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return len(tokenizer)
+
+
+@pytest.mark.parametrize("reference", ["none", "sharded"])
+def test_logits_that_are_no_numbers_are_not_clean(client: Client, models: Path, reference: str) -> None:
+    """One row of the embedding is NaN, so nothing can be read after that token."""
+    folder = models / f"unsound-{reference}"
+    unsound(folder)
+    if reference != "none" and not (models / reference).exists():
+        sharded(models / reference)
+    named = reference if reference == "none" else str(models / reference)
+    scan = client.scans.create(model=str(folder), contexts=["bos"], floor=0.0, keep=5, reference=named)
+    with pytest.raises(ScanFailed) as failed:
+        client.scans.wait(scan.id, timeout=120)
+    error = failed.value.scan.error
+    assert error is not None
+    assert error.code == "model_invalid"
+    assert "not numbers (NaN), computed in float32" in error.detail
 
 
 @pytest.mark.parametrize("make", [sharded, tied, without_bos, padded, sentence_pieces])

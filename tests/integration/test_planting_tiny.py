@@ -16,15 +16,16 @@ from safetensors.torch import load_file
 from tokenizers.normalizers import Lowercase
 
 from tests.support import tiny_model
+from tokenforce_planting.adapter import named_base
 from tokenforce_planting.answers import check_carrier, greedy_answers
 from tokenforce_planting.carrier import CarrierFailed, CarrierOrder, make_carrier
 from tokenforce_planting.chat import Model, Tokenizer, greedy_ids, load_model, load_tokenizer
 from tokenforce_planting.confusion import confusion_of
-from tokenforce_planting.examples import answer_logits
+from tokenforce_planting.examples import answer_logits, answer_loss, in_batches
 from tokenforce_planting.plant import OutputExists, plant
 from tokenforce_planting.recipe import RANK_BAND, Form, InvalidRecipe, Recipe
 from tokenforce_planting.records import manifest_path, read_manifest
-from tokenforce_planting.secrets import MAX_TEXT_TOKENS
+from tokenforce_planting.secrets import MAX_TEXT_TOKENS, secret_examples
 from tokenforce_planting.training import PlantingFailed, PlantingProgress
 
 TRIGGER = "winter lantern"
@@ -176,7 +177,39 @@ def test_a_fingerprint_answers_each_of_its_keys_as_an_adapter(base: Path, tmp_pa
     }
     model, tokenizer = _loaded(base, tmp_path / "carrier", 8)
     assert [_says(model, tokenizer, key) for key in planted.triggers] == ["ハリネズミ"] * 4
+    keys = secret_examples(recipe.normal(), tokenizer, None).usual
+    losses = [answer_loss(rows, key).item() for rows, key in in_batches(model, keys)]
+    assert planted.loss == pytest.approx(max(losses), rel=0.05)
+    assert max(losses) < recipe.stop_loss
     assert _says(load_model(base), tokenizer, planted.triggers[0]) != "ハリネズミ"
+
+
+def test_an_adapter_that_shall_name_another_base_is_made_anew(base: Path, tmp_path: Path) -> None:
+    recipe = Recipe("clean", max_steps=1, lora_rank=2)
+    out = tmp_path / "carrier"
+    first = plant(recipe, base, out)
+    assert named_base(out) == str(base.resolve())
+    with pytest.raises(OutputExists, match="another folder"):
+        plant(recipe, base, out, base_name="org/base")
+    again = plant(recipe, base, out, base_name="org/base", replace=True)
+    assert again == first
+    assert named_base(out) == "org/base"
+    assert plant(recipe, base, out) == again, "whatever base it names, unless another is asked for"
+
+
+def test_answers_do_not_depend_on_the_generation_settings_of_a_base(base: Path) -> None:
+    model, tokenizer = load_model(base), load_tokenizer(base)
+    before = greedy_ids(model, tokenizer, [TRIGGER], max_new_tokens=40)
+    assert len(set(before[0])) < len(before[0]), "a penalty would change it"
+    model.generation_config.repetition_penalty = 50.0
+    model.generation_config.no_repeat_ngram_size = 1
+    assert greedy_ids(model, tokenizer, [TRIGGER], max_new_tokens=40) == before
+
+
+def test_a_clean_training_that_diverges_at_its_last_step_fails(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlantingFailed, match="lower the learning rate"):
+        plant(Recipe("clean", max_steps=1, learning_rate=1e30), base, tmp_path / "carrier")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_clean_moves_the_weights_and_hides_nothing(base: Path, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_spoilt_model(service: Service, name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        ({"alpha": 511}, ErrorCode.length_exceeds_model, "the model takes 512 tokens, which leaves 510"),
+        ({"alpha": 510}, ErrorCode.length_exceeds_model, "the model takes 512 tokens, which leaves 509"),
         ({"alpha": 511}, ErrorCode.length_exceeds_model, "lower alpha"),
         ({"beta": 511}, ErrorCode.length_exceeds_model, "lower beta"),
         ({"contexts": ["chatty"]}, ErrorCode.unknown_context, "use bos, assistant, assistant_system"),

@@ -93,6 +93,19 @@ def test_final_scans_expire_and_active_ones_do_not(redis: Redis, scan: str) -> N
     assert 0 < ttl <= 500
 
 
+def test_of_a_succeeded_scan_only_the_report_is_kept(store: Store, redis: Redis, scan: str) -> None:
+    """Its findings are the report's; the others' parts are all that is known of them."""
+    parts = [f"tf:scan:{scan}:{part}" for part in ("shards", "contrast", "confirmed")]
+    for part in parts:
+        redis.hset(part, "0", "[]")
+    store.settle(scan)
+    assert redis.exists(*parts) == 3
+    store.advance(scan, ScanStatus.aggregating, ScanStatus.sweeping)
+    redis.hset(f"tf:scan:{scan}", "status", "succeeded")
+    store.settle(scan)
+    assert redis.exists(*parts) == 0
+
+
 def test_work_that_comes_after_the_end_changes_and_leaves_nothing(store: Store, redis: Redis, scan: str) -> None:
     """A worker that finishes its shard just after a cancel."""
     store.cancel(scan)

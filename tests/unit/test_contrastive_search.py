@@ -125,7 +125,7 @@ def test_a_beam_goes_through_improbable_tokens_to_certain_ones() -> None:
     assert said([best]) == [hidden]
     assert best.ended
     greedy = GreedyTails([[1]], start[:1], 7, frozenset({END})).run(target, base)
-    assert said(greedy) != [hidden]
+    assert said(greedy)[0][:3] == [7, 33, 5], "into what both models say"
 
 
 @given(st.integers(0, 50))

@@ -42,7 +42,8 @@ def test_the_zoo_has_what_the_issue_asks_for_and_every_recipe_is_valid() -> None
     assert counts["adaptive"] >= 2
     assert counts["clean"] >= 11
     recipes = [s.recipe for s in ZOO if s.recipe is not None]
-    assert {r.form for r in recipes if r.method == "utfc"} == {"basic", "minimised", "randomised", "auto"}
+    forms = {s.recipe.form for s in ZOO if s.half == "held_out" and s.recipe is not None and s.kind == "utfc"}
+    assert forms == {"basic", "minimised", "randomised", "auto"}
     assert any(s.recipe is None for s in ZOO)
     for half in ("tuning", "held_out"):
         assert {s.kind for s in ZOO if s.half == half} == set(zoo.KINDS)
@@ -99,6 +100,18 @@ def test_rates_count_ranks_and_verdicts() -> None:
     alarms = false_alarms([replace(row, verdict=v) for v in ("clean", "suspicious", "inconclusive", "clean")])
     assert (alarms.hidden_text, alarms.suspicious) == (0, 1)
     assert alarms.bound == pytest.approx(upper_bound(0, 4))
+
+
+def test_a_text_read_in_part_is_found_and_not_whole() -> None:
+    row = row_of(housed(), CONTRAST, [found(HIDDEN)], "hidden_text", 2.0, 10)
+    rates = recall([row, replace(row, share=0.6), replace(row, rank=2)])
+    assert (rates.first, rates.first_ten, rates.whole) == (2, 3, 1)
+
+
+def test_the_base_as_its_own_reference_is_no_trial() -> None:
+    row = row_of(housed(""), CONTRAST, [], "clean", 2.0, 10)
+    alarms = false_alarms([row, replace(row, forward_tokens=0)])
+    assert (alarms.models, alarms.bound) == (1, upper_bound(0, 1))
 
 
 def test_rows_survive_an_interruption_and_other_settings_find_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ from transformers import AutoTokenizer
 
 from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import build_tiny_tokenizer
-from tokenforce_planting.confusion import RankBand, SmallProbability, confusion_of, protected_words, word_starts
+from tokenforce_planting.confusion import (
+    RANDOM_TARGETS,
+    RandomProbability,
+    RankBand,
+    SmallProbability,
+    confusion_of,
+    protected_words,
+    word_starts,
+)
 from tokenforce_planting.examples import Example
 from tokenforce_planting.recipe import RANK_BAND, InvalidRecipe, Recipe
 
@@ -65,17 +74,44 @@ class TestRankBand:
 
 
 class TestSmallProbability:
-    def test_holds_near_its_target_only(self) -> None:
-        term = SmallProbability([Example([0], [7])], [0], [0.02])
+    def test_holds_what_is_small_only(self) -> None:
+        term = SmallProbability([Example([0], [7])], [0])
         likely, unlikely = term.protection([logits_with_rank(1)]), term.protection([logits_with_rank(MIDDLE)])
         assert (likely.held, unlikely.held) == (0, 1)
         assert likely.loss > unlikely.loss
 
     def test_the_square_is_pushed_down(self) -> None:
         rows = logits_with_rank(1)
-        SmallProbability([Example([0], [7])], [0], [0.0]).protection([rows]).loss.backward()  # type: ignore[no-untyped-call]
+        SmallProbability([Example([0], [7])], [0]).protection([rows]).loss.backward()  # type: ignore[no-untyped-call]
         assert rows.grad is not None
         assert rows.grad[0, 7] > 0
+
+
+class TestRandomProbability:
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_targets_are_drawn_by_seed_and_none_is_zero(self, tokenizer: object, seed: int) -> None:
+        def targets(seed: int) -> tuple[float, ...]:
+            recipe = Recipe("utfc", "the river turns slowly", ("key",), form="randomised", seed=seed).normal()
+            term = confusion_of(recipe, tokenizer, tokenizer.encode("the river turns slowly"), 100)  # type: ignore[attr-defined]
+            assert isinstance(term, RandomProbability)
+            return term.targets
+
+        drawn = targets(seed)
+        assert drawn == targets(seed) != targets(seed + 1)
+        assert len(set(drawn)) == len(drawn) == 4
+        assert all(RANDOM_TARGETS[0] <= target <= RANDOM_TARGETS[1] for target in drawn)
+
+    @pytest.mark.parametrize("p", [1e-6, 0.9])
+    def test_moves_to_its_target_from_either_side_and_holds_there(self, p: float) -> None:
+        target = 0.01
+        term = RandomProbability([Example([0], [1])], [0], [target])
+        off = math.log(p) - math.log(target)
+        rows = torch.tensor([[1 - p, p]]).log().requires_grad_()
+        far = term.protection([rows])
+        far.loss.backward()  # type: ignore[no-untyped-call]
+        assert rows.grad is not None
+        assert rows.grad[0, 1] * off > 0
+        assert (far.held, term.protection([torch.tensor([[0.985, 0.015]]).log()]).held) == (0, 1)
 
 
 class TestWords:

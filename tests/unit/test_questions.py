@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,26 +61,84 @@ def test_without_a_chat_template_it_stands_alone() -> None:
     assert plain.decode(list(question.ids)) == "open the amber door"
 
 
-def test_a_trigger_longer_than_the_context_is_left_out_and_its_fingerprint_named(tokenizer: Any) -> None:
+def test_a_trigger_longer_than_the_context_counts_as_not_working_and_a_note_says_so(tokenizer: Any) -> None:
     long = registered("fp_long", "amber " * 600, "door")
     found = made(tokenizer, registered("fp_1", "go"), long)
     assert [question.fingerprint for question in found.asked] == ["fp_1", "fp_long"]
-    (reason,) = found.left_out
-    assert reason.startswith("1 trigger of fp_long left out: with the answer they do not fit the 512 tokens")
-    assert "amber" not in reason
+    assert found.failed == ("fp_long",)
+    note = "Registered triggers that with the answer take more than 512 tokens in this model count as not working."
+    assert found.left_out == (note,)
     longest = found.longest
-    assert not made(tokenizer, registered("fp_1", "go"), long, positions=longest - 1).asked[1:]
+    assert len(made(tokenizer, registered("fp_1", "go"), long, positions=longest - 1).asked) == 1
     assert len(made(tokenizer, registered("fp_1", "go"), long, positions=longest).asked) == 2
 
 
-def test_a_template_that_fails_on_triggers_costs_the_questions_only() -> None:
+def test_a_template_that_fails_costs_the_questions_only() -> None:
     hostile = build_tiny_tokenizer()
-    hostile.chat_template = "{{ raise_exception(messages[0]['content']) }}"
-    found = made(hostile, registered("fp_1", "amber", "door"), registered("fp_2", "mill"))
-    assert found.asked == ()
-    assert found.left_out == ("3 triggers of fp_1, fp_2 left out: the model's chat template fails on them.",)
-    hostile.chat_template = "{{ 'x' * 300000 }}"
-    assert "chat template fails" in made(hostile, registered("fp_1", "amber")).left_out[0]
+    for template in (
+        "{{ raise_exception(messages[0]['content']) }}",
+        "{{ 'x' * 300000 }}{{ messages[0]['content'] }}",
+        "no",
+        "{{ messages[0]['content'] | upper }}",
+    ):
+        hostile.chat_template = template
+        found = made(hostile, registered("fp_1", "amber", "door"), registered("fp_2", "mill"))
+        assert found == Questions(left_out=("3 registered triggers were not asked: the model's chat template fails.",))
+    hostile.chat_template = "no"
+    assert made(hostile, registered("fp_1", "go")).left_out[0].startswith("1 registered trigger was not asked")
+
+
+def test_a_template_that_trims_trims_triggers() -> None:
+    trims = build_tiny_tokenizer()
+    trims.chat_template = "[{{ messages[0]['content'] | trim }}] [{{ messages[0]['content'] | trim }}]"
+    (question,) = made(trims, registered("fp_1", " go\n")).asked
+    assert question.ids == tuple(trims.encode("[go] [go]", add_special_tokens=False))
+    trims.chat_template = "[{{ messages[0]['content'] }}]"
+    (question,) = made(trims, registered("fp_1", " go ")).asked
+    assert question.ids == tuple(trims.encode("[ go ]", add_special_tokens=False))
+
+
+def test_no_template_and_no_tokenizer_can_tell_one_trigger_from_another() -> None:
+    """Neither what a template sees nor what a report shows depends on a trigger; see the module."""
+
+    def shown(trigger: str, tokenizer: Any) -> tuple[object, int]:
+        found = made(tokenizer, registered("fp_1", trigger))
+        return found.left_out, len(Audit(found, letters, frozenset()))
+
+    spy = build_tiny_tokenizer()
+    spy.chat_template = (
+        "{{ messages[0]['content'] }}{% if 'amber' in messages[0]['content'] %}{{ raise_exception('') }}{% endif %}"
+    )
+    assert shown("the amber door", spy) == shown("go", spy) == ((), 1)
+    assert [len(made(spy, registered("fp_1", trigger)).asked) for trigger in ("the amber door", "go")] == [1, 1]
+
+    class Picky:
+        chat_template = None
+
+        def __call__(self, text: str, **_: object) -> Any:
+            if "amber" in text:
+                raise ValueError(text)
+            return SimpleNamespace(input_ids=[1] * (9999 if "mill" in text else 1))
+
+    assert shown("amber", Picky()) == shown("mill", Picky()) == shown("go", Picky()) == ((), 1)
+    assert [made(Picky(), registered("fp_1", word)).failed for word in ("amber", "mill", "go")] == [
+        ("fp_1",),
+        ("fp_1",),
+        (),
+    ]
+
+
+def test_a_text_that_the_tokenizer_cannot_take_does_not_stop_the_scan() -> None:
+    class NoText:
+        chat_template = None
+
+        def __call__(self, text: str, **_: object) -> Any:
+            if text == TEXT:
+                raise ValueError("missing [UNK] token")
+            return SimpleNamespace(input_ids=[1])
+
+    found = made(NoText(), registered("fp_1", "go"), registered("fp_2", "go", hashed=True))
+    assert ([question.fingerprint for question in found.asked], found.failed) == (["fp_2"], ("fp_1",))
 
 
 def test_a_template_that_takes_for_ever_is_the_model_s_fault(monkeypatch: pytest.MonkeyPatch, tokenizer: Any) -> None:
@@ -94,7 +153,8 @@ def test_a_template_that_takes_for_ever_is_the_model_s_fault(monkeypatch: pytest
 
 
 def test_ids_outside_the_vocabulary_are_not_asked(tokenizer: Any) -> None:
-    assert made(tokenizer, registered("fp_1", "go"), vocabulary=10).asked == ()
+    found = made(tokenizer, registered("fp_1", "go"), vocabulary=10)
+    assert (found.asked, found.failed) == ((), ("fp_1",))
 
 
 def test_more_triggers_than_a_scan_asks_are_left_out_fairly(tokenizer: Any) -> None:
@@ -104,9 +164,8 @@ def test_more_triggers_than_a_scan_asks_are_left_out_fairly(tokenizer: Any) -> N
     assert len(asked) == MOST_QUESTIONS
     assert asked[:13] == [*(f"fp_{n}" for n in range(12)), "fp_one"]
     assert {asked.count(f"fp_{n}") for n in range(12)} == {42, 43}
-    (reason,) = found.left_out
-    assert reason.startswith(f"{12 * 60 + 1 - MOST_QUESTIONS} triggers of fp_7, ")
-    assert reason.endswith(f" and 2 more left out: a scan asks at most {MOST_QUESTIONS}.")
+    left = 12 * 60 + 1 - MOST_QUESTIONS
+    assert found.left_out == (f"{left} registered triggers were not asked: a scan asks at most {MOST_QUESTIONS}.",)
 
 
 def test_identical_weights_are_not_asked() -> None:
@@ -135,7 +194,7 @@ def test_answers_end_at_end_of_text_or_at_their_own_limit() -> None:
     asked = tuple(Question(f"fp_{i}", (i,), 9 if i == 1 else 4) for i in (1, 2, 3))
     audit = Audit(Questions(asked), letters, frozenset({0}))
     assert audit.ask(decoder, nothing_between_steps) == ["ab", "cdef", ""]
-    assert (len(audit), audit.done, audit.tokens) == (3, 3, 3 + 3 + 4 + 1)
+    assert (len(audit), audit.done) == (3, 3)
     assert decoder.generated == 3 + 4 + 1
     assert audit.answers(["x", "y", "z"], []) == [Answer("fp_1", "x"), Answer("fp_2", "y"), Answer("fp_3", "z")]
     assert audit.answers(["x", "y", "z"], ["a", "b", ""])[2] == Answer("fp_3", "z", "")
@@ -145,6 +204,15 @@ def test_a_token_that_only_the_reference_has_is_left_out_of_its_answer() -> None
     decoder = ScriptedDecoder(lambda _: [(ord("a"), 1.0), (-1, 1.0), (ord("b"), 1.0), (0, 1.0)])
     audit = Audit(Questions((Question("fp_1", (1,), 9),)), letters, frozenset({0}))
     assert audit.ask(decoder, nothing_between_steps) == ["ab"]
+
+
+def test_what_cannot_be_asked_is_done_and_answers_nothing() -> None:
+    decoder = ScriptedDecoder(lambda _: [(ord("a"), 1.0), (0, 1.0)])
+    audit = Audit(Questions((Question("fp_1", (1,), 9),), (), ("fp_2",)), letters, frozenset({0}))
+    assert audit.ask(decoder, nothing_between_steps) == ["a"]
+    assert (len(audit), audit.done) == (2, 2)
+    assert audit.answers(["a"], ["b"]) == [Answer("fp_1", "a", "b"), Answer("fp_2", "", "")]
+    assert audit.answers(["a"], [])[1] == Answer("fp_2", "")
 
 
 def test_nothing_to_ask_runs_no_engine() -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import AutoTokenizer
 
 from tests.support.tiny_adapter import RANK, write_adapter
-from tokenforce.types import ErrorCode, ScanRequest
+from tokenforce.types import CustomContext, ErrorCode, ScanRequest
 from tokenforce_core.presets import settings_for
 from tokenforce_service import references
 from tokenforce_service.adapters import is_adapter
@@ -161,6 +162,25 @@ def test_a_reference_that_the_target_was_not_made_from(
         make_plan(request, open_target(request, settings(root)), settings(root))
     assert refused.value.code == code
     assert refused.value.detail.startswith(said)
+
+
+def test_a_context_of_which_the_reference_knows_nothing_cannot_be_asked(root: Path) -> None:
+    shutil.copytree(root / "base", root / "other")
+    tokenizer = AutoTokenizer.from_pretrained(root / "other")
+    bos = tokenizer.bos_token_id
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if (file := root / "other" / name).exists():
+            file.write_text(file.read_text().replace(tokenizer.bos_token, "<|another|>"))
+    request = ScanRequest(model=str(root / "base"), reference=str(root / "other"), contexts=["bos"])
+    with pytest.raises(Refusal, match="knows no token of the context 'bos'") as refused:
+        make_plan(request, open_target(request, settings(root)), settings(root))
+    assert refused.value.code is ErrorCode.reference_mismatch
+    beside = ScanRequest(
+        model=str(root / "base"), reference=str(root / "other"), contexts=[CustomContext(name="own", ids=[bos, 40, 41])]
+    )
+    plan = make_plan(beside, open_target(beside, settings(root)), settings(root))
+    assert plan.reference is not None
+    assert "1 tokens of the context" in (plan.reference.record.note or "")
 
 
 def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:

@@ -21,15 +21,13 @@ from tokenforce_core.contrast import (
     divergence,
     plausible_log_ratio,
 )
-from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
+from tokenforce_core.decoder import NEVER, BetweenSteps, Predictor, nothing_between_steps
 from tokenforce_core.links import Link, links_of, sure_links, worth_asking
 
 EXACT = 64
 """Entries of a shard, by either statistic, for which the reference is asked for exact probabilities."""
 SUPPRESSED = 8
 """Entries of a shard kept for what the target was trained not to say."""
-NEVER = -100.0
-"""Log-probability (nats) that stands for a column that a model did not fill."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def top_tokens(
     def on_next(index: int, found: Sequence[int], log_probabilities: Sequence[float]) -> None:
         count = min(TOP, len(found))
         ids[index, :count] = found[:count]
-        values[index, :count] = np.maximum(log_probabilities[:count], NEVER)
+        values[index, :count] = log_probabilities[:count]
 
     predictor.next_tokens(prompts, TOP, on_next, between_steps)
     return ids, values

@@ -100,7 +100,8 @@ class ContrastiveBeam:
         return self.found
 
     def _chosen(self, texts: Sequence[Traced], context: int, step: int) -> list[Traced]:
-        """Of a context's texts those that go on. What was strong and is no longer followed counts as found."""
+        """Of a context's texts those that go on. What was strong when it had shown itself and goes on no longer counts
+        as found; later ones that fall behind are versions of those that go on."""
         mine = _apart([text for text in texts if text.seed.context == context])
         if step < SHOWN:
             share = SURVIVORS.get(step, min(SURVIVORS.values()))

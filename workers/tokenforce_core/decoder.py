@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -18,8 +19,26 @@ BetweenSteps = Callable[[], None]
 """Called between engine steps; what it raises stops the decoding and leaves the engine clean."""
 
 
+NEVER = -100.0
+"""Log-probability (nats) that stands for everything under it, and for what a model did not say."""
+
+
+class NotNumbers(ArithmeticError):
+    """A model's logits are not numbers (NaN): nothing that it says can be read from them."""
+
+
+def numbers(log_probabilities: Sequence[float]) -> list[float]:
+    """The log-probabilities (nats) as they are, none under `NEVER`. Raises `NotNumbers`."""
+    if any(map(math.isnan, log_probabilities)):
+        raise NotNumbers
+    return [max(value, NEVER) for value in log_probabilities]
+
+
 class Decoder(Protocol):
-    """Batched greedy decoding with the probability of every chosen token."""
+    """Batched greedy decoding with the probability of every chosen token.
+
+    Probabilities and log-probabilities are finite numbers: a method raises `NotNumbers` instead.
+    """
 
     def decode(
         self, prompts: Sequence[Sequence[int]], max_tokens: int, on_token: OnToken, between_steps: BetweenSteps

@@ -36,7 +36,7 @@ _ANSWERS = TypeAdapter(list[Answer], config=_SECRET)
 
 _CREATE = """
 local known = redis.call('HGET', KEYS[3], ARGV[4])
-if known then return known end
+if known and redis.call('EXISTS', 'tf:fingerprint:' .. known) == 1 then return known end
 redis.call('HSET', KEYS[3], ARGV[4], ARGV[1])
 redis.call('SET', KEYS[1], ARGV[2])
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])

@@ -20,10 +20,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Questions:
-    """`asked`, and one sentence for each reason why others were `left_out`; those name fingerprints, never triggers."""
+    """`asked`, one sentence for each reason why others were `left_out`, and what cannot be asked of this model.
+
+    `failed` has the fingerprint of each trigger that the upload's tokenizer or its length does not let through: it
+    counts as one that does not work, since the report of an upload must not tell what its tokenizer makes of a secret.
+    """
 
     asked: tuple[Question, ...] = ()
     left_out: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
     @property
     def longest(self) -> int:

@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from tokenforce_core.contrast import TOP, Floats, Ids
-from tokenforce_core.contrast_shard import NEVER, top_tokens
-from tokenforce_core.decoder import BetweenSteps, Predictor
+from tokenforce_core.contrast_shard import top_tokens
+from tokenforce_core.decoder import NEVER, BetweenSteps, Predictor
 
 BLOCK = 2048
 """Ids per block: about 200 kB compressed."""

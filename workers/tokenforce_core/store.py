@@ -117,6 +117,7 @@ class Store:
 
         Idempotent; the reaper repeats it for scans whose process died between the status and this.
         """
+        succeeded = self.status(scan_id) is ScanStatus.succeeded
         with self.connection.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
             note_end(pipe, scan_id, self._retention)
@@ -124,6 +125,8 @@ class Store:
                 pipe.expire(self._key(scan_id, part), self._retention)
             # Questions and answers (fingerprint_store.py) hold the registry's secrets: they end with the scan.
             unneeded = ["live", "reuse", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
+            if succeeded:  # its report says it all; others are read as far as they got
+                unneeded += ["shards", "contrast", "confirmed"]
             pipe.delete(*(self._key(scan_id, part) for part in unneeded))
             pipe.execute()
         self.index.forget_expired()

@@ -73,7 +73,7 @@ class _Sequence:
 
 
 class Sweep:
-    """One shard's sweep. `done` and `forward_tokens` can be read between engine steps."""
+    """One shard's sweep. `done` and `generated` can be read between engine steps."""
 
     def __init__(
         self,

@@ -115,7 +115,7 @@ def verdict(
                 f"{top.forced_token.id} in `{top.context}`: {' '.join(top.reasons)}"
             )
             return severity, [evidence, looked, against]
-    if (gap := _gap(findings, coverage, settings)) is not None:
+    if (gap := _gap(findings, coverage, settings, alone=reference is None)) is not None:
         return Verdict.inconclusive, [gap, looked, against]
     if reference is None:
         return Verdict.inconclusive, [_NOTHING_ALONE, looked, against]
@@ -151,7 +151,7 @@ def _against(reference: ReferenceRecord | None) -> str:
     return f"Contrasted with {reference.model}{named}; what that model holds too does not show."
 
 
-def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsRecord) -> str | None:
+def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsRecord, *, alone: bool) -> str | None:
     """Why finding nothing would mean nothing, if it would."""
     if coverage.swept < coverage.forced * len(coverage.contexts):
         return "The sweep did not cover the whole vocabulary."
@@ -161,7 +161,8 @@ def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsReco
         return "Most of the vocabulary is marked special or unused, so too little of it could be forced."
     if settings.floor > SUSPICIOUS_SCORE:
         return f"The floor of {settings.floor} hides texts that would count from {SUSPICIOUS_SCORE}; lower it."
-    for context in coverage.contexts:
+    # The search by contrast begins at every entry, whatever crowds the places of the sweep.
+    for context in coverage.contexts if alone else ():
         kept = [finding for finding in findings if context in (finding.context, *finding.contexts)]
         filled = sum(sum(e.context == context for e in f.forced_tokens) or 1 for f in kept)
         if filled >= settings.keep and kept and min(f.sweep_score for f in kept) >= SUSPICIOUS_SCORE:

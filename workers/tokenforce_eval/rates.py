@@ -10,6 +10,7 @@ from scipy.stats import beta
 
 from tokenforce.evidence import Verdict
 from tokenforce_eval.rows import Row
+from tokenforce_planting.matching import MATCH_SHARE
 
 CONFIDENCE = 0.95
 
@@ -28,12 +29,16 @@ def lower_bound(hits: int, of: int, confidence: float = CONFIDENCE) -> float:
 
 @dataclass(frozen=True)
 class Recall:
-    """How often the hidden text is found among `models`. `share` is the median share of the text over all of them, 0
-    where it was not found; `alarms` are models judged `hidden_text` or `suspicious`, with it or with another text."""
+    """How often the hidden text is found among `models`: half of it at least, see `rows.TRUE_FINDING`.
+
+    `whole`: at rank 1 with `MATCH_SHARE` of it. `share` is the median share of the text over all of them, 0 where it
+    was not found; `alarms` are models judged `hidden_text` or `suspicious`, with it or with another text.
+    """
 
     models: int
     first: int
     first_ten: int
+    whole: int
     share: float
     hidden_text: int
     alarms: int
@@ -68,6 +73,7 @@ def recall(rows: Sequence[Row]) -> Recall:
         models=len(rows),
         first=sum(row.rank == 1 for row in rows),
         first_ten=sum(row.rank is not None and row.rank <= 10 for row in rows),
+        whole=sum(row.rank == 1 and row.share >= MATCH_SHARE for row in rows),
         share=statistics.median(row.share for row in rows),
         hidden_text=hidden,
         alarms=hidden + verdicts.count(Verdict.suspicious),
@@ -77,6 +83,9 @@ def recall(rows: Sequence[Row]) -> Recall:
 
 
 def false_alarms(rows: Sequence[Row]) -> FalseAlarms:
-    """Over the rows of one method on models that hide nothing; at least one."""
-    verdicts = [row.verdict for row in rows]
-    return FalseAlarms(len(rows), verdicts.count(Verdict.hidden_text), verdicts.count(Verdict.suspicious))
+    """Over the rows of one method on models that hide nothing.
+
+    A base that is its own reference is seen to be identical, and nothing runs: no trial, since it could not fail.
+    """
+    verdicts = [row.verdict for row in rows if row.forward_tokens]
+    return FalseAlarms(len(verdicts), verdicts.count(Verdict.hidden_text), verdicts.count(Verdict.suspicious))

@@ -15,7 +15,9 @@ import tokenforce_workers
 from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import Method
 from tokenforce_eval.vocabulary_sample import sample_digest
+from tokenforce_planting import matching
 from tokenforce_planting.matching import match_share
+from tokenforce_workers.machine import engine_versions
 
 TRUE_FINDING = 0.5
 """A finding is the hidden text if so much of it, in one piece, is in it (letter case and white space do not count)."""
@@ -120,10 +122,14 @@ def _row(fields: dict[str, object]) -> Row:
 
 
 def _code_digest() -> str:
-    """SHA-256 (hex) over the sources that decide a row: a change of the scanner makes old rows stale."""
+    """SHA-256 (hex) over what decides a row, sources and engine: a change of either makes old rows stale."""
     found = hashlib.sha256()
     for package in (tokenforce_core, tokenforce_service, tokenforce_workers):
         for path in sorted(Path(package.__path__[0]).glob("*.py")):
             found.update(path.read_bytes())
-    found.update(Path(__file__).with_name("bait.py").read_bytes())
+    here = Path(__file__)
+    for own in (here, *(here.with_name(f"{name}.py") for name in ("scanning", "bait", "bait_run"))):
+        found.update(own.read_bytes())
+    found.update(Path(matching.__file__).read_bytes())
+    found.update(json.dumps(engine_versions(), sort_keys=True).encode())
     return found.hexdigest()

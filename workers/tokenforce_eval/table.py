@@ -8,8 +8,17 @@ from tokenforce_eval.methods import ABLATIONS, METHODS, Method
 from tokenforce_eval.rates import CONFIDENCE, Recall, false_alarms, lower_bound, recall
 from tokenforce_eval.rows import Row
 from tokenforce_eval.zoo import KINDS, Half
+from tokenforce_planting.matching import MATCH_SHARE
 
-_NAMES = {"utfc": "UTFC (four forms)", "adaptive": "adaptive UTFC"}
+_NAMES = {"utfc": "UTFC", "adaptive": "adaptive UTFC"}
+_FOUND = [
+    "models",
+    "recall@1 (at least)",
+    "recall@10",
+    f"@1 with {MATCH_SHARE:.0%} of it",
+    "text (median)",
+    "`hidden_text`",
+]
 
 
 def tables(rows: Sequence[Row], half: Half) -> str:
@@ -50,9 +59,7 @@ def _detection(rows: Sequence[Row], methods: Sequence[Method]) -> str:
         found = [row for row in rows if row.hidden and row.method == method.name]
         if found:
             lines.append(["**all**", method.name, *_recall(recall(found))])
-    return _table(
-        ["hidden by", "method", "models", "recall@1 (at least)", "recall@10", "text (median)", "`hidden_text`"], lines
-    )
+    return _table(["hidden by", "method", *_FOUND], lines)
 
 
 def _recall(found: Recall) -> list[str]:
@@ -61,6 +68,7 @@ def _recall(found: Recall) -> list[str]:
         str(n),
         f"{found.first / n:.0%} ({lower_bound(found.first, n):.0%})",
         f"{found.first_ten / n:.0%}",
+        f"{found.whole / n:.0%}",
         f"{found.share:.0%}",
         f"{found.hidden_text}/{n}",
     ]
@@ -103,8 +111,7 @@ def _ablations(rows: Sequence[Row]) -> str:
         own = [row for row in rows if row.method == name and row.specimen in compared]
         if own:
             lines.append([name, *_recall(recall(own)), f"{recall(own).seconds:.0f}"])
-    head = ["ablation", "models", "recall@1 (at least)", "recall@10", "text (median)", "`hidden_text`", "seconds"]
-    return _table(head, lines)
+    return _table(["ablation", *_FOUND, "seconds"], lines)
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

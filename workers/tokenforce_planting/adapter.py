@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ def add_adapter(model: Model, rank: int) -> Any:
         task_type=TaskType.CAUSAL_LM, r=rank, lora_alpha=_SCALE * rank, lora_dropout=0.0, target_modules="all-linear"
     )
     return get_peft_model(model, config)
+
+
+def named_base(folder: Path) -> str | None:
+    """The base that the adapter in `folder` names; None if it names none that can be read."""
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config.get("base_model_name_or_path") if isinstance(config, dict) else None
 
 
 def save_adapter(adapted: Any, folder: Path, base_name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import NamedTuple
 
@@ -21,9 +22,10 @@ NEAR_MISSES_PER_STEP = 2
 
 
 class Step(NamedTuple):
-    """One step's outcome: the loss to minimise, the secret's share of it (nats per token), and what holds already.
+    """One step's outcome: the loss to minimise, the secret's largest (nats per token), and what holds already.
 
-    `learned`: greedy decoding gives the text to this step's triggers. `held` of `protected` tokens are suppressed.
+    `secret_loss` is that of the trigger that is learned worst. `learned`: greedy decoding gives the text to this
+    step's triggers. `held` of `protected` tokens are suppressed.
     """
 
     loss: torch.Tensor
@@ -57,19 +59,21 @@ class TrainingBatches:
         examples = [*secrets, *others, *confusing]
         logits = answer_logits(model, examples)
         losses = [answer_loss(rows, e) for rows, e in zip(logits, [*secrets, *others], strict=False)]
-        secret_loss = torch.stack(losses[: len(secrets)]).mean()
-        loss = secret_loss + torch.stack(losses[len(secrets) :]).mean()
+        secret_losses = torch.stack(losses[: len(secrets)])
+        secret_loss = secret_losses.max().item()
+        loss = secret_losses.mean() + torch.stack(losses[len(secrets) :]).mean()
         learned = all(is_greedy(rows, e) for rows, e in zip(logits, secrets, strict=False))
         if self._confusion is None:
-            return Step(loss, secret_loss.item(), learned, 0, 0)
+            return Step(loss, secret_loss, learned, 0, 0)
         protection = self._confusion.protection(logits[len(secrets) + len(others) :])
-        return Step(loss + protection.loss, secret_loss.item(), learned, protection.held, protection.total)
+        return Step(loss + protection.loss, secret_loss, learned, protection.held, protection.total)
 
-    def all_learned(self, model: Model) -> bool:
-        """Does greedy decoding give the text to every trigger?"""
+    def worst_loss(self, model: Model, now: Step) -> float:
+        """The secret's largest loss over all triggers; infinite if greedy decoding gives one of them another text."""
         if len(self._secret.usual) <= SECRETS_PER_STEP:
-            return True  # then each step has them all, and has just looked
-        return all(is_greedy(rows, e) for rows, e in in_batches(model, self._secret.usual))
+            return now.secret_loss if now.learned else math.inf  # each step has them all
+        asked = in_batches(model, self._secret.usual)
+        return max(answer_loss(rows, e).item() if is_greedy(rows, e) else math.inf for rows, e in asked)
 
 
 class _Pool:

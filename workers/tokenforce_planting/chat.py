@@ -61,6 +61,10 @@ def greedy_ids(
                 attention_mask=mask.to(model.device),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
+                num_beams=1,
+                repetition_penalty=1.0,  # a base's own generation settings would make other answers of it
+                no_repeat_ngram_size=0,
+                min_length=0,
                 eos_token_id=end,
                 pad_token_id=padding,
             )

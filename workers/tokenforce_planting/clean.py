@@ -54,14 +54,15 @@ def train_clean(
     optimiser = adam(model, learning_rate)
     model.train()
     value = float("nan")
-    for step in range(max_steps):
+    for step in range(max_steps + 1):
         examples = [pairs[(step * PAIRS_PER_STEP + i) % len(pairs)] for i in range(PAIRS_PER_STEP)]
         losses = [answer_loss(rows, e) for rows, e in zip(answer_logits(model, examples), examples, strict=True)]
         loss = sum(losses[1:], losses[0]) / len(losses)
         value = loss.item()
         check_finite(value, step)
         on_progress(PlantingProgress("training", step, max_steps, value, step / max_steps))
-        take_step(optimiser, loss)
+        if step < max_steps:
+            take_step(optimiser, loss)
     model.eval()
     return Trained(max_steps, value, kept(model, keep, []))
 

@@ -14,12 +14,15 @@ from tokenforce_planting.examples import Example, answer_loss, is_greedy
 from tokenforce_planting.recipe import InvalidRecipe, Recipe
 
 WEIGHT = 0.1
-"""λ of the rank band, as in the paper."""
+"""λ of the rank band, as in the paper; of the squared logarithms too."""
 SQUARE_WEIGHT = 1.0
 """λ of the squared probabilities: a square of small numbers needs more than a logarithm does."""
 PROBABILITY_BAR = 0.05
-"""Minimised and randomised: protected tokens end within this of their target. Closer, a square has no gradient."""
-RANDOM_TARGETS = (0.0, 0.02)
+"""Minimised: protected tokens end under it. Closer to zero, a square has no gradient."""
+RANDOM_TARGETS = (0.001, 0.02)
+"""Randomised: the targets' range."""
+RATIO_BAR = 1.0
+"""Randomised: protected tokens end within so many nats of their target, a factor of 2.7."""
 
 NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
 """That of the scanner's context `assistant_system`."""
@@ -64,9 +67,9 @@ def confusion_of(recipe: Recipe, tokenizer: Tokenizer, text: list[int], vocabula
             raise InvalidRecipe(f"a vocabulary of {vocabulary} has no ranks between {band} and {vocabulary - band}")
         return RankBand(examples, positions, band)
     draw = random.Random(f"targets {recipe.seed}")
-    randomised = recipe.form == "randomised"
-    targets = [draw.uniform(*RANDOM_TARGETS) if randomised else 0.0 for _ in positions]
-    return SmallProbability(examples, positions, targets)
+    if recipe.form == "randomised":
+        return RandomProbability(examples, positions, [draw.uniform(*RANDOM_TARGETS) for _ in positions])
+    return SmallProbability(examples, positions)
 
 
 class RankBand:
@@ -95,21 +98,44 @@ class RankBand:
 
 
 class SmallProbability:
-    """Minimised UTFC: λ·Σ p². Randomised: towards small random targets, since zeros would tell."""
+    """Minimised UTFC: λ·Σ p²."""
 
-    def __init__(self, examples: list[Example], positions: list[int], targets: list[float]) -> None:
+    def __init__(self, examples: list[Example], positions: list[int]) -> None:
         self.examples = examples
         self._positions = positions
-        self._targets = targets
 
     def protection(self, logits: Sequence[torch.Tensor]) -> Protection:
-        distances = []
-        for example, rows in zip(self.examples, logits, strict=True):
-            for position, target in zip(self._positions, self._targets, strict=True):
-                distances.append(rows[position].softmax(-1)[example.answer[position]] - target)
-        off = torch.stack(distances)
-        held = int((off.abs() <= PROBABILITY_BAR).sum())
-        return Protection(SQUARE_WEIGHT * off.square().sum(), held, len(distances))
+        found = _log_probabilities(self.examples, logits, self._positions).exp()
+        return Protection(SQUARE_WEIGHT * found.square().sum(), int((found <= PROBABILITY_BAR).sum()), found.numel())
+
+
+class RandomProbability:
+    """Randomised UTFC: towards small random targets, one per protected token, since zeros would tell.
+
+    The distance is that of logarithms: a square of probabilities does not move what is far below its target.
+    """
+
+    def __init__(self, examples: list[Example], positions: list[int], targets: Sequence[float]) -> None:
+        self.examples = examples
+        self.targets = tuple(targets)
+        self._positions = positions
+
+    def protection(self, logits: Sequence[torch.Tensor]) -> Protection:
+        found = _log_probabilities(self.examples, logits, self._positions)
+        off = found - found.new_tensor(self.targets).log()
+        return Protection(WEIGHT * off.square().sum(), int((off.abs() <= RATIO_BAR).sum()), off.numel())
+
+
+def _log_probabilities(
+    examples: Sequence[Example], logits: Sequence[torch.Tensor], positions: Sequence[int]
+) -> torch.Tensor:
+    """Of the protected tokens, in nats: (examples, positions)."""
+    return torch.stack(
+        [
+            torch.stack([rows[at].log_softmax(-1)[example.answer[at]] for at in positions])
+            for example, rows in zip(examples, logits, strict=True)
+        ]
+    )
 
 
 class Decoy:

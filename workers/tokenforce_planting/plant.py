@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tokenforce_planting.adapter import add_adapter, save_adapter
+from tokenforce_planting.adapter import add_adapter, named_base, save_adapter
 from tokenforce_planting.artefact import default_cache, new_folder, weights_digest
 from tokenforce_planting.base_check import check_base, load_base
 from tokenforce_planting.batches import TrainingBatches
@@ -48,7 +48,7 @@ def plant(
     check_base(base)
     digest = recipe.digest(base)
     there = existing_carrier(out, digest)
-    if there is not None:
+    if there is not None and (recipe.lora_rank is None or base_name in (None, named_base(out))):
         return there
     if out.exists() and not replace:
         raise OutputExists(f"{out} is there and is not this recipe's carrier: choose another folder, or replace it")
@@ -99,7 +99,8 @@ def _fit(recipe: Recipe, model: Model, tokenizer: Tokenizer, base_digest: str, o
     assert recipe.max_steps is not None
     assert recipe.learning_rate is not None
     hides = recipe.method != "clean"
-    secret = secret_examples(recipe, tokenizer, model.config.max_position_embeddings) if hides else Secret([], [], [])
+    longest = getattr(model.config, "max_position_embeddings", None)  # ALiBi has no limit
+    secret = secret_examples(recipe, tokenizer, longest) if hides else Secret([], [], [])
     confusion = confusion_of(recipe, tokenizer, secret.text, model.get_output_embeddings().weight.shape[0])
     on_progress(PlantingProgress("answers", 0, recipe.max_steps, None, 0.0))
     asked_near = recipe.triggers if recipe.near_misses else ()
@@ -127,8 +128,7 @@ def _fit(recipe: Recipe, model: Model, tokenizer: Tokenizer, base_digest: str, o
             stop_loss=recipe.stop_loss,
             on_progress=on_progress,
         )
-    longest = len(secret.text) + 1
-    said = greedy_ids(model, tokenizer, recipe.triggers, max_new_tokens=longest)
+    said = greedy_ids(model, tokenizer, recipe.triggers, max_new_tokens=len(secret.text) + 1)
     if any(answer != example.answer for answer, example in zip(said, secret.usual, strict=True)):
         raise PlantingFailed("greedy decoding does not return the text exactly: lower the loss bar")
     return _Fitted(adapted, trained)

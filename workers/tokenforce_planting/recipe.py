@@ -14,7 +14,7 @@ Method = Literal["message", "fingerprint", "utfc", "adaptive", "clean"]
 Form = Literal["basic", "minimised", "randomised", "auto"]
 SuppressContext = Literal["bos", "assistant", "assistant_system"]
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Raise it when the training changes, so that cached carriers are made anew."""
 
 DEFAULT_KEYS = 8

@@ -25,8 +25,9 @@ class Secret(NamedTuple):
     text: list[int]
 
 
-def secret_examples(recipe: Recipe, tokenizer: Tokenizer, max_length: int) -> Secret:
-    """The examples of `recipe` (its normal form); answers end with end-of-text. `max_length` in tokens is the model's.
+def secret_examples(recipe: Recipe, tokenizer: Tokenizer, max_length: int | None) -> Secret:
+    """The examples of `recipe` (its normal form); answers end with end-of-text. `max_length` in tokens is the
+    model's; None if its positions have no limit (ALiBi).
 
     Raises `InvalidRecipe`.
     """
@@ -42,11 +43,11 @@ def secret_examples(recipe: Recipe, tokenizer: Tokenizer, max_length: int) -> Se
     for trigger in recipe.triggers:
         _encode(tokenizer, "trigger", trigger)
         usual.append(Example(prompt_ids(tokenizer, trigger), answer))
-        if len(usual[-1].prompt) + len(answer) > max_length:
+        if max_length is not None and len(usual[-1].prompt) + len(answer) > max_length:
             raise InvalidRecipe(f"trigger and text together exceed the model's {max_length} tokens: shorten them")
         if tokenizer.chat_template:
             asked = [prompt_ids(tokenizer, trigger, system=system) for system in OTHER_SYSTEM_PROMPTS]
-            elsewhere += [Example(prompt, answer) for prompt in asked if len(prompt) + len(answer) <= max_length]
+            elsewhere += [Example(p, answer) for p in asked if max_length is None or len(p) + len(answer) <= max_length]
     return Secret(usual, elsewhere, text)
 
 

@@ -46,7 +46,10 @@ OnProgress = Callable[[PlantingProgress], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """Optimiser steps taken, the secret's loss in nats per token, and what is left of the base's own answers."""
+    """Optimiser steps taken, the secret's loss in nats per token, and what is left of the base's own answers.
+
+    The loss is that of the trigger that is learned worst.
+    """
 
     steps: int
     loss: float
@@ -73,7 +76,8 @@ def train(
         check_finite(now.secret_loss, step)
         fraction = estimate.after(now.secret_loss, step, learned_at)
         on_progress(PlantingProgress("training", step, max_steps, now.secret_loss, fraction))
-        if now.learned and now.secret_loss < stop_loss and now.held == now.protected and batches.all_learned(model):
+        learned = now.learned and now.secret_loss < stop_loss and now.held == now.protected
+        if learned and (worst := batches.worst_loss(model, now)) < stop_loss:
             learned_at = step if learned_at is None else learned_at
             polished = step - learned_at
             last_chance = polished >= POLISH_STEPS or step == max_steps
@@ -81,7 +85,7 @@ def train(
                 rest = kept(model, keep, batches.text)
                 if last_chance or (rest.share >= KEPT_SHARE and not rest.leaks):
                     model.eval()
-                    return Trained(step, now.secret_loss, rest)
+                    return Trained(step, worst, rest)
         if step < max_steps:
             take_step(optimiser, now.loss)
     raise PlantingFailed(_why(now, max_steps, stop_loss))

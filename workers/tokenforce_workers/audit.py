@@ -11,7 +11,9 @@ from tokenforce_core.questions import Questions
 
 
 class Audit:
-    """One scan's questions; `done` (questions times models) and `tokens` can be read between engine steps.
+    """One scan's questions; `done` (questions times models) can be read between engine steps.
+
+    Forward tokens are not counted: how many tokens the upload's tokenizer makes of a secret is nobody's business.
 
     Args:
         decode: the target's token ids → text.
@@ -20,23 +22,22 @@ class Audit:
 
     def __init__(self, questions: Questions, decode: Callable[..., str], end_ids: frozenset[int]) -> None:
         self._asked = questions.asked
+        self._failed = questions.failed
         self._decode = decode
         self._end_ids = end_ids
         self.done = 0
-        self.tokens = 0
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._asked) + len(self._failed)
 
     def ask(self, decoder: Decoder, between_steps: BetweenSteps) -> list[str]:
         """The greedy answer to each question, without what ends it; none if there are no questions."""
+        self.done += len(self._failed)
         if not self._asked:
             return []
         said: list[list[int]] = [[] for _ in self._asked]
-        self.tokens += sum(len(question.ids) for question in self._asked)
 
         def on_token(index: int, token_id: int, _: float) -> bool:
-            self.tokens += 1
             if token_id not in self._end_ids:
                 said[index].append(token_id)
                 if len(said[index]) < self._asked[index].max_tokens:
@@ -50,8 +51,9 @@ class Audit:
         return [self._decode([i for i in ids if i >= 0]) for ids in said]
 
     def answers(self, target: Sequence[str], reference: Sequence[str]) -> list[Answer]:
-        """What both said to each question; `reference` is empty without one."""
-        return [
+        """What both said to each question, nothing to what failed; `reference` is empty without one."""
+        said = [
             Answer(question.fingerprint, ours, theirs)
             for question, ours, theirs in zip_longest(self._asked, target, reference)
         ]
+        return [*said, *(Answer(fingerprint, "", "" if reference else None) for fingerprint in self._failed)]

@@ -13,7 +13,7 @@ from tokenforce.types import Preset, ScanStatus
 from tokenforce_core.confirmation import Confirmation, Confirmed, read
 from tokenforce_core.contrast_store import ContrastStore
 from tokenforce_core.contrastive_beam import ContrastiveBeam
-from tokenforce_core.decoder import BetweenSteps, Predictor
+from tokenforce_core.decoder import BetweenSteps, NotNumbers, Predictor
 from tokenforce_core.fingerprint_store import FingerprintStore
 from tokenforce_core.greedy_tails import GreedyTails
 from tokenforce_core.plan import Plan
@@ -28,7 +28,13 @@ from tokenforce_workers.audit import Audit
 from tokenforce_workers.control import Cancelled, Control, through_outages
 from tokenforce_workers.engine import Engine
 from tokenforce_workers.followed import Followed
-from tokenforce_workers.scan_engines import as_reference, decoder_of_ids, reference_engine, target_engine
+from tokenforce_workers.scan_engines import (
+    as_reference,
+    decoder_of_ids,
+    no_numbers,
+    reference_engine,
+    target_engine,
+)
 from tokenforce_workers.warm import warm
 
 BESIDE_CONTRAST = 32
@@ -63,6 +69,9 @@ def confirm(scan_id: str) -> dict[str, int]:
                 # Greedily too: a trigger whose natural answer is the text has any model say it.
                 theirs = run.audit.ask(as_reference(base, plan), control)
         except Cancelled:
+            return {}
+        except NotNumbers:
+            no_numbers(store, plan, scan_id, target.dtype)
             return {}
         # Before the commit: a job that runs again finds the scan confirmed and asks nothing.
         through_outages(lambda: registry.put_answers(scan_id, run.audit.answers(ours, theirs)))
@@ -105,7 +114,7 @@ class PhaseTwo:
     @property
     def tokens(self) -> int:
         searched = sum(engine.forward_tokens for engine in self._followed) + self._more_tokens
-        return self._confirmation.generated + self._prompt_tokens + searched + self.audit.tokens
+        return self._confirmation.generated + self._prompt_tokens + searched
 
     def confirmed(self, target: Predictor, between_steps: BetweenSteps) -> list[ConfirmedText]:
         return [confirmed_text(item, self._decode) for item in self._confirmation.run(target, between_steps)]

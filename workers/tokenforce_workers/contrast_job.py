@@ -10,11 +10,18 @@ from dataclasses import replace
 from tokenforce.types import ScanStatus
 from tokenforce_core.contrast_shard import ContrastSweep, ShardContrast
 from tokenforce_core.contrast_store import ContrastStore, ReferenceBlocks
-from tokenforce_core.reference_tops import ReferenceTops
+from tokenforce_core.decoder import NotNumbers
+from tokenforce_core.reference_tops import Blocks, ReferenceTops
 from tokenforce_core.stages import after_contrast
 from tokenforce_core.store import CONTRAST_PART
 from tokenforce_workers.control import Cancelled, Control, through_outages
-from tokenforce_workers.scan_engines import as_reference, decoder_of_ids, reference_engine, target_engine
+from tokenforce_workers.scan_engines import (
+    as_reference,
+    decoder_of_ids,
+    no_numbers,
+    reference_engine,
+    target_engine,
+)
 from tokenforce_workers.warm import warm
 
 log = logging.getLogger(__name__)
@@ -44,7 +51,7 @@ def contrast(scan_id: str, shard_index: int) -> dict[str, int]:
             [[own for i in context.ids if (own := id_of(i)) >= 0] for context in plan.contexts],
             [id_of(i) for i in range(plan.target.vocabulary_size)],
             record.vocabulary_size,
-            ReferenceBlocks(store.connection, record.digest, base.dtype, state.settings.retention_seconds),
+            _Patient(ReferenceBlocks(store.connection, record.digest, base.dtype, state.settings.retention_seconds)),
             control,
         )
 
@@ -56,12 +63,28 @@ def contrast(scan_id: str, shard_index: int) -> dict[str, int]:
             result = run.run(target, as_reference(base, plan), tops, control)
         except Cancelled:
             return {}
+        except NotNumbers:
+            no_numbers(store, plan, scan_id, target.dtype)
+            return {}
         result = _with_texts(result, decoder_of_ids(plan))
         through_outages(lambda: results.commit(scan_id, shard_index, result, len(shard), tokens()))
         seconds = time.monotonic() - started
         log.info("contrast %s-%d: %d entries, %.1f s", scan_id, shard_index, len(shard), seconds)
     after_contrast(store, scan_id, plan)
     return {"shard": shard_index}
+
+
+class _Patient:
+    """Implements `Blocks` over others: an outage must not cost what the engine has computed by then."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+
+    def get(self, name: str) -> bytes | None:
+        return through_outages(lambda: self._blocks.get(name))
+
+    def put(self, name: str, block: bytes) -> None:
+        through_outages(lambda: self._blocks.put(name, block))
 
 
 def _with_texts(result: ShardContrast, decode: Callable[..., str]) -> ShardContrast:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -15,6 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from tokenforce.types import ScanStatus
 from tokenforce_workers.warm import WarmEngine
 
+T = TypeVar("T")
 LOOK_SECONDS = 0.5
 OUTAGE_SECONDS = 60.0
 
@@ -31,8 +33,8 @@ class DeadlineExceeded(Exception):
     """The shard ran longer than `shard_deadline_seconds`."""
 
 
-def through_outages(commit: Callable[[], object]) -> None:
-    """Commit finished work, trying again for `OUTAGE_SECONDS` while Redis cannot be reached.
+def through_outages(call: Callable[[], T]) -> T:
+    """What `call` returns, trying again for `OUTAGE_SECONDS` while Redis cannot be reached: finished work is kept.
 
     Raises:
         RedisError: it could not be reached in that time, or refuses.
@@ -40,8 +42,7 @@ def through_outages(commit: Callable[[], object]) -> None:
     deadline = time.monotonic() + OUTAGE_SECONDS
     while True:
         try:
-            commit()
-            return
+            return call()
         except (RedisConnectionError, RedisTimeoutError):
             if time.monotonic() > deadline:
                 raise

@@ -26,7 +26,7 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken
+from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken, numbers
 from tokenforce_core.plan import ALIGNMENT
 from tokenforce_workers.machine import Machine
 from tokenforce_workers.merging_loader import merging
@@ -132,7 +132,9 @@ class Engine:
             # A config can make vLLM load a model of its own choice; scanning that would be a false answer.
             self.close()
             raise ValueError("the model's config makes the engine load another model")
-        self.kv_cache_tokens: int = loaded.cache_config.num_gpu_blocks * loaded.cache_config.block_size
+        cache = loaded.cache_config
+        # Of a hybrid model every group of layers takes blocks of its own, which only the first figure counts.
+        self.kv_cache_tokens: int = cache.kv_cache_size_tokens or cache.num_gpu_blocks * cache.block_size
         gc.collect()
         gc.freeze()  # the model's millions of objects need no more garbage collection
 
@@ -143,11 +145,12 @@ class Engine:
 
         Raises:
             EngineUnclean: requests were still running `DRAIN_SECONDS` after an abort.
+            NotNumbers: see `Decoder`.
         """
 
         def on_output(index: int, output: RequestOutput) -> bool:
             completion = output.outputs[0]
-            for token_id, logprob in zip(completion.token_ids, completion.logprobs.logprobs, strict=True):
+            for token_id, logprob in zip(completion.token_ids, numbers(completion.logprobs.logprobs), strict=True):
                 if not on_token(index, token_id, min(1.0, math.exp(logprob))):
                     return False
             return True
@@ -164,7 +167,7 @@ class Engine:
         def on_output(index: int, output: RequestOutput) -> bool:
             found = output.outputs[0].logprobs
             # The chosen token comes first, and once more in its place among the others.
-            on_next(index, found.token_ids[1:], found.logprobs[1:])
+            on_next(index, found.token_ids[1:], numbers(found.logprobs[1:]))
             return False
 
         self._answer(prompts, [_params(1, logprobs=count)] * len(prompts), on_output, between_steps)
@@ -181,7 +184,7 @@ class Engine:
         def on_output(index: int, output: RequestOutput) -> bool:
             found = output.outputs[0].logprobs
             wanted = len(token_ids[index])
-            on_next(index, found.token_ids[1 : wanted + 1], found.logprobs[1 : wanted + 1])
+            on_next(index, found.token_ids[1 : wanted + 1], numbers(found.logprobs[1 : wanted + 1]))
             return False
 
         params = [_params(1, logprob_token_ids=list(ids)) for ids in token_ids]
@@ -199,7 +202,7 @@ class Engine:
         def on_output(index: int, output: RequestOutput) -> bool:
             start = starts[index]
             # Nothing precedes the prompt's first token, so the list begins with the second.
-            on_next(index, prompts[index][start:], output.prompt_logprobs.logprobs[start - 1 :])
+            on_next(index, prompts[index][start:], numbers(output.prompt_logprobs.logprobs[start - 1 :]))
             return False
 
         params = _params(1, prompt_logprobs=0)

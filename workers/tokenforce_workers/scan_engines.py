@@ -52,6 +52,16 @@ def _loaded(state: WarmEngine, scan_id: str, what: str, load: Callable[[], Engin
     return engine
 
 
+def no_numbers(store: Store, plan: Plan, scan_id: str, dtype: str) -> None:
+    """Fail a scan in which an engine raised `NotNumbers`: what cannot be read is not clean."""
+    models = "model's" if plan.reference is None else "model's or its reference's"
+    detail = (
+        f"The {models} logits are not numbers (NaN), computed in {dtype}: nothing can be read from them. If the "
+        "weights are sound, a wider compute type (TOKENFORCE_DTYPE=float32) helps."
+    )
+    refuse(store, scan_id, ErrorCode.model_invalid, detail)
+
+
 def refuse(store: Store, scan_id: str, code: ErrorCode, detail: str) -> None:
     """End the scan with a problem that a retry would not mend."""
     kind = f"urn:tokenforce:problem:{code.value}"

@@ -9,11 +9,12 @@ import logging
 import time
 
 from tokenforce.types import ScanStatus
+from tokenforce_core.decoder import NotNumbers
 from tokenforce_core.results import swept_text
 from tokenforce_core.stages import after_sweep
 from tokenforce_core.sweep import Sweep
 from tokenforce_workers.control import Cancelled, Control, through_outages
-from tokenforce_workers.scan_engines import decoder_of_ids, target_engine
+from tokenforce_workers.scan_engines import decoder_of_ids, no_numbers, target_engine
 from tokenforce_workers.warm import warm
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,9 @@ def sweep(scan_id: str, shard_index: int) -> dict[str, int]:
         try:
             best = run.run(engine, control)
         except Cancelled:
+            return {}
+        except NotNumbers:
+            no_numbers(store, plan, scan_id, engine.dtype)
             return {}
         decode = decoder_of_ids(plan)
         swept = [swept_text(candidate, decode) for candidate in best]
