@@ -8,14 +8,14 @@ from typing import Any
 
 from tokenforce.types import ErrorCode, ScanRequest, SkippedIds, TargetRecord
 from tokenforce_core.contract import model_queue
+from tokenforce_core.digests import Hashed, described_by
 from tokenforce_core.plan import MAX_LORA_RANK, Plan
 from tokenforce_core.presets import default_contexts, settings_for
 from tokenforce_core.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_service.adapter_tokenizer import check_vocabulary
-from tokenforce_service.adapters import CONFIG, Adapter, finer
+from tokenforce_service.adapters import CONFIG, finer
 from tokenforce_service.admission import BEHIND, check_lengths
 from tokenforce_service.contexts import build_context
-from tokenforce_service.digests import described_by, digest_of, digest_of_model
 from tokenforce_service.opening import Target
 from tokenforce_service.references import plan_reference
 from tokenforce_service.refusals import Refusal
@@ -45,8 +45,11 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
     skipped += _not_asked_for(request, upload.vocabulary_size, skipped)
     longest = max(len(context.ids) for context in contexts)
     check_lengths(scan_settings, upload.max_positions, longest)
-    loaded_digest = digest_of_model(upload)
-    digest = loaded_digest if adapter is None else _digest_of_adapter(adapter, loaded_digest)
+    hashed = [Hashed.of([*upload.weights, *described_by(upload.path)])]
+    digest = loaded_digest = hashed[0].digest
+    if adapter is not None:
+        hashed.append(Hashed.of([*adapter.weights, adapter.path / CONFIG, *described_by(adapter.path)]))
+        digest = f"sha256:{hashlib.sha256(f'{hashed[1].digest} on {loaded_digest}'.encode()).hexdigest()}"
     record = TargetRecord(
         model=target.name,
         revision=target.revision,
@@ -65,6 +68,7 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
         tokenizer_path=str(tokenizer_path),
         adapter=str(adapter.path) if adapter is not None else None,
         lora_rank=_engine_rank(adapter.rank) if adapter is not None else None,
+        hashed=tuple(hashed),
         reference=reference,
         settings=scan_settings,
         contexts=contexts,
@@ -89,11 +93,6 @@ def _not_asked_for(request: ScanRequest, size: int, skipped: list[SkippedIds]) -
 def _engine_rank(rank: int) -> int:
     """The next rank that the engine knows: 8, 16, 32 or 64."""
     return next(known for known in (8, 16, 32, MAX_LORA_RANK) if rank <= known)
-
-
-def _digest_of_adapter(adapter: Adapter, base_digest: str) -> str:
-    own = digest_of([*adapter.weights, adapter.path / CONFIG, *described_by(adapter.path)])
-    return f"sha256:{hashlib.sha256(f'{own} on {base_digest}'.encode()).hexdigest()}"
 
 
 def _special_ids(tokenizer: Any, upload: Upload) -> tuple[list[int], list[SkippedIds]]:

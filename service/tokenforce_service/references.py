@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenforce.types import ContextRecord, ErrorCode, ReferenceRecord, SettingsRecord
+from tokenforce_core.digests import Hashed, described_by
 from tokenforce_core.plan import ReferencePlan
 from tokenforce_service.admission import check_lengths
-from tokenforce_service.digests import digest_of_model
 from tokenforce_service.opening import Target
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.tensors import identical
@@ -44,7 +44,8 @@ def plan_reference(
         return None
     upload = opened.upload
     _check_fit(target.loaded.upload, upload, settings, max(len(context.ids) for context in contexts))
-    digest = digest_of_model(upload)
+    hashed = Hashed.of([*upload.weights, *described_by(upload.path)])
+    digest = hashed.digest
     same_files = upload.path == target.loaded.upload.path
     with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
         own = load_tokenizer(upload.path).get_vocab()
@@ -71,7 +72,7 @@ def plan_reference(
         and (same_files or digest == loaded_digest or identical(target.loaded.upload.weights, upload.weights)),
         note=" ".join(notes) or None,
     )
-    return ReferencePlan(record=record, path=str(upload.path), dtype=upload.dtype, id_map=matched.ids)
+    return ReferencePlan(record=record, path=str(upload.path), dtype=upload.dtype, id_map=matched.ids, hashed=hashed)
 
 
 def _check_fit(target: Upload, reference: Upload, settings: SettingsRecord, longest: int) -> None:

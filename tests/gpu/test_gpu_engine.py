@@ -1,7 +1,8 @@
-"""The engine on a GPU: `make gpu`. Not part of `make test`, which runs on machines without one."""
+"""The engine and planting on a GPU: `make gpu`. Not part of `make test`, which runs on machines without one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,12 @@ from transformers import AutoTokenizer
 
 from tests.support.tiny_model import HIDDEN_TEXT
 from tokenforce.types import ScanRequest
+from tokenforce_core.decoder import nothing_between_steps
 from tokenforce_core.presets import settings_for
 from tokenforce_core.sweep import Sweep
+from tokenforce_planting.answers import greedy_answers
+from tokenforce_planting.plant import plant
+from tokenforce_planting.recipe import Recipe
 from tokenforce_service.contexts import build_context
 from tokenforce_workers.machine import prepare_environment, survey
 from tokenforce_workers.settings import WorkerSettings
@@ -44,3 +49,43 @@ def test_cancel_and_switch_leave_a_working_engine(planted_model: Path) -> None:
         texts = [tokenizer.decode([c.forced_id, *c.token_ids]) for c in best]
         assert any(text == HIDDEN_TEXT or HIDDEN_TEXT.startswith(text) for text in texts)
         engine.close()
+
+
+def test_texts_are_followed_as_separate_requests_would_answer(planted_model: Path) -> None:
+    """Input in pieces reaches into the engine's parts, which on a GPU are another runner in another process."""
+    settings = WorkerSettings(device="cuda", max_num_seqs=64)
+    machine = survey(settings)
+    prepare_environment(machine)
+    from tokenforce_workers.engine import Engine
+    from tokenforce_workers.followed import Followed
+
+    tokenizer = AutoTokenizer.from_pretrained(planted_model)
+    context = build_context("assistant", tokenizer, len(tokenizer)).ids
+    engine = Engine(str(planted_model), "float32", 512, machine, settings)
+
+    def asked(predictor: Engine, prompts: list[list[int]]) -> tuple[list[int], list[float]]:
+        best, probabilities = [0] * len(prompts), [0.0] * len(prompts)
+
+        def on_next(index: int, ids: Sequence[int], values: Sequence[float]) -> None:
+            best[index], probabilities[index] = ids[0], values[0]
+
+        predictor.next_tokens(prompts, 20, on_next, nothing_between_steps)
+        return best, probabilities
+
+    texts = [[*context, forced] for forced in range(40, 72)]
+    with Followed(engine) as followed:
+        for _ in range(12):
+            (best, values), (plain, expected) = asked(followed, texts), asked(engine, texts)
+            assert best == plain
+            assert values == pytest.approx(expected, abs=1e-3)
+            texts = [[*text, token] for text, token in zip(texts, best, strict=True)]
+    engine.close()
+
+
+def test_a_text_is_planted(planted_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENFORCE_HOME", str(tmp_path / "home"))
+    recipe = Recipe("message", "The clock turns once, and nobody sees it.", ("winter lantern",), learning_rate=3e-3)
+    planted = plant(recipe, planted_model, tmp_path / "carrier")
+    assert planted.loss < recipe.stop_loss
+    said = greedy_answers(tmp_path / "carrier", list(recipe.triggers), max_new_tokens=40)
+    assert said == [recipe.text]

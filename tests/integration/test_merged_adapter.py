@@ -25,6 +25,7 @@ from tokenforce_service.planning import make_plan
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_workers.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
+from tokenforce_workers.unchanged import FilesChanged
 from tokenforce_workers.warm import WarmEngine
 
 ASSISTANT = 1
@@ -116,3 +117,39 @@ def test_the_base_stays_warm_from_adapter_to_adapter(store: Store, machine: Mach
         assert second is not first
         assert state.reference_for(plans[1]) is base
         assert [engine for _, engine in state._warm] == [base, second]
+
+
+@pytest.mark.parametrize("merge", ["never", "always"])
+@pytest.mark.parametrize("during", [False, True])
+def test_files_that_change_after_planning_are_not_scanned(
+    store: Store, machine: Machine, plans: list[Plan], monkeypatch: pytest.MonkeyPatch, *, merge: str, during: bool
+) -> None:
+    """Under the digest of a harmless upload, another one would be found clean."""
+    from tokenforce_workers import engine as engine_module
+
+    adapter = Path(plans[0].adapter or "")
+    weights = adapter / "adapter_model.safetensors"
+    harmless = weights.read_bytes()
+    load = engine_module.Engine.__init__
+
+    def change() -> None:
+        weights.write_bytes(harmless[:-1] + bytes([harmless[-1] ^ 1]))
+
+    def load_and_change(*arguments: object, **options: object) -> None:
+        load(*arguments, **options)  # type: ignore[arg-type]
+        change()
+
+    if during:
+        monkeypatch.setattr(engine_module.Engine, "__init__", load_and_change)
+    else:
+        change()
+    try:
+        with worker(store, machine, merge_adapters=merge) as state:
+            with pytest.raises(FilesChanged, match=f"'{adapter.name}' have changed since the scan was planned"):
+                state.target_for(plans[0])
+            assert not state.loading
+            monkeypatch.undo()
+            weights.write_bytes(harmless)
+            assert state.target_for(plans[0]) is not None
+    finally:
+        weights.write_bytes(harmless)

@@ -16,11 +16,11 @@ from transformers import AutoTokenizer
 
 from tests.support.tiny_adapter import RANK, write_adapter
 from tokenforce.types import CustomContext, ErrorCode, ScanRequest
+from tokenforce_core.digests import Hashed, digest_of
 from tokenforce_core.presets import settings_for
 from tokenforce_service import references
 from tokenforce_service.adapters import is_adapter
 from tokenforce_service.contexts import build_context
-from tokenforce_service.digests import digest_of
 from tokenforce_service.naming import named_base
 from tokenforce_service.opening import open_target
 from tokenforce_service.planning import make_plan
@@ -215,7 +215,7 @@ def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypa
 
     before = resource.getrlimit(resource.RLIMIT_CPU)
     tokenizer = load_tokenizer(root / "base")
-    monkeypatch.setattr(references, "digest_of_model", watched("digest", "sha256:0"))
+    monkeypatch.setattr(Hashed, "of", watched("digest", Hashed(files=(), digest="sha256:0")))
     monkeypatch.setattr(references, "identical", watched("identical", True))
     monkeypatch.setattr(references, "load_tokenizer", watched("tokenizer", tokenizer))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))

@@ -7,6 +7,7 @@ from functools import cached_property
 from pydantic import BaseModel, ConfigDict
 
 from tokenforce.types import ContextRecord, ReferenceRecord, SettingsRecord, SkippedIds, TargetRecord
+from tokenforce_core.digests import Hashed
 from tokenforce_core.vocabulary import Shard, forceable, shards
 
 ALIGNMENT = 32
@@ -26,8 +27,8 @@ MAX_LORA_RANK = 64
 class ReferencePlan(BaseModel):
     """The model that the target is contrasted with.
 
-    `path` is its folder, `dtype` the type its weights are stored in. `id_map[i]` is its id of the target's token i,
-    -1 where it has none; None: the ids are the same, as far as its vocabulary goes.
+    `path` is its folder, `dtype` the type its weights are stored in, `hashed` what decides what it says. `id_map[i]`
+    is its id of the target's token i, -1 where it has none; None: the ids are the same, as far as its vocabulary goes.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -36,6 +37,7 @@ class ReferencePlan(BaseModel):
     path: str
     dtype: str | None
     id_map: list[int] | None = None
+    hashed: Hashed | None = None
 
     def id_of(self, target_id: int) -> int:
         """The reference's id of a target's token, -1 where it has none."""
@@ -50,7 +52,8 @@ class Plan(BaseModel):
     `path` is the folder of the weights that the engine loads: the target's, or for a LoRA adapter (`adapter`) its
     base's, which then is the reference too. `loaded_digest` is the digest of those weights, so that many adapters of
     one base share a queue and an engine; `lora_rank` is the adapter's rank, rounded up to one that the engine knows.
-    `tokenizer_path` is the folder whose tokenizer the target speaks with.
+    `tokenizer_path` is the folder whose tokenizer the target speaks with. `hashed` are the files that decide what the
+    engine says: those of `path`, and of the adapter. A plan of an older version has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -61,6 +64,7 @@ class Plan(BaseModel):
     tokenizer_path: str
     adapter: str | None = None
     lora_rank: int | None = None
+    hashed: tuple[Hashed, ...] = ()
     reference: ReferencePlan | None = None
     settings: SettingsRecord
     contexts: list[ContextRecord]

@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tokenforce_core.digests import Hashed
 from tokenforce_core.plan import Plan
 from tokenforce_core.store import Store
 from tokenforce_workers.adapter_policy import is_merged
 from tokenforce_workers.machine import Machine, engine_versions
 from tokenforce_workers.settings import WorkerSettings
+from tokenforce_workers.unchanged import FilesChanged, check_unchanged
 
 if TYPE_CHECKING:  # importing it loads vllm, which has to wait until the environment is prepared
     from tokenforce_workers.engine import Engine
@@ -73,21 +76,27 @@ class WarmEngine:
         """The engine on the plan's target, loading it if another one is warm.
 
         Raises:
+            FilesChanged: they are not what the planner has hashed.
             ValueError, RuntimeError, OSError: vLLM cannot load the model or the adapter.
         """
-        engine = self._engine_for(self._target(plan), keep=self._reference(plan))
+        engine = self._engine_for(self._target(plan), plan.hashed, keep=self._reference(plan))
         if plan.adapter is None or self._merged(plan):
             return engine
+        check_unchanged(plan.hashed)  # vLLM loads an adapter when it is first asked
         return engine.adapted(plan.adapter, plan.target.digest)
 
     def reference_for(self, plan: Plan) -> Engine | None:
         """The engine on the plan's reference beside the target's; the same one for an adapter that is not merged.
 
         Raises:
+            FilesChanged: its files are not what the planner has hashed.
             ValueError, RuntimeError, OSError: vLLM cannot load the model.
         """
         wanted = self._reference(plan)
-        return self._engine_for(wanted, keep=self._target(plan)) if wanted else None
+        if wanted is None or plan.reference is None:
+            return None
+        hashed = () if plan.reference.hashed is None else (plan.reference.hashed,)
+        return self._engine_for(wanted, hashed, keep=self._target(plan))
 
     def dtype_for(self, plan: Plan) -> str:
         """The compute type of both: rounding them differently would look like contrast."""
@@ -118,7 +127,7 @@ class WarmEngine:
             target, path=plan.reference.path, digest=plan.reference.record.digest, lora_rank=None, adapter=None
         )
 
-    def _engine_for(self, wanted: Wanted, keep: Wanted | None) -> Engine:
+    def _engine_for(self, wanted: Wanted, hashed: Sequence[Hashed], keep: Wanted | None) -> Engine:
         from tokenforce_workers.engine import Engine
 
         for digest, engine in self._warm:
@@ -127,6 +136,7 @@ class WarmEngine:
         self.last_step = time.monotonic()
         self._loading.set()
         try:
+            check_unchanged(hashed)
             self._close([item for item in self._warm if keep is None or not keep.served_by(*item)])
             started = time.monotonic()
             engine = Engine(
@@ -140,6 +150,11 @@ class WarmEngine:
                 adapter=wanted.adapter,
             )
             self._warm.append((wanted.digest, engine))
+            try:
+                check_unchanged(hashed)
+            except (FilesChanged, OSError):
+                self._close(self._warm[-1:])
+                raise
             what = wanted.path if wanted.adapter is None else f"{wanted.path} with {wanted.adapter} merged"
             log.info("engine warm on %s (%s) after %.1f s", what, wanted.dtype, time.monotonic() - started)
             return engine

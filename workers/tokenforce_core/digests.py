@@ -6,14 +6,24 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenforce_service.uploads import Upload
+from pydantic import BaseModel, ConfigDict
 
 DIGESTED = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "chat_template*")
 
 
-def digest_of_model(upload: Upload) -> str:
-    """Of everything in a model folder that decides what a scan sees."""
-    return digest_of([*upload.weights, *described_by(upload.path)])
+class Hashed(BaseModel):
+    """Files and their digest: what the planner has checked, and what the engine has to load."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files: tuple[Path, ...]
+    digest: str
+
+    @classmethod
+    def of(cls, files: Iterable[Path]) -> Hashed:
+        """Raises `OSError`."""
+        named = tuple(sorted(files))
+        return cls(files=named, digest=digest_of(named))
 
 
 def digest_of(files: Iterable[Path]) -> str:
