@@ -8,12 +8,12 @@ from typing import Any
 
 from tokenforce.types import ErrorCode, ScanRequest, SkippedIds, TargetRecord
 from tokenforce_core.contract import model_queue
-from tokenforce_core.digests import Hashed, described_by
+from tokenforce_core.digests import Hashed
 from tokenforce_core.plan import MAX_LORA_RANK, Plan
 from tokenforce_core.presets import default_contexts, settings_for
 from tokenforce_core.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_service.adapter_tokenizer import check_vocabulary
-from tokenforce_service.adapters import CONFIG, finer
+from tokenforce_service.adapters import finer
 from tokenforce_service.admission import BEHIND, check_lengths
 from tokenforce_service.contexts import build_context
 from tokenforce_service.opening import Target
@@ -45,10 +45,10 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
     skipped += _not_asked_for(request, upload.vocabulary_size, skipped)
     longest = max(len(context.ids) for context in contexts)
     check_lengths(scan_settings, upload.max_positions, longest)
-    hashed = [Hashed.of([*upload.weights, *described_by(upload.path)])]
+    hashed = [Hashed.of(upload.path, upload.weights)]
     digest = loaded_digest = hashed[0].digest
     if adapter is not None:
-        hashed.append(Hashed.of([*adapter.weights, adapter.path / CONFIG, *described_by(adapter.path)]))
+        hashed.append(Hashed.of(adapter.path, adapter.weights))
         digest = f"sha256:{hashlib.sha256(f'{hashed[1].digest} on {loaded_digest}'.encode()).hexdigest()}"
     record = TargetRecord(
         model=target.name,

@@ -1,8 +1,9 @@
 """Registered triggers as questions in a target's own chat template, as many as a scan asks and the model takes.
 
-Template and tokenizer are the uploader's, and the triggers are other people's secrets: nothing that a report shows may
+Template and tokenizer are the uploader's, and the triggers are other people's secrets: what a report shows must not
 depend on what the former make of the latter. So the template is rendered with words of ours, which the trigger then
-replaces, and a trigger that the tokenizer cannot take counts as one that does not work.
+replaces, and a trigger that the tokenizer cannot take counts as one that does not work. How long the tokenizer takes
+still shows in how long planning takes, and over a minute refuses the upload.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ QUESTIONS_SECONDS = 60.0
 
 
 def with_questions(plan: Plan, target: Target, fingerprints: Sequence[Registered]) -> tuple[Plan, Questions]:
-    """The plan with room for the longest question, and the questions.
+    """The plan with room for questions, and the questions.
 
     Raises:
         Refusal: `model_invalid`: the tokenizer cannot be loaded, or it and the chat template take too long.
@@ -45,10 +46,12 @@ def with_questions(plan: Plan, target: Target, fingerprints: Sequence[Registered
     if plan.reference is not None and plan.reference.record.identical:
         same = f"The {triggers} registered triggers were not asked: the weights are the reference's."
         return plan, Questions(left_out=(same,))
+    room = _room(plan, target)
     with time_limit(QUESTIONS_SECONDS, "The tokenizer and the chat template"):
         tokenizer = load_tokenizer(Path(plan.tokenizer_path))
-        questions = make_questions(fingerprints, tokenizer, plan.target.vocabulary_size, _room(plan, target))
-    return plan.model_copy(update={"max_length": max(plan.max_length, questions.longest)}), questions
+        questions = make_questions(fingerprints, tokenizer, plan.target.vocabulary_size, room)
+    # The same room whatever the triggers are: an engine that cannot give it says how much that is.
+    return plan.model_copy(update={"max_length": max(plan.max_length, room)}), questions
 
 
 def make_questions(
@@ -75,8 +78,9 @@ def make_questions(
     if len(triggers) > MOST_QUESTIONS:
         left = _counted(len(triggers) - MOST_QUESTIONS)
         notes.append(f"{left} not asked: a scan asks at most {MOST_QUESTIONS}.")
-    # By bytes, of which no tokenizer needs more: how many tokens it really makes is not ours to tell.
-    if any(_bytes(fingerprint, trigger) > max_positions for fingerprint, trigger in triggers):
+    # By bytes, of which no tokenizer needs more: how many tokens it really makes is not ours to tell. A model with
+    # less room is told whatever the triggers are, since its uploader chooses how much.
+    if max_positions < LONGEST_QUESTION or any(_bytes(*item) > LONGEST_QUESTION for item in triggers):
         notes.append(
             f"Registered triggers that with the answer take more than {max_positions} tokens in this model count as "
             "not working."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenforce.types import ContextRecord, ErrorCode, ReferenceRecord, SettingsRecord
-from tokenforce_core.digests import Hashed, described_by
+from tokenforce_core.digests import Hashed
 from tokenforce_core.plan import ReferencePlan
 from tokenforce_service.admission import check_lengths
 from tokenforce_service.opening import Target
@@ -44,7 +44,7 @@ def plan_reference(
         return None
     upload = opened.upload
     _check_fit(target.loaded.upload, upload, settings, max(len(context.ids) for context in contexts))
-    hashed = Hashed.of([*upload.weights, *described_by(upload.path)])
+    hashed = Hashed.of(upload.path, upload.weights)
     digest = hashed.digest
     same_files = upload.path == target.loaded.upload.path
     with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):

@@ -83,8 +83,22 @@ def _eta(tokens: int, done: int, total: int | None, rate: float | None) -> float
 
 def findings_view(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
     """The findings so far, in `order` or the one to read first: confirmed ones, or the sweep's."""
-    if (report := store.report(row.id)) is not None:
-        return ranked(report.findings, order or default_order(with_reference=report.scan.reference is not None))
+    found = _reported(store, row, order)
+    if found is None:
+        so_far = _so_far(store, row, order)
+        # Meanwhile it may have ended: then its parts are gone and its report is there.
+        found = _reported(store, row, order) or so_far
+    return found
+
+
+def _reported(store: Store, row: ScanRow, order: Order | None) -> list[Finding] | None:
+    report = store.report(row.id)
+    if report is None:
+        return None
+    return ranked(report.findings, order or default_order(with_reference=report.scan.reference is not None))
+
+
+def _so_far(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
     plan = store.plan(row.id)
     if plan is None:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from tokenforce_core.licences import Answer, Registered
 from tokenforce_core.plan import ReferencePlan
 from tokenforce_core.questions import Question, Questions
 from tokenforce_service import questions as questions_module
-from tokenforce_service.questions import ANSWER_SLACK, MOST_QUESTIONS, make_questions, with_questions
+from tokenforce_service.questions import ANSWER_SLACK, LONGEST_QUESTION, MOST_QUESTIONS, make_questions, with_questions
 from tokenforce_service.refusals import Refusal
 from tokenforce_workers.audit import Audit
 
@@ -36,7 +37,9 @@ def registered(name: str, *triggers: str, hashed: bool = False) -> Registered:
     return Registered(name, 1.0, request)
 
 
-def made(tokenizer: Any, *fingerprints: Registered, positions: int = 512, vocabulary: int = 10_000) -> Questions:
+def made(
+    tokenizer: Any, *fingerprints: Registered, positions: int = LONGEST_QUESTION, vocabulary: int = 10_000
+) -> Questions:
     return make_questions(fingerprints, tokenizer, vocabulary, positions)
 
 
@@ -63,12 +66,15 @@ def test_without_a_chat_template_it_stands_alone() -> None:
 
 def test_a_trigger_longer_than_the_context_counts_as_not_working_and_a_note_says_so(tokenizer: Any) -> None:
     long = registered("fp_long", "amber " * 600, "door")
-    found = made(tokenizer, registered("fp_1", "go"), long)
+    found = made(tokenizer, registered("fp_1", "go"), long, positions=512)
     assert [question.fingerprint for question in found.asked] == ["fp_1", "fp_long"]
     assert found.failed == ("fp_long",)
     note = "Registered triggers that with the answer take more than 512 tokens in this model count as not working."
     assert found.left_out == (note,)
-    longest = found.longest
+    assert made(tokenizer, registered("fp_1", "go"), positions=512).left_out == (note,), "whatever the triggers are"
+    assert made(tokenizer, registered("fp_1", "go")).left_out == ()
+    assert "more than 1024 tokens" in made(tokenizer, registered("fp_1", "x" * 1100)).left_out[0]
+    longest = max(question.length for question in found.asked)
     assert len(made(tokenizer, registered("fp_1", "go"), long, positions=longest - 1).asked) == 1
     assert len(made(tokenizer, registered("fp_1", "go"), long, positions=longest).asked) == 2
 
@@ -211,6 +217,7 @@ def test_what_cannot_be_asked_is_done_and_answers_nothing() -> None:
     audit = Audit(Questions((Question("fp_1", (1,), 9),), (), ("fp_2",)), letters, frozenset({0}))
     assert audit.ask(decoder, nothing_between_steps) == ["a"]
     assert (len(audit), audit.done) == (2, 2)
+    assert audit.ask(ScriptedDecoder(lambda _: [(ord("a"), math.nan)]), nothing_between_steps) == [""], "no failure"
     assert audit.answers(["a"], ["b"]) == [Answer("fp_1", "a", "b"), Answer("fp_2", "", "")]
     assert audit.answers(["a"], [])[1] == Answer("fp_2", "")
 

@@ -215,7 +215,7 @@ def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypa
 
     before = resource.getrlimit(resource.RLIMIT_CPU)
     tokenizer = load_tokenizer(root / "base")
-    monkeypatch.setattr(Hashed, "of", watched("digest", Hashed(files=(), digest="sha256:0")))
+    monkeypatch.setattr(Hashed, "of", watched("digest", Hashed(folder=root, files=(), listed=(), digest="sha256:0")))
     monkeypatch.setattr(references, "identical", watched("identical", True))
     monkeypatch.setattr(references, "load_tokenizer", watched("tokenizer", tokenizer))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tokenforce.types import SettingsRecord
-from tokenforce_core.decoder import BetweenSteps, Decoder, nothing_between_steps
+from tokenforce_core.decoder import BetweenSteps, Decoder, nothing_between_steps, number
 from tokenforce_core.repetition import Period, best_period
 from tokenforce_core.sweep import Candidate
 
@@ -90,7 +90,7 @@ class Confirmation:
         self.generated = 0
 
     def run(self, decoder: Decoder, between_steps: BetweenSteps = nothing_between_steps) -> list[Confirmed]:
-        """Decode β tokens per candidate in its own context; same order as the candidates."""
+        """Decode β tokens per candidate in its own context; same order as the candidates. Raises `NotNumbers`."""
         prompts = [[*self._contexts[c.context], c.forced_id] for c in self._candidates]
         decoder.decode(prompts, self._settings.beta, self._on_token, between_steps)
         return [
@@ -107,7 +107,7 @@ class Confirmation:
             return False
         ids, probabilities = self._decoded[index]
         ids.append(token_id)
-        probabilities.append(probability)
+        probabilities.append(number(probability))
         if len(ids) == self._settings.beta:
             self.done += 1
             return False

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 OnToken = Callable[[int, int, float], bool]
-"""(prompt index, generated token id, its probability) → whether to go on with that prompt."""
+"""(prompt index, generated token id, its probability) → whether to go on with that prompt. The probability is NaN
+where the model's logits are: whoever needs it asks `number`."""
 
 OnNext = Callable[[int, Sequence[int], Sequence[float]], object]
 """(prompt index, next-token ids, their log-probabilities in nats): called once per prompt."""
@@ -26,19 +27,24 @@ NEVER = -100.0
 class NotNumbers(ArithmeticError):
     """A model's logits are not numbers (NaN): nothing that it says can be read from them."""
 
+    def __init__(self) -> None:
+        super().__init__("the model's logits are not numbers (NaN)")
+
+
+def number(probability: float) -> float:
+    """The probability as it is. Raises `NotNumbers`."""
+    if math.isnan(probability):
+        raise NotNumbers
+    return probability
+
 
 def numbers(log_probabilities: Sequence[float]) -> list[float]:
     """The log-probabilities (nats) as they are, none under `NEVER`. Raises `NotNumbers`."""
-    if any(map(math.isnan, log_probabilities)):
-        raise NotNumbers
-    return [max(value, NEVER) for value in log_probabilities]
+    return [max(number(value), NEVER) for value in log_probabilities]
 
 
 class Decoder(Protocol):
-    """Batched greedy decoding with the probability of every chosen token.
-
-    Probabilities and log-probabilities are finite numbers: a method raises `NotNumbers` instead.
-    """
+    """Batched greedy decoding with the probability of every chosen token."""
 
     def decode(
         self, prompts: Sequence[Sequence[int]], max_tokens: int, on_token: OnToken, between_steps: BetweenSteps
@@ -52,7 +58,10 @@ class Decoder(Protocol):
 
 
 class Predictor(Decoder, Protocol):
-    """A decoder that also says how probable it finds other next tokens than the one it would choose."""
+    """A decoder that also says how probable it finds other next tokens than the one it would choose.
+
+    Log-probabilities are finite numbers: the methods raise `NotNumbers` instead.
+    """
 
     def next_tokens(
         self, prompts: Sequence[Sequence[int]], count: int, on_next: OnNext, between_steps: BetweenSteps

@@ -8,22 +8,41 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-DIGESTED = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "chat_template*")
+DIGESTED = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors.index.json",
+    "adapter_config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "chat_template*",
+)
 
 
 class Hashed(BaseModel):
-    """Files and their digest: what the planner has checked, and what the engine has to load."""
+    """A model's or an adapter's files and their digest: what the planner has checked and the engine has to load.
+
+    `listed` are the names of all files in the folder that an engine might read; `files` are those that it should.
+    """
 
     model_config = ConfigDict(frozen=True)
 
+    folder: Path
     files: tuple[Path, ...]
+    listed: tuple[str, ...]
     digest: str
 
     @classmethod
-    def of(cls, files: Iterable[Path]) -> Hashed:
-        """Raises `OSError`."""
-        named = tuple(sorted(files))
-        return cls(files=named, digest=digest_of(named))
+    def of(cls, folder: Path, weights: Iterable[Path]) -> Hashed:
+        """Of `weights` and all in `folder` that decides what a scan sees. Raises `OSError`."""
+        files = tuple(sorted({*weights, *described_by(folder)}))
+        return cls(folder=folder, files=files, listed=listed(folder), digest=digest_of(files))
+
+
+def listed(folder: Path) -> tuple[str, ...]:
+    """Names of the weights in `folder`, and of what describes them. A file more there may be a file that is loaded."""
+    return tuple(sorted({file.name for file in (*folder.glob("*.safetensors"), *described_by(folder))}))
 
 
 def digest_of(files: Iterable[Path]) -> str:

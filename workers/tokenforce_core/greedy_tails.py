@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
+from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps, number
 from tokenforce_core.traced import Traced
 
 
@@ -46,7 +46,7 @@ class GreedyTails:
             if token_id in self._end_ids:
                 ended[index] = True
                 return False
-            tails[index].append((token_id, math.log(max(probability, 1e-30))))
+            tails[index].append((token_id, math.log(max(number(probability), 1e-30))))
             return len(self._texts[index].ids) + len(tails[index]) < self._length
 
         target.decode(self._prompts, self._length, on_token, between_steps)

@@ -29,8 +29,3 @@ class Questions:
     asked: tuple[Question, ...] = ()
     left_out: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest question with its answer; 0 without any."""
-        return max((question.length for question in self.asked), default=0)

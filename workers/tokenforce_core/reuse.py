@@ -28,8 +28,9 @@ _ELSEWHERE: dict[str, Any] = {
     "tokenizer_path": True,
     "adapter": True,
     "queue": True,
+    "hashed": True,
     "target": {"model", "revision"},
-    "reference": {"path": True},
+    "reference": {"path": True, "hashed": True},
 }
 
 

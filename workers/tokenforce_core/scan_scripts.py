@@ -131,6 +131,8 @@ return redis.call('HLEN', KEYS[2])
 COMMIT_CONFIRMED = (
     TALLY
     + """
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status or status == 'succeeded' or status == 'failed' or status == 'cancelled' then return 0 end
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'EX', ARGV[2]) then return 0 end
 redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[3])
 produced(KEYS[3], 'confirm', ARGV[3], ARGV[4])

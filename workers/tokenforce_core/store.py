@@ -117,7 +117,8 @@ class Store:
 
         Idempotent; the reaper repeats it for scans whose process died between the status and this.
         """
-        succeeded = self.status(scan_id) is ScanStatus.succeeded
+        # Not `status`: the reaper settles scans of a status that only another version knows.
+        succeeded = self.connection.hget(self._key(scan_id), "status") == ScanStatus.succeeded.encode()
         with self.connection.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
             note_end(pipe, scan_id, self._retention)

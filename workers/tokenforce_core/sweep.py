@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tokenforce.types import SettingsRecord
-from tokenforce_core.decoder import BetweenSteps, Decoder, nothing_between_steps
+from tokenforce_core.decoder import BetweenSteps, Decoder, nothing_between_steps, number
 from tokenforce_core.scoring import SLACK, highest_reachable, score
 
 
@@ -95,7 +95,7 @@ class Sweep:
         self.generated = 0
 
     def run(self, decoder: Decoder, between_steps: BetweenSteps = nothing_between_steps) -> list[Candidate]:
-        """Decode the shard and return its best candidates, best first."""
+        """Decode the shard and return its best candidates, best first. Raises `NotNumbers`."""
         prompts = [[*self._context_ids, forced] for forced in self._forced_ids]
         decoder.decode(prompts, self._settings.alpha, self._on_token, between_steps)
         return self.kept.best()
@@ -106,7 +106,7 @@ class Sweep:
         if self._settings.stop_at_end and token_id in self._end_ids:
             return self._finish(index, sequence, ended=True)
         sequence.ids.append(token_id)
-        sequence.probabilities.append(probability)
+        sequence.probabilities.append(number(probability))
         sequence.total += probability
         if len(sequence.ids) == self._settings.alpha:
             return self._finish(index, sequence, ended=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
@@ -11,9 +12,10 @@ from tokenforce_core.questions import Questions
 
 
 class Audit:
-    """One scan's questions; `done` (questions times models) can be read between engine steps.
+    """One scan's questions; `done` (questions times models) counts them when a model has answered all.
 
-    Forward tokens are not counted: how many tokens the upload's tokenizer makes of a secret is nobody's business.
+    Neither each of them nor its forward tokens are told: what the upload's tokenizer makes of a secret, and where its
+    answer ends, is nobody's business.
 
     Args:
         decode: the target's token ids → text.
@@ -32,21 +34,21 @@ class Audit:
 
     def ask(self, decoder: Decoder, between_steps: BetweenSteps) -> list[str]:
         """The greedy answer to each question, without what ends it; none if there are no questions."""
-        self.done += len(self._failed)
         if not self._asked:
+            self.done += len(self)
             return []
         said: list[list[int]] = [[] for _ in self._asked]
 
-        def on_token(index: int, token_id: int, _: float) -> bool:
-            if token_id not in self._end_ids:
-                said[index].append(token_id)
-                if len(said[index]) < self._asked[index].max_tokens:
-                    return True
-            self.done += 1
-            return False
+        def on_token(index: int, token_id: int, probability: float) -> bool:
+            # A NaN ends the answer, not the scan: an upload could have it tell which trigger has which token.
+            if token_id in self._end_ids or math.isnan(probability):
+                return False
+            said[index].append(token_id)
+            return len(said[index]) < self._asked[index].max_tokens
 
         longest = max(question.max_tokens for question in self._asked)
         decoder.decode([question.ids for question in self._asked], longest, on_token, between_steps)
+        self.done += len(self)
         # A reference may say tokens that the target does not have: -1.
         return [self._decode([i for i in ids if i >= 0]) for ids in said]
 

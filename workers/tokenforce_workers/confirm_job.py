@@ -125,7 +125,8 @@ class PhaseTwo:
         """The texts with the probabilities that the reference, on `base`, gives them, and what the search finds."""
         reference = as_reference(base, self._plan)
         started = time.monotonic()
-        with Followed(target) as followed, Followed(base) as followed_base:
+        longest = max(map(len, self._contexts)) + 1 + self._plan.settings.beta
+        with Followed(target, longest) as followed, Followed(base, longest) as followed_base:
             self._followed = (followed, followed_base)
             asked = as_reference(followed_base, self._plan)
             traced = self._beam.run(followed, asked, between_steps)

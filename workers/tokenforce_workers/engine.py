@@ -145,13 +145,12 @@ class Engine:
 
         Raises:
             EngineUnclean: requests were still running `DRAIN_SECONDS` after an abort.
-            NotNumbers: see `Decoder`.
         """
 
         def on_output(index: int, output: RequestOutput) -> bool:
             completion = output.outputs[0]
-            for token_id, logprob in zip(completion.token_ids, numbers(completion.logprobs.logprobs), strict=True):
-                if not on_token(index, token_id, min(1.0, math.exp(logprob))):
+            for token_id, logprob in zip(completion.token_ids, completion.logprobs.logprobs, strict=True):
+                if not on_token(index, token_id, math.exp(min(logprob, 0.0))):  # NaN stays NaN
                     return False
             return True
 
@@ -291,14 +290,18 @@ class Engine:
             self._engine.step()
 
     def adapted(self, adapter: str, digest: str) -> Engine:
-        """The same engine speaking through the LoRA adapter in the folder `adapter`; the weights are shared.
+        """The same engine speaking through the LoRA adapter in the folder `adapter`, loaded now; weights are shared.
 
         Prefixes are cached apart, so the two can be used in turn. `digest` tells adapters apart: another one may
         lie at the same path by now.
+
+        Raises:
+            ValueError: vLLM refuses the adapter.
         """
         view = copy.copy(self)
         number = int.from_bytes(hashlib.sha256(digest.encode()).digest()[:4], "big") % (2**31 - 1) + 1
         view._adapter = LoRARequest(lora_name=digest, lora_int_id=number, lora_path=adapter)
+        self._engine.add_lora(view._adapter)
         return view
 
     def close(self, *, last: bool = True) -> None:

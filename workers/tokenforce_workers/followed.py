@@ -28,13 +28,14 @@ place in the batch, so all of an engine's may have half of the cache and of the 
 class Followed(Engine):
     """A view of `engine` for one search, in whose `with` block it is used. Implements `Predictor`.
 
-    `forward_tokens` counts what the answers have cost so far.
+    `forward_tokens` counts what the answers have cost so far. No text is longer than `longest` tokens, its context
+    included; by default than the engine takes.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, longest: int | None = None) -> None:
         vars(self).update(vars(engine))
         searching = 2 if engine.lora_rank else 1  # beside an adapter, target and reference are one engine
-        places = min(engine.max_num_seqs, engine.kv_cache_tokens // engine.max_model_len) // 2
+        places = min(engine.max_num_seqs, engine.kv_cache_tokens // (longest or engine.max_model_len)) // 2
         self._most = min(MOST, places // searching)
         self.forward_tokens = 0
         self._sessions: dict[str, tuple[int, ...]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from tokenforce_core.digests import Hashed, digest_of
+from tokenforce_core.digests import Hashed, digest_of, listed
 
 Stamp = tuple[int, int, int, int]
 """Inode, size in bytes, times of the last change of content and of anything, in nanoseconds."""
@@ -22,9 +22,11 @@ def check_unchanged(hashed: Sequence[Hashed]) -> None:
     The weights are read for it, unless they were at the last look and their stamps are as they were.
     """
     for one in hashed:
-        if _digest(one.files, tuple(map(_stamp, one.files))) != one.digest:
-            folder = one.files[0].parent.name if one.files else "the model"
-            raise FilesChanged(f"the files of {folder!r} have changed since the scan was planned; scan it again")
+        same = listed(one.folder) == one.listed and _digest(one.files, tuple(map(_stamp, one.files))) == one.digest
+        if not same:
+            raise FilesChanged(
+                f"the files of {one.folder.name!r} have changed since the scan was planned; scan it again"
+            )
 
 
 def _stamp(file: Path) -> Stamp:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -82,8 +83,8 @@ class WarmEngine:
         engine = self._engine_for(self._target(plan), plan.hashed, keep=self._reference(plan))
         if plan.adapter is None or self._merged(plan):
             return engine
-        check_unchanged(plan.hashed)  # vLLM loads an adapter when it is first asked
-        return engine.adapted(plan.adapter, plan.target.digest)
+        with self._load_of(plan.hashed[1:]):
+            return engine.adapted(plan.adapter, plan.target.digest)
 
     def reference_for(self, plan: Plan) -> Engine | None:
         """The engine on the plan's reference beside the target's; the same one for an adapter that is not merged.
@@ -130,34 +131,42 @@ class WarmEngine:
     def _engine_for(self, wanted: Wanted, hashed: Sequence[Hashed], keep: Wanted | None) -> Engine:
         from tokenforce_workers.engine import Engine
 
-        for digest, engine in self._warm:
-            if wanted.served_by(digest, engine):
-                return engine
+        for digest, ready in self._warm:
+            if wanted.served_by(digest, ready):
+                return ready
+        engine: Engine | None = None
+        try:
+            with self._load_of(hashed):
+                self._close([item for item in self._warm if keep is None or not keep.served_by(*item)])
+                started = time.monotonic()
+                engine = Engine(
+                    wanted.path,
+                    wanted.dtype,
+                    wanted.length,
+                    self.machine,
+                    self.settings,
+                    share=wanted.share,
+                    lora_rank=wanted.lora_rank,
+                    adapter=wanted.adapter,
+                )
+                self._warm.append((wanted.digest, engine))
+        except (FilesChanged, OSError):
+            self._close([item for item in self._warm if item[1] is engine])
+            raise
+        what = wanted.path if wanted.adapter is None else f"{wanted.path} with {wanted.adapter} merged"
+        log.info("engine warm on %s (%s) after %.1f s", what, wanted.dtype, time.monotonic() - started)
+        return engine
+
+    @contextmanager
+    def _load_of(self, hashed: Sequence[Hashed]) -> Iterator[None]:
+        """Around a load: the files are as they were hashed before it and after it, and no engine step is due."""
         self.last_step = time.monotonic()
         self._loading.set()
         try:
             check_unchanged(hashed)
-            self._close([item for item in self._warm if keep is None or not keep.served_by(*item)])
-            started = time.monotonic()
-            engine = Engine(
-                wanted.path,
-                wanted.dtype,
-                wanted.length,
-                self.machine,
-                self.settings,
-                share=wanted.share,
-                lora_rank=wanted.lora_rank,
-                adapter=wanted.adapter,
-            )
-            self._warm.append((wanted.digest, engine))
-            try:
-                check_unchanged(hashed)
-            except (FilesChanged, OSError):
-                self._close(self._warm[-1:])
-                raise
-            what = wanted.path if wanted.adapter is None else f"{wanted.path} with {wanted.adapter} merged"
-            log.info("engine warm on %s (%s) after %.1f s", what, wanted.dtype, time.monotonic() - started)
-            return engine
+            self.last_step = time.monotonic()  # to read them may take as long as to load them
+            yield
+            check_unchanged(hashed)
         finally:
             self.last_step = time.monotonic()
             self._loading.clear()
