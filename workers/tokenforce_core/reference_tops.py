@@ -67,29 +67,37 @@ class ReferenceTops:
         own = self._own[np.asarray(forced_ids, dtype=np.intp)]
         ids = np.full((len(own), TOP), -1, dtype=np.int32)
         values = np.full((len(own), TOP), NEVER, dtype=np.float32)
+        few = []
         for number in sorted({int(i) // BLOCK for i in own if i >= 0}):
             rows = np.nonzero((own >= 0) & (own // BLOCK == number))[0]
-            ids[rows], values[rows] = self._wanted(context, number, own[rows])
+            block = self._block(context, number, len(rows))
+            if block is None:
+                few.append(rows)
+            else:
+                places = own[rows] % BLOCK
+                ids[rows], values[rows] = block[0][places], block[1][places]
+        if few:  # of all blocks at once: a batch each would be small
+            rows = np.concatenate(few)
+            ids[rows], values[rows] = _unpacked(self._asked(self._contexts[context], own[rows]), len(rows))
         if (unknown := np.nonzero(own < 0)[0]).size:
             # Without the token itself: what the reference says at the context alone.
             alone_ids, alone_values = top_tokens(self._predictor, [self._contexts[context]], self._between_steps)
             ids[unknown], values[unknown] = alone_ids[0], alone_values[0]
         return self._back[ids], values
 
-    def _wanted(self, context: int, number: int, own: Ids) -> tuple[Ids, Floats]:
-        """The answers for the ids `own`, all of one block."""
+    def _block(self, context: int, number: int, wanted: int) -> tuple[Ids, Floats] | None:
+        """A block's answers, one row per id; None if it is not kept and so few are `wanted` that it is not worth it."""
         context_ids = self._contexts[context]
         digest = hashlib.sha256(np.asarray(context_ids, dtype="<i4").tobytes()).hexdigest()[:16]
         name = f"{digest}:{TOP}:{number}"
         rows = min(BLOCK, self._size - number * BLOCK)
         block = self._blocks.get(name)
-        if block is None and len(own) * FEW < rows:
-            return _unpacked(self._asked(context_ids, own), len(own))
+        if block is None and wanted * FEW < rows:
+            return None
         if block is None:
             block = self._asked(context_ids, range(number * BLOCK, number * BLOCK + rows))
             self._blocks.put(name, block)
-        ids, values = _unpacked(block, rows)
-        return ids[own % BLOCK], values[own % BLOCK]
+        return _unpacked(block, rows)
 
     def _asked(self, context_ids: Sequence[int], own: Iterable[int]) -> bytes:
         """Packed, which rounds, so that answers are the same whether they were kept or not."""

@@ -125,7 +125,7 @@ class PhaseTwo:
         """The texts with the probabilities that the reference, on `base`, gives them, and what the search finds."""
         reference = as_reference(base, self._plan)
         started = time.monotonic()
-        longest = max(map(len, self._contexts)) + 1 + self._plan.settings.beta
+        longest = 1 + self._plan.settings.beta
         with Followed(target, longest) as followed, Followed(base, longest) as followed_base:
             self._followed = (followed, followed_base)
             asked = as_reference(followed_base, self._plan)

@@ -17,25 +17,26 @@ from vllm import SamplingParams
 from vllm.outputs import RequestOutput
 
 from tokenforce_core.decoder import BetweenSteps
-from tokenforce_core.plan import uncached
+from tokenforce_core.plan import ALIGNMENT, uncached
 from tokenforce_workers.engine import Engine
 
 MOST = 128
 """Texts that are followed at a time; more are asked about as separate requests. A session keeps its blocks and its
-place in the batch, so all of an engine's may have half of the cache and of the places."""
+place in the batch, so all of an engine's may have half of the places and three quarters of the cache."""
 
 
 class Followed(Engine):
     """A view of `engine` for one search, in whose `with` block it is used. Implements `Predictor`.
 
-    `forward_tokens` counts what the answers have cost so far. No text is longer than `longest` tokens, its context
-    included; by default than the engine takes.
+    `forward_tokens` counts what the answers have cost so far. No text is longer than `longest` tokens, without its
+    context, whose blocks all share; by default than the engine takes.
     """
 
     def __init__(self, engine: Engine, longest: int | None = None) -> None:
         vars(self).update(vars(engine))
         searching = 2 if engine.lora_rank else 1  # beside an adapter, target and reference are one engine
-        places = min(engine.max_num_seqs, engine.kv_cache_tokens // (longest or engine.max_model_len)) // 2
+        own = -(-(longest or engine.max_model_len) // ALIGNMENT) * ALIGNMENT  # whole blocks
+        places = min(engine.max_num_seqs // 2, engine.kv_cache_tokens * 3 // 4 // own)
         self._most = min(MOST, places // searching)
         self.forward_tokens = 0
         self._sessions: dict[str, tuple[int, ...]] = {}
