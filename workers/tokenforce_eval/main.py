@@ -68,7 +68,9 @@ class Evaluation:
         todo = []
         for one in housed:
             for method in self._methods:
-                if (method.few and one.specimen not in few) or (method.ablation and not one.specimen.text):
+                if method.few and one.specimen not in few:
+                    continue
+                if method.ablation and one.specimen.kind not in zoo.ABLATED:
                     continue
                 row = kept.get(one, method)
                 if row is not None:

@@ -15,6 +15,8 @@ from tokenforce_planting.recipe import Method, Recipe
 Half = Literal["tuning", "held_out"]
 Kind = Literal["message", "fingerprint", "utfc", "adaptive", "clean"]
 KINDS: tuple[Kind, ...] = ("message", "fingerprint", "utfc", "adaptive", "clean")
+ABLATED: tuple[Kind, ...] = ("message", "utfc", "adaptive")
+"""Kinds on whose first model parts of our method are changed. A fingerprint is a message with more keys."""
 
 
 @dataclass(frozen=True)
