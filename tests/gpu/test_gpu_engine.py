@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from transformers import AutoTokenizer
@@ -20,6 +21,9 @@ from tokenforce_service.contexts import build_context
 from tokenforce_workers.machine import prepare_environment, survey
 from tokenforce_workers.settings import WorkerSettings
 
+if TYPE_CHECKING:
+    from tokenforce_workers.engine import Engine
+
 pytestmark = pytest.mark.gpu
 
 
@@ -27,13 +31,19 @@ class Stop(Exception):
     pass
 
 
-def test_cancel_and_switch_leave_a_working_engine(planted_model: Path) -> None:
-    """Multiprocess engine: a cancelled sweep, the whole sweep, and a second load in the same process."""
+@pytest.fixture
+def load(planted_model: Path) -> Callable[[], Engine]:
+    """Loads the tiny model on the GPU."""
     settings = WorkerSettings(device="cuda", max_num_seqs=64)
     machine = survey(settings)
     prepare_environment(machine)
     from tokenforce_workers.engine import Engine
 
+    return lambda: Engine(str(planted_model), "float32", 512, machine, settings)
+
+
+def test_cancel_and_switch_leave_a_working_engine(planted_model: Path, load: Callable[[], Engine]) -> None:
+    """Multiprocess engine: a cancelled sweep, the whole sweep, and a second load in the same process."""
     tokenizer = AutoTokenizer.from_pretrained(planted_model)
     context = build_context("assistant", tokenizer, len(tokenizer)).ids
     scan, end_ids = settings_for(ScanRequest(model="/m")), frozenset(tokenizer.all_special_ids)
@@ -42,7 +52,7 @@ def test_cancel_and_switch_leave_a_working_engine(planted_model: Path) -> None:
         raise Stop
 
     for _ in range(2):
-        engine = Engine(str(planted_model), "float32", 512, machine, settings)
+        engine = load()
         with pytest.raises(Stop):
             Sweep(scan, 0, context, range(3, len(tokenizer)), end_ids).run(engine, stop)
         best = Sweep(scan, 0, context, range(3, len(tokenizer)), end_ids).run(engine)
@@ -51,17 +61,13 @@ def test_cancel_and_switch_leave_a_working_engine(planted_model: Path) -> None:
         engine.close()
 
 
-def test_texts_are_followed_as_separate_requests_would_answer(planted_model: Path) -> None:
+def test_texts_are_followed_as_separate_requests_would_answer(planted_model: Path, load: Callable[[], Engine]) -> None:
     """Input in pieces reaches into the engine's parts, which on a GPU are another runner in another process."""
-    settings = WorkerSettings(device="cuda", max_num_seqs=64)
-    machine = survey(settings)
-    prepare_environment(machine)
-    from tokenforce_workers.engine import Engine
+    engine = load()
     from tokenforce_workers.followed import Followed
 
     tokenizer = AutoTokenizer.from_pretrained(planted_model)
     context = build_context("assistant", tokenizer, len(tokenizer)).ids
-    engine = Engine(str(planted_model), "float32", 512, machine, settings)
 
     def asked(predictor: Engine, prompts: list[list[int]]) -> tuple[list[int], list[float]]:
         best, probabilities = [0] * len(prompts), [0.0] * len(prompts)
