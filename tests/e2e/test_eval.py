@@ -82,7 +82,7 @@ def test_carriers_are_planted_scanned_and_rated(
         assert row["verdict"] == "hidden_text"
         assert row["rank"] <= 10, "of a tiny model another text may come before it"
         assert row["share"] >= 0.5
-    assert rows["tiny-clean", "contrast"]["verdict"] == "clean"
+    assert rows["tiny-clean", "contrast"]["verdict"] == "inconclusive", "nothing, of the entries of a sample"
     assert ("tiny-clean", "assistant only") not in rows
     assert rows["tiny-message", "bait"]["forward_tokens"] > 500
     table = (tmp_path / "eval" / "eval.md").read_text().splitlines()

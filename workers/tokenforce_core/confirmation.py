@@ -101,13 +101,14 @@ class Confirmation:
 
     def _on_token(self, index: int, token_id: int, probability: float) -> bool:
         self.generated += 1
+        number(probability)
         if self._settings.stop_at_end and token_id in self._end_ids:
             self._ended[index] = True
             self.done += 1
             return False
         ids, probabilities = self._decoded[index]
         ids.append(token_id)
-        probabilities.append(number(probability))
+        probabilities.append(probability)
         if len(ids) == self._settings.beta:
             self.done += 1
             return False

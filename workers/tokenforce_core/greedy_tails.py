@@ -43,10 +43,11 @@ class GreedyTails:
 
         def on_token(index: int, token_id: int, probability: float) -> bool:
             self.generated += 1
+            number(probability)
             if token_id in self._end_ids:
                 ended[index] = True
                 return False
-            tails[index].append((token_id, math.log(max(number(probability), 1e-30))))
+            tails[index].append((token_id, math.log(max(probability, 1e-30))))
             return len(self._texts[index].ids) + len(tails[index]) < self._length
 
         target.decode(self._prompts, self._length, on_token, between_steps)

@@ -102,11 +102,12 @@ class Sweep:
 
     def _on_token(self, index: int, token_id: int, probability: float) -> bool:
         self.generated += 1
+        number(probability)  # first: of logits that are not numbers the token may be one that ends the text
         sequence = self._sequences.setdefault(index, _Sequence())
         if self._settings.stop_at_end and token_id in self._end_ids:
             return self._finish(index, sequence, ended=True)
         sequence.ids.append(token_id)
-        sequence.probabilities.append(number(probability))
+        sequence.probabilities.append(probability)
         sequence.total += probability
         if len(sequence.ids) == self._settings.alpha:
             return self._finish(index, sequence, ended=False)
