@@ -60,7 +60,7 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
         vocabulary_size=upload.vocabulary_size,
         max_positions=upload.max_positions,
     )
-    reference = plan_reference(target, tokenizer, contexts, scan_settings, loaded_digest)
+    reference = plan_reference(target, tokenizer, contexts, scan_settings, hashed[0])
     return Plan(
         target=record,
         path=str(upload.path),

@@ -30,9 +30,9 @@ class IdMap:
 
 
 def plan_reference(
-    target: Target, tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded_digest: str
+    target: Target, tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded: Hashed
 ) -> ReferencePlan | None:
-    """The reference's part of the plan; None without one. `tokenizer` is the target's.
+    """The reference's part of the plan; None without one. `tokenizer` is the target's, `loaded` the files of its model.
 
     Only the tokenizer has a deadline: to hash and compare the weights takes as long as reading them.
 
@@ -44,9 +44,8 @@ def plan_reference(
         return None
     upload = opened.upload
     _check_fit(target.loaded.upload, upload, settings, max(len(context.ids) for context in contexts))
-    hashed = Hashed.of(upload.path, upload.weights)
-    digest = hashed.digest
     same_files = upload.path == target.loaded.upload.path
+    hashed = loaded if same_files else Hashed.of(upload.path, upload.weights)
     with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
         own = load_tokenizer(upload.path).get_vocab()
         matched = match_vocabularies(
@@ -65,11 +64,11 @@ def plan_reference(
     record = ReferenceRecord(
         model=opened.name,
         revision=opened.revision,
-        digest=digest,
+        digest=hashed.digest,
         source=target.source,
         vocabulary_size=upload.vocabulary_size,
         identical=target.adapter is None
-        and (same_files or digest == loaded_digest or identical(target.loaded.upload.weights, upload.weights)),
+        and (same_files or hashed.digest == loaded.digest or identical(target.loaded.upload.weights, upload.weights)),
         note=" ".join(notes) or None,
     )
     return ReferencePlan(record=record, path=str(upload.path), dtype=upload.dtype, id_map=matched.ids, hashed=hashed)

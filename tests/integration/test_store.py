@@ -113,9 +113,10 @@ def test_work_that_comes_after_the_end_changes_and_leaves_nothing(store: Store, 
     assert store.commit_shard(scan, 0, 0, [swept(1, 0.9)], entries=10, tokens=10, keep=3) == 0
     store.note_engine(scan, {"vllm": "0"})
     store.commit_confirmed(scan, [], 3)
+    assert store.confirmed(scan) is None
     row = store.row(scan)
     assert row is not None
-    assert (row.entries_done, row.live) == (0, {})
+    assert (row.entries_done, row.forward_tokens, row.live) == (0, 0, {})
     forever = [key for key in redis.scan_iter("tf:scan:*") if redis.ttl(key) == -1]
     assert forever == []
 

@@ -215,13 +215,14 @@ def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypa
 
     before = resource.getrlimit(resource.RLIMIT_CPU)
     tokenizer = load_tokenizer(root / "base")
-    monkeypatch.setattr(Hashed, "of", watched("digest", Hashed(folder=root, files=(), listed=(), digest="sha256:0")))
+    loaded = Hashed(folder=root / "base", files=(), listed=(), digest="sha256:1")
+    monkeypatch.setattr(Hashed, "of", watched("digest", loaded.model_copy(update={"digest": "sha256:0"})))
     monkeypatch.setattr(references, "identical", watched("identical", True))
     monkeypatch.setattr(references, "load_tokenizer", watched("tokenizer", tokenizer))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
     context = build_context("bos", tokenizer, len(tokenizer))
     target = open_target(request, settings(root))
-    plan = references.plan_reference(target, tokenizer, [context], settings_for(request), "sha256:1")
+    plan = references.plan_reference(target, tokenizer, [context], settings_for(request), loaded)
     assert plan is not None
     assert plan.record.identical
     assert deadlines == [("digest", False), ("tokenizer", True), ("identical", False)]
