@@ -84,11 +84,12 @@ def _eta(tokens: int, done: int, total: int | None, rate: float | None) -> float
 def findings_view(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
     """The findings so far, in `order` or the one to read first: confirmed ones, or the sweep's."""
     found = _reported(store, row, order)
-    if found is None:
-        so_far = _so_far(store, row, order)
-        # Meanwhile it may have ended: then its parts are gone and its report is there.
-        found = _reported(store, row, order) or so_far
-    return found
+    if found is not None:
+        return found
+    so_far = _so_far(store, row, order)
+    # Meanwhile it may have ended: then its parts are gone and its report is there.
+    found = _reported(store, row, order)
+    return so_far if found is None else found
 
 
 def _reported(store: Store, row: ScanRow, order: Order | None) -> list[Finding] | None:
