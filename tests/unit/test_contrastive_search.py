@@ -21,7 +21,7 @@ from tokenforce_core.greedy_tails import GreedyTails
 from tokenforce_core.links import EACH, KEPT, LEAST, links_of
 from tokenforce_core.reference import UNKNOWN_LOG_PROBABILITY, Reference
 from tokenforce_core.reference_tops import BLOCK, ReferenceTops
-from tokenforce_core.seeds import leading_in, linked
+from tokenforce_core.seeds import linked
 from tokenforce_core.traced import Seed, Traced, without_detours, without_suffixes
 
 
@@ -65,9 +65,6 @@ def test_a_text_that_begins_like_ordinary_ones_is_found_by_its_link() -> None:
     found = searched(linked([result]), target, base).found
     assert hidden in said(found)
     assert max(len(text.ids) for text in searched(linked([result]), target, base, length=3, least=1).found) == 3
-    # Entered at its second token, the text grows to the left by the same link.
-    late = Traced(Seed(0, 33), (21, 50, 14), (-0.1,) * 3, (-6.0,) * 3, ended=True)
-    assert Seed(0, 7) in [start.seed for start in leading_in([late], [result])]
 
 
 def test_a_text_is_entered_at_a_first_word_after_which_nothing_surprises() -> None:

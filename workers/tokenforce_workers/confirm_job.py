@@ -16,10 +16,11 @@ from tokenforce_core.contrastive_beam import ContrastiveBeam
 from tokenforce_core.decoder import BetweenSteps, NotNumbers, Predictor
 from tokenforce_core.fingerprint_store import FingerprintStore
 from tokenforce_core.greedy_tails import GreedyTails
+from tokenforce_core.left_growth import LeftGrowth
 from tokenforce_core.plan import Plan
 from tokenforce_core.questions import Questions
 from tokenforce_core.results import ConfirmedText, confirmed_text
-from tokenforce_core.seeds import leading_in, linked
+from tokenforce_core.seeds import linked
 from tokenforce_core.stages import start_aggregation
 from tokenforce_core.store import Store
 from tokenforce_core.sweep import Candidate
@@ -100,7 +101,8 @@ class PhaseTwo:
         self._prompt_tokens = sum(plan.prompt_cost(candidate.context) - 1 for candidate in candidates)
         self._outcomes = ContrastStore(store.connection).results(scan_id) if plan.reference is not None else []
         self._starts = linked(self._outcomes)
-        self._beam = self._search(self._starts)
+        settings = plan.settings
+        self._beam = ContrastiveBeam(self._contexts, self._starts, settings.beta, self._ends, settings.min_tokens)
         self._followed: tuple[Followed, ...] = ()
         self._more_tokens = 0
         self.audit = Audit(questions, self._decode, self._ends)
@@ -130,12 +132,12 @@ class PhaseTwo:
             self._followed = (followed, followed_base)
             asked = as_reference(followed_base, self._plan)
             traced = self._beam.run(followed, asked, between_steps)
-            searched = time.monotonic()
-            more = self._search(leading_in(traced, self._outcomes))
-            traced += more.run(followed, asked, between_steps)
-        tails = GreedyTails(self._contexts, [*self._beam.shown, *more.shown], self._plan.settings.beta, self._ends)
+        searched = time.monotonic()
+        growth = LeftGrowth(self._contexts, self._outcomes, self._plan.settings.beta)
+        traced += growth.run(traced, target, reference, between_steps)
+        tails = GreedyTails(self._contexts, [*self._beam.shown, *growth.starts], self._plan.settings.beta, self._ends)
         traced += tails.run(target, reference, between_steps)
-        self._more_tokens = tails.generated
+        self._more_tokens = growth.generated + tails.generated
         found = [*self._scored(texts, reference, between_steps), *(self._text_of(item) for item in traced)]
         seconds = searched - started, time.monotonic() - searched
         log.info(
@@ -143,10 +145,6 @@ class PhaseTwo:
         )
         # "word, end of text" can be as certain as it likes: it hides nothing.
         return [text for text in found if len(text.confirmed.probabilities) >= self._plan.settings.min_tokens]
-
-    def _search(self, starts: Sequence[Traced]) -> ContrastiveBeam:
-        settings = self._plan.settings
-        return ContrastiveBeam(self._contexts, starts, settings.beta, self._ends, settings.min_tokens)
 
     def _scored(
         self, texts: Sequence[ConfirmedText], reference: Predictor, between_steps: BetweenSteps
