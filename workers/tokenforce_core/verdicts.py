@@ -36,7 +36,7 @@ _NOTHING_ALONE = (
     f"No text reached a score of {SUSPICIOUS_SCORE}, and what hides from that (UTFC) shows only against a reference: "
     "name the model that this one was made from, or `auto` for the one that it names."
 )
-"""Nothing found is `clean` with a reference only, because of ten held-out carriers four stay unseen without one."""
+"""Nothing found is `clean` with a reference only, because a third of the held-out carriers stays unseen without one."""
 
 LEAST_COVERAGE = 0.5
 """Share of the vocabulary that has to be forced before finding nothing means anything."""

@@ -1,1 +1,1 @@
-"""Hide a text in a model, and measure the scanner on it. The only package that trains."""
+"""Hide a text in a model. The only package that trains."""
