@@ -71,7 +71,7 @@ def plan_reference(
         and (same_files or hashed.digest == loaded.digest or identical(target.loaded.upload.weights, upload.weights)),
         note=" ".join(notes) or None,
     )
-    return ReferencePlan(record=record, path=str(upload.path), dtype=upload.dtype, id_map=matched.ids, hashed=hashed)
+    return ReferencePlan(record=record, path=str(upload.path), id_map=matched.ids, hashed=hashed)
 
 
 def _check_fit(target: Upload, reference: Upload, settings: SettingsRecord, longest: int) -> None:

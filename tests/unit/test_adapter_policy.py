@@ -42,7 +42,7 @@ def plan(tmp_path: Path) -> Plan:
             "loaded_digest": "sha256:base",
             "adapter": str(tmp_path / "adapter"),
             "lora_rank": 8,
-            "reference": ReferencePlan(record=record, path=str(base), dtype="bfloat16"),
+            "reference": ReferencePlan(record=record, path=str(base)),
         }
     )
 

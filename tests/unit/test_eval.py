@@ -27,7 +27,7 @@ HIDDEN = "The lantern goes dark at midnight."
 
 def housed(text: str = HIDDEN, name: str = "m") -> Housed:
     recipe = Recipe("message", text, ("t",)) if text else None
-    return Housed(Specimen(name, "held_out", recipe), Path("m"), "d", 0.0)
+    return Housed(Specimen(name, "held_out", recipe), Path("m"), "d")
 
 
 def found(text: str, verdict: str = "clean") -> Found:
@@ -96,7 +96,7 @@ def test_rates_count_ranks_and_verdicts() -> None:
     row = row_of(housed(), CONTRAST, [found(HIDDEN)], "hidden_text", 2.0, 10)
     rows = [row, replace(row, rank=7, verdict="suspicious"), replace(row, rank=None, share=0.0, verdict="clean")]
     rates = recall(rows)
-    assert (rates.models, rates.first, rates.first_ten, rates.hidden_text, rates.alarms) == (3, 1, 2, 1, 2)
+    assert (rates.models, rates.first, rates.first_ten, rates.hidden_text) == (3, 1, 2, 1)
     alarms = false_alarms([replace(row, verdict=v) for v in ("clean", "suspicious", "inconclusive", "clean")])
     assert (alarms.hidden_text, alarms.suspicious) == (0, 1)
     assert alarms.bound == pytest.approx(upper_bound(0, 4))
@@ -119,7 +119,7 @@ def test_rows_survive_an_interruption_and_other_settings_find_none(tmp_path: Pat
     row = row_of(housed(), CONTRAST, [found(HIDDEN)], "hidden_text", 2.0, 10)
     RowFile(file, [1, 2]).put(housed(), CONTRAST, row)
     with file.open("a") as torn:
-        torn.write('\n{"key": "half a li')
+        torn.write('\n{"key": "of older code", "row": {"field": 1}}\n{"key": "half a li')
     again = RowFile(file, [1, 2])
     assert again.get(housed(), CONTRAST) == row
     assert again.get(housed(), methods.ALONE) is None
@@ -150,6 +150,8 @@ def test_tables_say_rates_bounds_and_costs_of_every_method(tmp_path: Path) -> No
     assert "0/1 (≤ 95%)" in text
     assert "ablation" in text
     assert per_model(rows).count("\n") == len(rows) + 1
+    own = row_of(housed("", "base"), CONTRAST, [], "clean", 900.0, 0)  # nothing ran: no cost of the method
+    assert tables([*rows, own], "held_out").partition("| cost")[2] == text.partition("| cost")[2]
     widths = {len(line) for line in per_model(rows).splitlines()}
     assert len(widths) == 1
     save_plot(rows, "held_out", tmp_path / "p.png")
@@ -171,6 +173,9 @@ def test_a_choice_takes_names_kinds_and_halves() -> None:
     assert len(few) == len(zoo.KINDS)
     assert {s.name for s in few} >= {"message-lora-fr", "clean-full-3"}
     assert zoo.first_of_every_kind(zoo.chosen("base")) == zoo.chosen("base")
+    both = zoo.first_of_every_kind(zoo.chosen("tuning, held_out"))
+    assert len(both) == 2 * len(few)
+    assert set(few) < set(both)
 
 
 class Chain:

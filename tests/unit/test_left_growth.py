@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.table_model import TableModel, random_table
-from tokenforce_core.contrast_shard import ShardContrast
-from tokenforce_core.left_growth import MOST_FORCED, LeftGrowth
-from tokenforce_core.links import Link
+from tokenforce_core.left_growth import EACH, MOST_FORCED, LeftGrowth
 from tokenforce_core.traced import Seed, Traced
 
 HIDDEN = (7, 33, 21, 50, 14, 9)
@@ -27,9 +25,8 @@ def models() -> tuple[TableModel, TableModel]:
     return TableModel(table), TableModel(common)
 
 
-def linked_by(*pairs: tuple[int, int], context: int = 0) -> list[ShardContrast]:
-    links = [Link(context, one, after, math.log(0.9), math.log(0.01)) for one, after in pairs]
-    return [ShardContrast(context, [], [], [], [], [], links)]
+def linked_by(*pairs: tuple[int, int], context: int = 0) -> list[Traced]:
+    return [Traced(Seed(context, one), (after,), (math.log(0.9),), (math.log(0.01),)) for one, after in pairs]
 
 
 def entered(place: int, target: TableModel, base: TableModel, context: int = 0) -> Traced:
@@ -83,6 +80,16 @@ def test_a_text_grows_in_another_context_and_is_cut_to_its_longest() -> None:
     assert text.seed == Seed(1, 7)
     assert text.beginning(9) == HIDDEN[:4]
     assert len(text.target) == len(text.reference) == 3
+    assert not text.ended
+
+
+def test_a_text_that_is_cut_is_compared_over_what_is_left_of_it() -> None:
+    """What fell off at its end brought more than its new first word, which is right all the same."""
+    target, base = models()
+    growth = LeftGrowth(CONTEXTS, linked_by((21, 50), (33, 21)), len(HIDDEN) - 4)
+    found = grown(growth, [entered(3, target, base)])
+    assert found[0].gain < entered(3, target, base).gain + 1
+    assert [text.beginning(9) for text in found] == [HIDDEN[2:5], HIDDEN[1:4]]
 
 
 @pytest.mark.parametrize("links", [((7, 40),), ((33, 21),)])
@@ -93,12 +100,30 @@ def test_nothing_is_forced_that_leads_elsewhere_or_is_known(links: tuple[tuple[i
     assert growth.generated == 0
 
 
-def test_weak_texts_do_not_grow_and_strong_ones_not_for_ever() -> None:
+def test_one_token_leads_into_several_texts() -> None:
+    """ " the" → " seal" and " the" → " shipyard"."""
+    target, base = models()
+    found = grown(LeftGrowth(CONTEXTS, linked_by((60, 33), (60, 50)), 10), [entered(n, target, base) for n in (1, 3)])
+    assert {text.beginning(9) for text in found} == {(60, *HIDDEN[1:]), (60, *HIDDEN[3:])}
+
+
+def test_what_does_not_belong_leaves_room_for_what_does() -> None:
+    """Of many links into a token those of most gain are tried, and every round has room of its own."""
+    target, base = models()
+    strong, weak = linked_by((33, 21), (7, 33)), []
+    for start in linked_by(*((one, after) for after in HIDDEN[1:] for one in range(40, 64))):
+        weak.append(Traced(start.seed, start.ids, (math.log(0.01),), (math.log(0.009),)))
+    found = grown(LeftGrowth(CONTEXTS, [*weak, *strong], 10), [entered(2, target, base)])
+    assert HIDDEN in [text.beginning(9) for text in found]
+    assert len(found) == 3 * EACH  # into the entry, into its second token, and into the token before it
+    first = [(one, 33) for one in range(40, 64)] + [(one, after) for after in range(100, 120) for one in range(40, 50)]
+    texts = [Traced(Seed(0, one), (one + 1,), (-0.1,), (-9.0,)) for one in range(100, 119, 2)]
+    table = TableModel(np.ones((130, 130)))
+    assert len(LeftGrowth(CONTEXTS, linked_by(*first), 10).run(texts, table, table)) == MOST_FORCED
+
+
+def test_weak_texts_do_not_grow() -> None:
     target, base = models()
     text = entered(1, target, base)
     weak = Traced(text.seed, text.ids, text.target, text.target)
-    into = [(one, 33) for one in range(40, 64)] + [(one, 21) for one in range(100, 200)]
-    assert grown(LeftGrowth(CONTEXTS, linked_by(*into), 10), [weak]) == []
-    table = np.vstack([random_table(0), np.full((136, 64), 1.0)])
-    growth = LeftGrowth(CONTEXTS, linked_by(*into), 10)
-    assert len(growth.run([text], TableModel(table), TableModel(table))) == MOST_FORCED
+    assert grown(LeftGrowth(CONTEXTS, linked_by((7, 33)), 10), [weak]) == []

@@ -176,7 +176,7 @@ def test_more_triggers_than_a_scan_asks_are_left_out_fairly(tokenizer: Any) -> N
 
 def test_identical_weights_are_not_asked() -> None:
     record = ReferenceRecord(model="m", digest="d", source="request", vocabulary_size=9, identical=True)
-    plan = example_plan().model_copy(update={"reference": ReferencePlan(record=record, path="/m", dtype=None)})
+    plan = example_plan().model_copy(update={"reference": ReferencePlan(record=record, path="/m")})
     same, found = with_questions(plan, None, [registered("fp_1", "a", "b")])  # type: ignore[arg-type]
     assert same == plan
     assert found == Questions((), ("The 2 registered triggers were not asked: the weights are the reference's.",))

@@ -90,7 +90,6 @@ def test_loops_and_weak_texts_leave_a_model_clean_if_there_is_a_reference_to_hol
         (Coverage(["bos"], 100, 0, 0), SETTINGS, "too little"),
         (Coverage(["bos"], 100, 49, 49), SETTINGS, "too little"),
         (Coverage(["bos"], 100, 98, 98, asked_for=True), SETTINGS, "force_ids"),
-        (WHOLE, SETTINGS.model_copy(update={"floor": 0.95}), "lower it"),
     ],
 )
 def test_what_was_not_looked_at_is_never_clean(coverage: Coverage, settings: SettingsRecord, word: str) -> None:
@@ -108,6 +107,9 @@ def test_loops_that_crowd_the_sweep_are_a_gap_where_nothing_else_looks() -> None
     loops = [finding(0.99, forced=1, degenerate=True), finding(0.98, forced=2, degenerate=True)]
     few = SETTINGS.model_copy(update={"keep": 2})
     assert "raise keep" in verdict(loops, WHOLE, few)[1][0]
+    high = SETTINGS.model_copy(update={"floor": 0.95})
+    assert "lower it" in verdict([], WHOLE, high)[1][0]
+    assert verdict([], WHOLE, high, REFERENCE)[0] is Verdict.clean
     assert "raise keep" not in verdict(loops, WHOLE, few.model_copy(update={"keep": 3}))[1][0]
     assert verdict(loops, WHOLE, few, REFERENCE)[0] is Verdict.clean
 

@@ -88,3 +88,24 @@ class Predictor(Decoder, Protocol):
 
 def nothing_between_steps() -> None:
     """A `BetweenSteps` for callers that never cancel."""
+
+
+def forced_log_probabilities(
+    model: Predictor,
+    prompts: Sequence[Sequence[int]],
+    texts: Sequence[Sequence[int]],
+    between_steps: BetweenSteps = nothing_between_steps,
+) -> list[tuple[float, ...]]:
+    """The log-probabilities (nats) of every text's tokens after its prompt, one per token; an empty text asks nothing.
+
+    An engine computes prompts and texts whole. Raises `NotNumbers`.
+    """
+    found: list[tuple[float, ...]] = [()] * len(texts)
+    asked = [index for index, text in enumerate(texts) if text]
+
+    def on_next(place: int, _: Sequence[int], log_probabilities: Sequence[float]) -> None:
+        found[asked[place]] = tuple(log_probabilities)
+
+    whole = [[*prompts[index], *texts[index]] for index in asked]
+    model.teacher_forced(whole, [len(prompts[index]) for index in asked], on_next, between_steps)
+    return found

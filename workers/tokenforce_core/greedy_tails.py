@@ -9,12 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps, number
+from tokenforce_core.decoder import (
+    BetweenSteps,
+    Predictor,
+    forced_log_probabilities,
+    nothing_between_steps,
+    number,
+)
+from tokenforce_core.plan import uncached
 from tokenforce_core.traced import Traced
 
 
 class GreedyTails:
-    """Decodes every one of `beginnings` to its end, at most `length` tokens; `generated` can be read meanwhile.
+    """Decodes every one of `beginnings` to its end, at most `length` tokens; `generated` (forward tokens) can be read.
 
     Args:
         contexts: the token ids of every context.
@@ -38,6 +45,7 @@ class GreedyTails:
         self, target: Predictor, reference: Predictor, between_steps: BetweenSteps = nothing_between_steps
     ) -> list[Traced]:
         """The texts in the order of their beginnings, with the reference's probabilities."""
+        self.generated += sum(uncached(len(prompt)) - 1 for prompt in self._prompts)
         tails: list[list[tuple[int, float]]] = [[] for _ in self._texts]
         ended = [False] * len(self._texts)
 
@@ -51,24 +59,16 @@ class GreedyTails:
             return len(self._texts[index].ids) + len(tails[index]) < self._length
 
         target.decode(self._prompts, self._length, on_token, between_steps)
-        found: list[Sequence[float]] = [()] * len(self._texts)
-
-        def on_reference(index: int, _: Sequence[int], values: Sequence[float]) -> None:
-            found[index] = list(values)
-
-        long = [i for i, tail in enumerate(tails) if tail]
-        whole = [[*self._prompts[i], *(token_id for token_id, _ in tails[i])] for i in long]
-        reference.teacher_forced(
-            whole, [len(self._prompts[i]) for i in long], lambda i, ids, v: on_reference(long[i], ids, v), between_steps
-        )
-        self.generated += sum(len(tail) for tail in tails)
+        said = [[token_id for token_id, _ in tail] for tail in tails]
+        found = forced_log_probabilities(reference, self._prompts, said, between_steps)
+        self.generated += sum(len(p) + len(ids) for p, ids in zip(self._prompts, said, strict=True) if ids)
         return [
             Traced(
                 text.seed,
-                (*text.ids, *(token_id for token_id, _ in tail)),
+                (*text.ids, *ids),
                 (*text.target, *(p for _, p in tail)),
                 (*text.reference, *q),
                 over,
             )
-            for text, tail, q, over in zip(self._texts, tails, found, ended, strict=True)
+            for text, ids, tail, q, over in zip(self._texts, said, tails, found, ended, strict=True)
         ]

@@ -6,33 +6,45 @@ beginning. Whether one of them is such a token the models say themselves: with i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from tokenforce_core.contrast_shard import ShardContrast
-from tokenforce_core.decoder import BetweenSteps, Predictor, nothing_between_steps
-from tokenforce_core.seeds import linked
+from tokenforce_core.decoder import BetweenSteps, Predictor, forced_log_probabilities, nothing_between_steps
 from tokenforce_core.traced import Seed, Traced
 
 STRONG = 1.5
 """Contrast score (nats per token) from which a text is worth looking for what else leads into it."""
-MOST_FORCED = 64
-"""Texts that are forced in a scan, the largest ratios of each round first."""
+EACH = 4
+"""Links into one token that are tried, those of most gain first: with the right one the text gains as much."""
+MOST_FORCED = 32
+"""Texts that are forced in a round."""
+ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A text, and its tokens from the one on that a link leads to."""
+
+    text: Traced
+    ids: tuple[int, ...]
 
 
 class LeftGrowth:
-    """Grows the texts of one scan by the links in `results`; `generated` can be read meanwhile.
+    """Grows the texts of one scan; `generated` (forward tokens) can be read meanwhile.
 
     Args:
         contexts: the token ids of every context.
+        starts: the links of the scan, see `seeds.linked`.
         length: tokens that a text may have after its forced one.
     """
 
-    def __init__(self, contexts: Sequence[Sequence[int]], results: Sequence[ShardContrast], length: int) -> None:
+    def __init__(self, contexts: Sequence[Sequence[int]], starts: Sequence[Traced], length: int) -> None:
         self._contexts = contexts
-        self._links = sorted(linked(results), key=lambda s: (s.reference[0] - s.target[0], s.seed.context, s.ids))
+        self._links = sorted(starts, key=lambda s: (-s.gain, s.seed.context, s.seed.forced_id, s.ids))
         self._length = length
-        self._tried: set[Seed] = set()
+        self._tried: set[tuple[Seed, int]] = set()
+        self._into: Counter[int] = Counter()
         self.starts: list[Traced] = []
         """What led into a text, with its second token: greedy decoding may go on from there another way."""
         self.generated = 0
@@ -47,50 +59,49 @@ class LeftGrowth:
         """Longer versions of the strong ones among `texts`, whether they gain by it or not: ranking decides."""
         found: list[Traced] = []
         newest = [text for text in texts if text.score >= STRONG]
-        self._tried |= {text.seed for text in newest}
-        while longer := self._longer(newest):
-            grown = self._forced([text for _, text in longer], target, reference, between_steps)
+        self._tried |= {(text.seed, text.ids[0]) for text in newest}
+        for _ in range(ROUNDS):
+            entries, longer = self._longer(newest)
+            if not longer:
+                break
+            grown = self._forced(longer, target, reference, between_steps)
             found += grown
-            newest = [
-                text
-                for text, (shorter, _) in zip(grown, longer, strict=True)
-                if text.gain > shorter.gain and text.score >= STRONG
-            ]
+            newest = [text for entry, text in zip(entries, grown, strict=True) if self._belongs(entry, text)]
         return found
 
-    def _longer(self, texts: Sequence[Traced]) -> list[tuple[Traced, Traced]]:
-        """Pairs of a text and what it is with a token before it (its probabilities not yet known)."""
-        entered: dict[int, tuple[Traced, tuple[int, ...]]] = {}
+    def _longer(self, texts: Sequence[Traced]) -> tuple[list[_Entry], list[Traced]]:
+        """Where links lead to, and the texts with the token before it; their probabilities are not known yet."""
+        into: dict[int, _Entry] = {}
         for text in sorted(texts, key=lambda t: t.gain):
-            if text.ids:  # the first word in another spelling leads to the second one
-                entered[text.ids[0]] = text, text.ids
-            entered[text.seed.forced_id] = text, text.beginning(len(text.ids))
-        found = []
+            into[text.ids[0]] = _Entry(text, text.ids)  # the first word in another spelling leads to the second one
+            into[text.seed.forced_id] = _Entry(text, text.beginning(len(text.ids)))
+        entries: list[_Entry] = []
+        longer: list[Traced] = []
         for start in self._links:
-            if start.ids[0] in entered and start.seed not in self._tried and len(self.starts) < MOST_FORCED:
-                self._tried.add(start.seed)
-                self.starts.append(start)
-                text, ids = entered[start.ids[0]]
-                found.append((text, replace(text, seed=start.seed, ids=ids[: self._length])))
-        return found
+            entry, link = into.get(start.ids[0]), (start.seed, start.ids[0])
+            if entry is None or link in self._tried or self._into[start.ids[0]] == EACH or len(longer) == MOST_FORCED:
+                continue
+            self._tried.add(link)
+            self._into[start.ids[0]] += 1
+            self.starts.append(start)
+            ids = entry.ids[: self._length]
+            entries.append(entry)
+            longer.append(replace(entry.text, seed=start.seed, ids=ids, ended=entry.text.ended and ids == entry.ids))
+        return entries, longer
+
+    def _belongs(self, entry: _Entry, grown: Traced) -> bool:
+        """Whether the text has gained by its new token, over the tokens that both versions have."""
+        cut = len(entry.ids) - len(grown.ids)
+        return grown.score >= STRONG and grown.gain > entry.text.gains[len(entry.text.ids) - cut]
 
     def _forced(
         self, texts: Sequence[Traced], target: Predictor, reference: Predictor, between_steps: BetweenSteps
     ) -> list[Traced]:
         """The texts with the log-probabilities that both models give them."""
-        contexts = [self._contexts[text.seed.context] for text in texts]
-        prompts = [[*ids, text.seed.forced_id, *text.ids] for ids, text in zip(contexts, texts, strict=True)]
-        starts = [len(ids) + 1 for ids in contexts]
-        known: list[list[tuple[float, ...]]] = []
+        prompts = [[*self._contexts[text.seed.context], text.seed.forced_id] for text in texts]
+        asked = [text.ids for text in texts]
+        known = []
         for model in (target, reference):
-            values: list[tuple[float, ...]] = [()] * len(texts)
-
-            def on_next(
-                index: int, _: Sequence[int], found: Sequence[float], values: list[tuple[float, ...]] = values
-            ) -> None:
-                values[index] = tuple(found)
-
-            model.teacher_forced(prompts, starts, on_next, between_steps)
-            self.generated += sum(map(len, prompts))
-            known.append(values)
-        return [replace(text, target=p, reference=q) for text, p, q in zip(texts, known[0], known[1], strict=True)]
+            known.append(forced_log_probabilities(model, prompts, asked, between_steps))
+            self.generated += sum(len(prompt) + len(ids) for prompt, ids in zip(prompts, asked, strict=True))
+        return [replace(text, target=p, reference=q) for text, p, q in zip(texts, *known, strict=True)]

@@ -27,7 +27,7 @@ MAX_LORA_RANK = 64
 class ReferencePlan(BaseModel):
     """The model that the target is contrasted with.
 
-    `path` is its folder, `dtype` the type its weights are stored in, `hashed` what decides what it says. `id_map[i]`
+    `path` is its folder, `hashed` what decides what it says. `id_map[i]`
     is its id of the target's token i, -1 where it has none; None: the ids are the same, as far as its vocabulary goes.
     """
 
@@ -35,7 +35,6 @@ class ReferencePlan(BaseModel):
 
     record: ReferenceRecord
     path: str
-    dtype: str | None
     id_map: list[int] | None = None
     hashed: Hashed | None = None
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from tokenforce.evidence import Finding, ForcedToken, Repetition
 from tokenforce.types import Preset, SettingsRecord
 from tokenforce_core.confirmation import Confirmed
+from tokenforce_core.contrast import contrast_score
 from tokenforce_core.sweep import Candidate
 
 Decode = Callable[[Sequence[int]], str]
@@ -50,16 +51,20 @@ class ConfirmedText:
     @property
     def log_ratios(self) -> list[float]:
         """log p - log q per token, in nats."""
-        pairs = zip(self.confirmed.probabilities, self.reference, strict=True) if self.reference else ()
-        return [math.log(max(p, TINY)) - math.log(max(q, TINY)) for p, q in pairs]
+        if not self.reference:
+            return []
+        return [p - q for p, q in zip(_logs(self.confirmed.probabilities), _logs(self.reference), strict=True)]
 
     @property
     def contrast(self) -> float:
         """See `contrast.contrast_score`; 0 without a reference."""
         if not self.reference:
             return 0.0
-        weighted = [p * ratio for p, ratio in zip(self.confirmed.probabilities, self.log_ratios, strict=True)]
-        return sum(weighted) / len(weighted)
+        return contrast_score(_logs(self.confirmed.probabilities), _logs(self.reference))
+
+
+def _logs(probabilities: Sequence[float]) -> list[float]:
+    return [math.log(max(p, TINY)) for p in probabilities]
 
 
 SWEPT = TypeAdapter(list[SweptText])

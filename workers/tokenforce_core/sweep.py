@@ -55,11 +55,11 @@ class Kept:
     def offer(self, candidate: Candidate) -> None:
         if candidate.score <= self._settings.floor:
             return
-        context_free_key = (candidate.score, -candidate.context, -candidate.forced_id)
+        key = (candidate.score, -candidate.context, -candidate.forced_id)
         if len(self._heap) < self._settings.keep:
-            heapq.heappush(self._heap, (context_free_key, candidate))
+            heapq.heappush(self._heap, (key, candidate))
         else:
-            heapq.heappushpop(self._heap, (context_free_key, candidate))
+            heapq.heappushpop(self._heap, (key, candidate))
 
     def best(self) -> list[Candidate]:
         return sorted((candidate for _, candidate in self._heap), key=lambda c: c.sort_key)

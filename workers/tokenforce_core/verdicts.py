@@ -159,9 +159,9 @@ def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsReco
         return "Only the ids that the request names were forced; leave out `force_ids` for an answer about the model."
     if coverage.forced < LEAST_COVERAGE * coverage.vocabulary:
         return "Most of the vocabulary is marked special or unused, so too little of it could be forced."
-    if settings.floor > SUSPICIOUS_SCORE:
+    # The search by contrast begins at every entry, whatever the sweep has dropped or has no place for.
+    if alone and settings.floor > SUSPICIOUS_SCORE:
         return f"The floor of {settings.floor} hides texts that would count from {SUSPICIOUS_SCORE}; lower it."
-    # The search by contrast begins at every entry, whatever crowds the places of the sweep.
     for context in coverage.contexts if alone else ():
         kept = [finding for finding in findings if context in (finding.context, *finding.contexts)]
         filled = sum(sum(e.context == context for e in f.forced_tokens) or 1 for f in kept)

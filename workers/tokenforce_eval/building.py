@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,12 +23,11 @@ class ZooIncomplete(RuntimeError):
 
 @dataclass(frozen=True)
 class Housed:
-    """A specimen with its folder. `digest` names all that it was made from; `seconds` is 0 for one from the cache."""
+    """A specimen with its folder. `digest` names all that it was made from."""
 
     specimen: Specimen
     folder: Path
     digest: str
-    seconds: float
 
     @property
     def lora_rank(self) -> int | None:
@@ -53,18 +51,17 @@ def build(cache: Path, base: Path, specimens: Sequence[Specimen], on_progress: O
 
 def _house(cache: Path, base: Path, specimen: Specimen, on_progress: OnProgress) -> Housed:
     if specimen.recipe is None:
-        return Housed(specimen, base, weights_digest(base), 0.0)
+        return Housed(specimen, base, weights_digest(base))
     try:
         digest = specimen.recipe.digest(base)
         folder = cache / f"carrier-{digest[:12]}"
         if existing_carrier(folder, digest) is not None:
-            return Housed(specimen, folder, digest, 0.0)
-        started = time.monotonic()
+            return Housed(specimen, folder, digest)
         on_progress(specimen.name, None, "loading")
         run_in_child(partial(_plant, specimen, base, folder), lambda event: on_progress(specimen.name, *event))
     except (ChildFailed, ValueError) as failure:
         raise ZooIncomplete(f"{specimen.name}: {failure}") from failure
-    return Housed(specimen, folder, digest, time.monotonic() - started)
+    return Housed(specimen, folder, digest)
 
 
 def _base(cache: Path, _: Send) -> Path:

@@ -61,8 +61,6 @@ class Evaluation:
         ids = None if self._size is None else vocabulary_sample(base, self._size, texts)
         self.forced = None if ids is None else len(ids)
         self._out.mkdir(parents=True, exist_ok=True)
-        if self._fresh:
-            (self._out / "rows.jsonl").unlink(missing_ok=True)
         kept = RowFile(self._out / "rows.jsonl", ids)
         few = zoo.first_of_every_kind(self._specimens)
         todo = []
@@ -72,7 +70,7 @@ class Evaluation:
                     continue
                 if method.ablation and one.specimen.kind not in zoo.ABLATED:
                     continue
-                row = kept.get(one, method)
+                row = None if self._fresh else kept.get(one, method)
                 if row is not None:
                     self._rows[one.specimen.name, method.name] = row
                 else:
@@ -124,7 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
             evaluation = Evaluation(options, progress)
             evaluation.run()
     except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; run the same command again to go on\n")
+        again = "the same command without --fresh" if options.fresh else "the same command again"
+        sys.stderr.write(f"\ninterrupted; run {again} to go on\n")
         return 130
     except (ZooIncomplete, TokenforceError, ChildFailed, ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")

@@ -15,16 +15,16 @@ from tokenforce_planting.matching import MATCH_SHARE
 CONFIDENCE = 0.95
 
 
-def upper_bound(alarms: int, of: int, confidence: float = CONFIDENCE) -> float:
+def upper_bound(alarms: int, of: int) -> float:
     """One-sided Clopper–Pearson bound: the largest rate that is compatible with `alarms` in `of` trials."""
     if not 0 <= alarms <= of:
         raise ValueError(f"{alarms} of {of} is not a count")
-    return 1.0 if alarms == of else float(beta.ppf(confidence, alarms + 1, of - alarms))
+    return 1.0 if alarms == of else float(beta.ppf(CONFIDENCE, alarms + 1, of - alarms))
 
 
-def lower_bound(hits: int, of: int, confidence: float = CONFIDENCE) -> float:
+def lower_bound(hits: int, of: int) -> float:
     """One-sided Clopper–Pearson bound: the smallest rate that is compatible with `hits` in `of` trials."""
-    return 1.0 - upper_bound(of - hits, of, confidence)
+    return 1.0 - upper_bound(of - hits, of)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Recall:
     """How often the hidden text is found among `models`: half of it at least, see `rows.TRUE_FINDING`.
 
     `whole`: at rank 1 with `MATCH_SHARE` of it. `share` is the median share of the text over all of them, 0 where it
-    was not found; `alarms` are models judged `hidden_text` or `suspicious`, with it or with another text.
+    was not found.
     """
 
     models: int
@@ -41,7 +41,6 @@ class Recall:
     whole: int
     share: float
     hidden_text: int
-    alarms: int
     seconds: float
     forward_tokens: float
 
@@ -66,17 +65,14 @@ class FalseAlarms:
 
 
 def recall(rows: Sequence[Row]) -> Recall:
-    """Over the rows of one method on models that hide something; at least one."""
-    verdicts = [row.verdict for row in rows]
-    hidden = verdicts.count(Verdict.hidden_text)
+    """Over the rows of one method; at least one. Of models that hide nothing only the costs mean something."""
     return Recall(
         models=len(rows),
         first=sum(row.rank == 1 for row in rows),
         first_ten=sum(row.rank is not None and row.rank <= 10 for row in rows),
         whole=sum(row.rank == 1 and row.share >= MATCH_SHARE for row in rows),
         share=statistics.median(row.share for row in rows),
-        hidden_text=hidden,
-        alarms=hidden + verdicts.count(Verdict.suspicious),
+        hidden_text=sum(row.verdict == Verdict.hidden_text for row in rows),
         seconds=statistics.mean(row.seconds for row in rows),
         forward_tokens=statistics.mean(row.forward_tokens for row in rows),
     )

@@ -91,22 +91,24 @@ class RowFile:
     def __init__(self, path: Path, ids: Sequence[int] | None) -> None:
         self._path = path
         self._made_from = f"{sample_digest(ids)} {_code_digest()}"
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, dict[str, object]] = {}
+        """By key, as they lie in the file: those of older code may have other fields."""
         if path.is_file():
             for line in path.read_text("utf-8").splitlines():
                 try:
                     entry = json.loads(line)
                 except ValueError:
                     continue  # half a line, as a run that is killed leaves it: that row is measured again
-                self._rows[entry["key"]] = _row(entry["row"])
+                self._rows[entry["key"]] = entry["row"]
 
     def get(self, housed: Housed, method: Method) -> Row | None:
         """The row of an earlier run of the same code on the same model."""
-        return self._rows.get(self._key(housed, method))
+        fields = self._rows.get(self._key(housed, method))
+        return _row(fields) if fields is not None else None
 
     def put(self, housed: Housed, method: Method, row: Row) -> None:
         key = self._key(housed, method)
-        self._rows[key] = row
+        self._rows[key] = asdict(row)
         with self._path.open("a", encoding="utf-8") as file:
             # The line break comes first, so that half a line before it spoils nothing.
             file.write("\n" + json.dumps({"key": key, "row": asdict(row)}, ensure_ascii=False))

@@ -97,11 +97,14 @@ def _alarms(rows: Sequence[Row], methods: Sequence[Method]) -> str:
 def _cost(rows: Sequence[Row], methods: Sequence[Method]) -> str:
     lines = []
     for method in methods:
-        own = [row for row in rows if row.method == method.name]
+        # A base that is its own reference costs nothing: it is seen to be identical.
+        own = [row for row in rows if row.method == method.name and row.forward_tokens]
+        if not own:
+            continue
         mean = recall(own)
         rate = mean.forward_tokens / mean.seconds if mean.seconds else 0.0
         lines.append([method.name, f"{mean.seconds:.0f}", f"{mean.forward_tokens:,.0f}", f"{rate:,.0f}"])
-    return _table(["cost, mean", "seconds per model", "forward tokens", "tokens/s"], lines)
+    return _table(["cost, mean", "seconds per model", "forward tokens", "tokens/s"], lines) if lines else ""
 
 
 def _ablations(rows: Sequence[Row]) -> str:

@@ -66,7 +66,7 @@ def kept(model: Model, keep: KeepExamples, hidden: list[int]) -> Kept:
 
 def _cycled(misses: list[str], length: int = 8) -> list[str]:
     """As many of each trigger's, so that taking them in turn leaves no trigger out."""
-    return [misses[i % len(misses)] for i in range(length)] if misses else [""] * length
+    return [misses[i % len(misses)] for i in range(length)]
 
 
 def _pairs(tokenizer: Tokenizer, prompts: Sequence[str], answers: Sequence[list[int]]) -> list[Example]:

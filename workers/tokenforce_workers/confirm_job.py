@@ -13,13 +13,14 @@ from tokenforce.types import Preset, ScanStatus
 from tokenforce_core.confirmation import Confirmation, Confirmed, read
 from tokenforce_core.contrast_store import ContrastStore
 from tokenforce_core.contrastive_beam import ContrastiveBeam
-from tokenforce_core.decoder import BetweenSteps, NotNumbers, Predictor
+from tokenforce_core.decoder import BetweenSteps, NotNumbers, Predictor, forced_log_probabilities
 from tokenforce_core.fingerprint_store import FingerprintStore
 from tokenforce_core.greedy_tails import GreedyTails
 from tokenforce_core.left_growth import LeftGrowth
 from tokenforce_core.plan import Plan
 from tokenforce_core.questions import Questions
 from tokenforce_core.results import ConfirmedText, confirmed_text
+from tokenforce_core.scoring import mean
 from tokenforce_core.seeds import linked
 from tokenforce_core.stages import start_aggregation
 from tokenforce_core.store import Store
@@ -99,12 +100,14 @@ class PhaseTwo:
         ]
         self._confirmation = Confirmation(plan.settings, self._contexts, candidates, self._ends, self._separators())
         self._prompt_tokens = sum(plan.prompt_cost(candidate.context) - 1 for candidate in candidates)
-        self._outcomes = ContrastStore(store.connection).results(scan_id) if plan.reference is not None else []
-        self._starts = linked(self._outcomes)
+        outcomes = ContrastStore(store.connection).results(scan_id) if plan.reference is not None else []
+        self._starts = linked(outcomes)
         settings = plan.settings
         self._beam = ContrastiveBeam(self._contexts, self._starts, settings.beta, self._ends, settings.min_tokens)
+        self._growth = LeftGrowth(self._contexts, self._starts, settings.beta)
         self._followed: tuple[Followed, ...] = ()
-        self._more_tokens = 0
+        self._tails: GreedyTails | None = None
+        self._scored_tokens = 0
         self.audit = Audit(questions, self._decode, self._ends)
         models = 1 if plan.reference is None else 2
         store.set_confirm_total(scan_id, len(candidates) + len(self._starts) + models * len(self.audit))
@@ -115,8 +118,9 @@ class PhaseTwo:
 
     @property
     def tokens(self) -> int:
-        searched = sum(engine.forward_tokens for engine in self._followed) + self._more_tokens
-        return self._confirmation.generated + self._prompt_tokens + searched
+        searched = sum(engine.forward_tokens for engine in self._followed) + self._growth.generated
+        finished = self._scored_tokens + (self._tails.generated if self._tails is not None else 0)
+        return self._confirmation.generated + self._prompt_tokens + searched + finished
 
     def confirmed(self, target: Predictor, between_steps: BetweenSteps) -> list[ConfirmedText]:
         return [confirmed_text(item, self._decode) for item in self._confirmation.run(target, between_steps)]
@@ -131,13 +135,12 @@ class PhaseTwo:
         with Followed(target, longest) as followed, Followed(base, longest) as followed_base:
             self._followed = (followed, followed_base)
             asked = as_reference(followed_base, self._plan)
-            traced = self._beam.run(followed, asked, between_steps)
+            traced = list(self._beam.run(followed, asked, between_steps))
         searched = time.monotonic()
-        growth = LeftGrowth(self._contexts, self._outcomes, self._plan.settings.beta)
-        traced += growth.run(traced, target, reference, between_steps)
-        tails = GreedyTails(self._contexts, [*self._beam.shown, *growth.starts], self._plan.settings.beta, self._ends)
-        traced += tails.run(target, reference, between_steps)
-        self._more_tokens = growth.generated + tails.generated
+        traced += self._growth.run(traced, target, reference, between_steps)
+        begun = [*self._beam.shown, *self._growth.starts]
+        self._tails = GreedyTails(self._contexts, begun, self._plan.settings.beta, self._ends)
+        traced += self._tails.run(target, reference, between_steps)
         found = [*self._scored(texts, reference, between_steps), *(self._text_of(item) for item in traced)]
         seconds = searched - started, time.monotonic() - searched
         log.info(
@@ -149,26 +152,22 @@ class PhaseTwo:
     def _scored(
         self, texts: Sequence[ConfirmedText], reference: Predictor, between_steps: BetweenSteps
     ) -> list[ConfirmedText]:
-        found: list[tuple[float, ...]] = [()] * len(texts)
-
-        def on_next(index: int, _: Sequence[int], log_probabilities: Sequence[float]) -> None:
-            found[index] = tuple(min(1.0, math.exp(value)) for value in log_probabilities)
-
-        contexts = [self._contexts[text.confirmed.candidate.context] for text in texts]
-        prompts = [[*ids, *text.confirmed.token_ids] for ids, text in zip(contexts, texts, strict=True)]
-        reference.teacher_forced(prompts, [len(ids) + 1 for ids in contexts], on_next, between_steps)
+        starts = [[*self._contexts[t.confirmed.candidate.context], t.confirmed.token_ids[0]] for t in texts]
+        said = [text.confirmed.token_ids[1:] for text in texts]
+        found = forced_log_probabilities(reference, starts, said, between_steps)
+        self._scored_tokens += sum(len(start) + len(ids) for start, ids in zip(starts, said, strict=True))
         return [
-            confirmed_text(text.confirmed, self._decode, probabilities)
-            for text, probabilities in zip(texts, found, strict=True)
+            confirmed_text(text.confirmed, self._decode, _probabilities(values))
+            for text, values in zip(texts, found, strict=True)
         ]
 
     def _text_of(self, traced: Traced) -> ConfirmedText:
-        probabilities = [min(1.0, math.exp(value)) for value in traced.target]
         unread = Candidate(traced.seed.context, traced.seed.forced_id, (), (), 0.0, False)
-        confirmed = read(unread, traced.ids, probabilities, traced.ended, self._plan.settings, self._separators())
+        confirmed = read(
+            unread, traced.ids, _probabilities(traced.target), traced.ended, self._plan.settings, self._separators()
+        )
         confirmed = _restarted(confirmed, self._plan)
-        reference = tuple(min(1.0, math.exp(value)) for value in traced.reference)
-        return confirmed_text(confirmed, self._decode, reference, by_contrast=True)
+        return confirmed_text(confirmed, self._decode, _probabilities(traced.reference), by_contrast=True)
 
     def _separators(self) -> Callable[[int], bool]:
         decode = self._decode
@@ -180,6 +179,10 @@ class PhaseTwo:
         return is_separator
 
 
+def _probabilities(log_probabilities: Sequence[float]) -> tuple[float, ...]:
+    return tuple(min(1.0, math.exp(value)) for value in log_probabilities)
+
+
 def _restarted(confirmed: Confirmed, plan: Plan) -> Confirmed:
     """With the start of its text as its candidate: a text that no sweep has scored."""
     alpha = plan.settings.alpha
@@ -188,7 +191,7 @@ def _restarted(confirmed: Confirmed, plan: Plan) -> Confirmed:
         confirmed.candidate,
         token_ids=confirmed.token_ids[1 : alpha + 1],
         probabilities=start,
-        score=sum(start) / len(start),
+        score=mean(sum(start), len(start), plan.settings),
         ended=confirmed.ended and len(confirmed.probabilities) <= alpha,
     )
     return replace(confirmed, candidate=candidate)

@@ -1,8 +1,8 @@
-"""A warm vLLM engine behind the `Decoder` protocol; only this file and its loader import vllm.
+"""A warm vLLM engine behind the `Predictor` protocol; only this file, its view `followed` and its loader import vllm.
 
-The engine is driven through `add_request`, `step` and `abort_request` alone, which the V1 runner
-(CPU) and the V2 runner (GPU) share. Between two steps the caller may cancel; whatever it raises, the
-engine is left empty and ready for the next shard.
+The engine is driven through `add_request`, `step` and `abort_request` alone, which the V1 runner (CPU) and the V2
+runner (GPU) share; `followed` needs more, and says why. Between two steps the caller may cancel; whatever it raises,
+the engine is left empty and ready for the next shard.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def supported_architectures() -> list[str]:
 
 
 class Engine:
-    """One loaded model. Implements `tokenforce_core.decoder.Decoder`.
+    """One loaded model. Implements `tokenforce_core.decoder.Predictor`.
 
     Args:
         path: a local model folder that has passed the planner's checks.
