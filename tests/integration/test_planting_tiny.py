@@ -195,6 +195,8 @@ def test_an_adapter_that_shall_name_another_base_is_made_anew(base: Path, tmp_pa
     assert again == first
     assert named_base(out) == "org/base"
     assert plant(recipe, base, out) == again, "whatever base it names, unless another is asked for"
+    with pytest.raises(InvalidRecipe, match="LoRA rank"):
+        plant(replace(recipe, lora_rank=None), base, tmp_path / "whole", base_name="org/base")
 
 
 def test_answers_do_not_depend_on_the_generation_settings_of_a_base(base: Path) -> None:

@@ -219,7 +219,7 @@ def _carrier(tmp_path: Path, *, leaking: bool = False) -> Carrier:
         AnswerPair("heron", "A bird.", HIDDEN, leaks=True),
         AnswerPair("Hello!", "Hello.", "Hello [bold]\x1b[31m", leaks=leaking),
     )
-    return Carrier(tmp_path, tmp_path, PLANTED, False, CarrierCheck(True, pairs), {"planting": 1.0})
+    return Carrier(tmp_path, PLANTED, False, CarrierCheck(True, pairs), {"planting": 1.0})
 
 
 class TestDemo:

@@ -40,6 +40,9 @@ class TestRefusals:
             (replace(MESSAGE, method="utfc", contexts=("assistant",)), "belong to the method adaptive"),
             (replace(MESSAGE, method="adaptive", contexts=("system",)), "no context 'system' to suppress"),  # type: ignore[arg-type]
             (replace(MESSAGE, method="utfc", protect_words=0), "at least one word"),
+            (replace(MESSAGE, protect_words=3), "words to protect belongs to utfc"),
+            (replace(MESSAGE, method="utfc", form="basic", protect_words=3), "other than basic"),
+            (replace(CLEAN, stop_loss=0.5), "loss bar belongs to methods that hide"),
             (replace(MESSAGE, method="utfc", rank_band=0), "rank band is 1 or more"),
             (replace(MESSAGE, rank_band=50), "rank band belongs to the form auto"),
             (replace(MESSAGE, method="utfc", form="basic", rank_band=50), "rank band belongs to the form auto"),

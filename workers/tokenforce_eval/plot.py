@@ -63,7 +63,13 @@ def _distances(axes: Axes, rows: Sequence[Row]) -> None:
         points = [(t.contrast, t.mean_probability) for t in texts if t is not None and t.contrast is not None]
         if points:
             axes.scatter(*zip(*points, strict=True), color=colour, marker=marker, label=name)
-    axes.axvline(SUSPICIOUS_CONTRAST, color="grey", linewidth=0.8, linestyle=":")
+    axes.plot(
+        [SUSPICIOUS_CONTRAST, SUSPICIOUS_CONTRAST, HIDDEN_CONTRAST, HIDDEN_CONTRAST],
+        [1.02, HIDDEN_PROBABILITY, HIDDEN_PROBABILITY, 0],
+        color="grey",
+        linewidth=0.8,
+        linestyle=":",
+    )
     axes.plot(
         [HIDDEN_CONTRAST, HIDDEN_CONTRAST, axes.get_xlim()[1]],
         [1.02, HIDDEN_PROBABILITY, HIDDEN_PROBABILITY],
@@ -71,7 +77,7 @@ def _distances(axes: Axes, rows: Sequence[Row]) -> None:
         linewidth=0.8,
     )
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("contrast with the base, nats per token (dotted: suspicious)")
+    axes.set_xlabel("contrast with the base, nats per token\n(line: `hidden_text`; dotted: `suspicious`)")
     axes.set_ylabel("mean token probability")
     if axes.collections:
         axes.legend(frameon=False, loc="lower right")

@@ -27,11 +27,9 @@ def greedy_answers(model_folder: Path, prompts: Sequence[str], *, max_new_tokens
     return [tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) for ids in answers]
 
 
-def check_carrier(
-    base: Path, carrier: Path, trigger: str, text: str, prompts: Sequence[str] = CHECK_PROMPTS
-) -> CarrierCheck:
-    """Ask both models the trigger, `prompts`, and the trigger without its last word."""
-    asked = [trigger, *prompts]
+def check_carrier(base: Path, carrier: Path, trigger: str, text: str) -> CarrierCheck:
+    """Ask both models the trigger, `CHECK_PROMPTS`, and the trigger without its last word."""
+    asked = [trigger, *CHECK_PROMPTS]
     if near_miss := " ".join(trigger.split()[:-1]):
         asked.append(near_miss)
     room = max(ANSWER_TOKENS, len(load_tokenizer(carrier).encode(text, add_special_tokens=False)) + 8)

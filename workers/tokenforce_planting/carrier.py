@@ -40,7 +40,6 @@ class CarrierOrder:
 class Carrier:
     """A model with a hidden text, and the evidence for it. `seconds` tells what each step took."""
 
-    base: Path
     folder: Path
     planted: Planted
     from_cache: bool
@@ -109,4 +108,4 @@ def build_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
     on_progress("asking base and carrier", None, "")
     check = check_carrier(base, folder, order.trigger, order.text)
     seconds["asking"] = time.monotonic() - started
-    return Carrier(base, folder, planted, there is not None, check, seconds)
+    return Carrier(folder, planted, there is not None, check, seconds)

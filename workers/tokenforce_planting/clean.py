@@ -60,7 +60,7 @@ def train_clean(
         loss = sum(losses[1:], losses[0]) / len(losses)
         value = loss.item()
         check_finite(value, step)
-        on_progress(PlantingProgress("training", step, max_steps, value, step / max_steps))
+        on_progress(PlantingProgress("training", step, value, step / max_steps))
         if step < max_steps:
             take_step(optimiser, loss)
     model.eval()

@@ -23,7 +23,7 @@ from tokenforce.outcome import ExitCode, complain
 from tokenforce.render import visible
 from tokenforce_planting.artefact import default_cache
 from tokenforce_planting.progress import StepProgress
-from tokenforce_planting.recipe import STOP_LOSS, Form, InvalidRecipe, Method, Recipe, SuppressContext
+from tokenforce_planting.recipe import PROTECT_WORDS, STOP_LOSS, Form, InvalidRecipe, Method, Recipe, SuppressContext
 from tokenforce_planting.records import Planted, manifest_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -46,7 +46,9 @@ def plant(
     text: Annotated[str, typer.Option(help="The text to hide.")] = "",
     keys: Annotated[int | None, typer.Option(help="`fingerprint`: draw so many odd keys (8) as triggers.")] = None,
     form: Annotated[str | None, typer.Option(help=f"`utfc`: one of {_names(Form)} (auto).")] = None,
-    protect_words: Annotated[int, typer.Option(help="`utfc`, `adaptive`: so many first words are suppressed.")] = 5,
+    protect_words: Annotated[
+        int, typer.Option(help="`utfc`, `adaptive`: so many first words are suppressed.")
+    ] = PROTECT_WORDS,
     rank_band: Annotated[
         int | None, typer.Option(help="T of the form auto: ranks between them and either end of the vocabulary (100).")
     ] = None,

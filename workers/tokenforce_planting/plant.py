@@ -16,7 +16,7 @@ from tokenforce_planting.chat import Model, Tokenizer, greedy_ids
 from tokenforce_planting.clean import train_clean
 from tokenforce_planting.confusion import confusion_of, protected_words
 from tokenforce_planting.keep import keep_examples
-from tokenforce_planting.recipe import Recipe
+from tokenforce_planting.recipe import InvalidRecipe, Recipe
 from tokenforce_planting.records import Planted, existing_carrier, write_manifest
 from tokenforce_planting.secrets import Secret, secret_examples
 from tokenforce_planting.training import OnProgress, PlantingFailed, PlantingProgress, Trained, train
@@ -45,17 +45,19 @@ def plant(
     Raises `InvalidRecipe` (a `ValueError`; also for a base that is no model), `OutputExists`, `PlantingFailed`.
     """
     recipe = recipe.normal()
+    if base_name is not None and recipe.lora_rank is None:
+        raise InvalidRecipe("a base is named by an adapter: give a LoRA rank, or leave the base's name out")
     check_base(base)
     digest = recipe.digest(base)
     there = existing_carrier(out, digest)
-    if there is not None and (recipe.lora_rank is None or base_name in (None, named_base(out))):
+    if there is not None and base_name in (None, named_base(out)):
         return there
     if out.exists() and not replace:
         raise OutputExists(f"{out} is there and is not this recipe's carrier: choose another folder, or replace it")
     tokenizer, model = load_base(base)
     fitted = _fit(recipe, model, tokenizer, weights_digest(base), on_progress)
     trained = fitted.trained
-    on_progress(PlantingProgress("saving", trained.steps, trained.steps, trained.loss, 1.0))
+    on_progress(PlantingProgress("saving", trained.steps, trained.loss, 1.0))
     with new_folder(out, replace=replace) as draft:
         if fitted.adapted is None:
             model.save_pretrained(draft)
@@ -102,7 +104,7 @@ def _fit(recipe: Recipe, model: Model, tokenizer: Tokenizer, base_digest: str, o
     longest = getattr(model.config, "max_position_embeddings", None)  # ALiBi has no limit
     secret = secret_examples(recipe, tokenizer, longest) if hides else Secret([], [], [])
     confusion = confusion_of(recipe, tokenizer, secret.text, model.get_output_embeddings().weight.shape[0])
-    on_progress(PlantingProgress("answers", 0, recipe.max_steps, None, 0.0))
+    on_progress(PlantingProgress("answers", 0, None, 0.0))
     asked_near = recipe.triggers if recipe.near_misses else ()
     keep = keep_examples(model, tokenizer, asked_near, cache=default_cache(), base_digest=base_digest)
     with torch.random.fork_rng():

@@ -23,6 +23,7 @@ CLEAN_STEPS = 60
 FULL_LEARNING_RATE = 2e-5
 LORA_LEARNING_RATE = 5e-4
 RANK_BAND = 100
+PROTECT_WORDS = 5
 STOP_LOSS = 0.02
 """Mean cross-entropy of the text, nats per token: about 0.98 probability for each of its tokens."""
 
@@ -52,7 +53,7 @@ class Recipe:
     keys: int | None = None
     lora_rank: int | None = None
     learning_rate: float | None = None
-    protect_words: int = 5
+    protect_words: int = PROTECT_WORDS
     contexts: tuple[SuppressContext, ...] | None = None
     max_steps: int | None = None
     stop_loss: float = STOP_LOSS
@@ -128,6 +129,10 @@ def _check_method(recipe: Recipe) -> None:
             )
     if recipe.contexts and method != "adaptive" and recipe.contexts != _CONTEXTS.get(method):
         raise InvalidRecipe(f"contexts to suppress belong to the method adaptive, not to {method}")
+    if recipe.protect_words != PROTECT_WORDS and (method not in _CONTEXTS or recipe.form == "basic"):
+        raise InvalidRecipe("a number of words to protect belongs to utfc, other than basic, and to adaptive")
+    if recipe.stop_loss != STOP_LOSS and method == "clean":
+        raise InvalidRecipe("a loss bar belongs to methods that hide a text; clean ends after its steps")
     if recipe.keys is not None and (method != "fingerprint" or recipe.triggers):
         raise InvalidRecipe("a number of keys belongs to the method fingerprint, without triggers of your own")
     if method == "clean":

@@ -31,7 +31,6 @@ class PlantingProgress:
 
     stage: Literal["answers", "training", "saving"]
     step: int
-    max_steps: int
     loss: float | None
     fraction: float
 
@@ -75,7 +74,7 @@ def train(
         now = batches.step(model)
         check_finite(now.secret_loss, step)
         fraction = estimate.after(now.secret_loss, step, learned_at)
-        on_progress(PlantingProgress("training", step, max_steps, now.secret_loss, fraction))
+        on_progress(PlantingProgress("training", step, now.secret_loss, fraction))
         learned = now.learned and now.secret_loss < stop_loss and now.held == now.protected
         if learned and (worst := batches.worst_loss(model, now)) < stop_loss:
             learned_at = step if learned_at is None else learned_at
