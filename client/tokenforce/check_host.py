@@ -50,7 +50,7 @@ def packages(extra: str) -> Check:
     if not missing:
         return Check(name, Level.ok, shown)
     need = {"service": "to run the service here", "planting": "for `tokenforce plant`"}[extra]
-    advice = f"only {need}: pip install 'tokenforce[{extra}]'"
+    advice = f"only {need}: pip install '.[{extra}]' in a checkout"
     if len(missing) == len(versions):
         return Check(name, Level.ok, "not installed", advice)
     return Check(name, Level.warn, f"{shown}; not {', '.join(missing)}", advice)

@@ -14,8 +14,8 @@ from tokenforce.local_stack_state import running_stack
 
 NAME = "Redis"
 SECONDS = 30.0
-OLDEST = (6, 2)
-"""LMOVE, by which workers take their jobs, came with Redis 6.2."""
+OLDEST = (7, 0)
+"""SET with NX and GET together, by which upload hooks tell a repetition, came with Redis 7.0."""
 _PROBE = """
 import json, os, sys
 from redis import Redis
@@ -45,7 +45,7 @@ def store_check() -> Check:
     """Whether there is a Redis to work with, and one that keeps what it is given."""
     url = os.environ.get("REDIS_URL", "")
     if installed("redis") is None:
-        advice = "only to run the service here: pip install 'tokenforce[service]'"
+        advice = "only to run the service here: pip install '.[service]' in a checkout"
         return Check(NAME, Level.warn, "not asked: redis-py is not installed", advice)
     try:
         if url:

@@ -124,7 +124,7 @@ def up(*, roots: Sequence[str], port: int | None, as_json: bool) -> ExitCode:
 def plant(arguments: Sequence[str]) -> ExitCode:
     """Hand over to the planting package, which is heavy and may not be installed: this process becomes that command."""
     if any(find_spec(module) is None for module in PLANTING_NEEDS):
-        raise TokenforceError("planting is not installed here; run: pip install 'tokenforce[planting]'")
+        raise TokenforceError("planting is not installed here; run in a checkout: pip install '.[planting]'")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", PLANTING_NEEDS[0], *arguments])
 

@@ -92,7 +92,7 @@ class LocalStack:
         if any(importlib.util.find_spec(module) is None for module in NEEDED):
             raise StackFailed(
                 "the local stack is not installed: run `make setup` in a checkout "
-                "(with a GPU: pip install 'tokenforce[service,workers]'), "
+                "(with a GPU: pip install '.[service,workers]' there), "
                 "or point TOKENFORCE_URL (--url) at a service"
             )
         self._process = subprocess.Popen(

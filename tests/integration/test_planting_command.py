@@ -156,4 +156,4 @@ def test_without_the_planting_packages_it_says_what_to_install() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
-    assert ended.stderr == "tokenforce: planting is not installed here; run: pip install 'tokenforce[planting]'\n"
+    assert ended.stderr == "tokenforce: planting is not installed here; run in a checkout: pip install '.[planting]'\n"

@@ -127,6 +127,12 @@ def test_rows_survive_an_interruption_and_other_settings_find_none(tmp_path: Pat
     assert RowFile(file, [1, 3]).get(housed(), CONTRAST) is None
     again.put(housed(), methods.ALONE, row)
     assert RowFile(file, [1, 2]).get(housed(), methods.ALONE) == row
+    again.forget([(housed(), CONTRAST), (housed(), methods.BAIT)])
+    for rows in (again, RowFile(file, [1, 2])):
+        assert rows.get(housed(), CONTRAST) is None
+        assert rows.get(housed(), methods.ALONE) == row
+    again.put(housed(), CONTRAST, row)
+    assert RowFile(file, [1, 2]).get(housed(), CONTRAST) == row
 
 
 def zoo_rows() -> list[Row]:

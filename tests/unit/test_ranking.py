@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenforce.evidence import Finding, ForcedToken, Repetition, Verdict
-from tokenforce.types import Order, ReferenceRecord, ScanRequest, SettingsRecord
+from tokenforce.types import Order, ReferenceRecord, ScanRequest
 from tokenforce_core.presets import settings_for
 from tokenforce_core.ranking import ranked
 from tokenforce_core.verdicts import BOILERPLATE_LOG_RATIO, SUSPICIOUS_SCORE, Coverage, judged, verdict
@@ -84,26 +84,26 @@ def test_loops_and_weak_texts_leave_a_model_clean_if_there_is_a_reference_to_hol
 
 
 @pytest.mark.parametrize(
-    ("coverage", "settings", "word"),
+    ("coverage", "word"),
     [
-        (Coverage(["bos"], 100, 98, 97), SETTINGS, "did not cover"),
-        (Coverage(["bos"], 100, 0, 0), SETTINGS, "too little"),
-        (Coverage(["bos"], 100, 49, 49), SETTINGS, "too little"),
-        (Coverage(["bos"], 100, 98, 98, asked_for=True), SETTINGS, "force_ids"),
+        (Coverage(["bos"], 100, 98, 97), "did not cover"),
+        (Coverage(["bos"], 100, 0, 0), "too little"),
+        (Coverage(["bos"], 100, 49, 49), "too little"),
+        (Coverage(["bos"], 100, 98, 98, asked_for=True), "force_ids"),
     ],
 )
-def test_what_was_not_looked_at_is_never_clean(coverage: Coverage, settings: SettingsRecord, word: str) -> None:
+def test_what_was_not_looked_at_is_never_clean(coverage: Coverage, word: str) -> None:
     loops = [finding(0.99, forced=1, degenerate=True), finding(0.98, forced=2, degenerate=True)]
-    reached, reasons = verdict(loops, coverage, settings, REFERENCE)
+    reached, reasons = verdict(loops, coverage, SETTINGS, REFERENCE)
     assert reached is Verdict.inconclusive
     assert word in reasons[0]
     assert (
-        verdict([*loops, judged(finding(0.95))], coverage, settings)[0] is Verdict.suspicious
+        verdict([*loops, judged(finding(0.95))], coverage, SETTINGS)[0] is Verdict.suspicious
     )  # evidence stays evidence
 
 
 def test_loops_that_crowd_the_sweep_are_a_gap_where_nothing_else_looks() -> None:
-    """The search by contrast begins at every entry, not at the best of the sweep."""
+    """The search by contrast looks at every entry, not at the best of the sweep."""
     loops = [finding(0.99, forced=1, degenerate=True), finding(0.98, forced=2, degenerate=True)]
     few = SETTINGS.model_copy(update={"keep": 2})
     assert "raise keep" in verdict(loops, WHOLE, few)[1][0]

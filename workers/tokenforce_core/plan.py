@@ -27,8 +27,8 @@ MAX_LORA_RANK = 64
 class ReferencePlan(BaseModel):
     """The model that the target is contrasted with.
 
-    `path` is its folder, `hashed` what decides what it says. `id_map[i]`
-    is its id of the target's token i, -1 where it has none; None: the ids are the same, as far as its vocabulary goes.
+    `path` is its folder, `hashed` what decides what it says. `id_map[i]` is its id of the target's token i, -1 where
+    it has none; None: the ids are the same, as far as its vocabulary goes.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

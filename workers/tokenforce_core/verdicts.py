@@ -159,7 +159,7 @@ def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsReco
         return "Only the ids that the request names were forced; leave out `force_ids` for an answer about the model."
     if coverage.forced < LEAST_COVERAGE * coverage.vocabulary:
         return "Most of the vocabulary is marked special or unused, so too little of it could be forced."
-    # The search by contrast begins at every entry, whatever the sweep has dropped or has no place for.
+    # The search by contrast looks at every entry, whatever the sweep has dropped or has no place for.
     if alone and settings.floor > SUSPICIOUS_SCORE:
         return f"The floor of {settings.floor} hides texts that would count from {SUSPICIOUS_SCORE}; lower it."
     for context in coverage.contexts if alone else ():

@@ -63,18 +63,20 @@ class Evaluation:
         self._out.mkdir(parents=True, exist_ok=True)
         kept = RowFile(self._out / "rows.jsonl", ids)
         few = zoo.first_of_every_kind(self._specimens)
+        wanted = [
+            (one, method)
+            for one in housed
+            for method in self._methods
+            if (not method.few or one.specimen in few) and (not method.ablation or one.specimen.kind in zoo.ABLATED)
+        ]
+        if self._fresh:
+            kept.forget(wanted)
         todo = []
-        for one in housed:
-            for method in self._methods:
-                if method.few and one.specimen not in few:
-                    continue
-                if method.ablation and one.specimen.kind not in zoo.ABLATED:
-                    continue
-                row = None if self._fresh else kept.get(one, method)
-                if row is not None:
-                    self._rows[one.specimen.name, method.name] = row
-                else:
-                    todo.append((one, method))
+        for one, method in wanted:
+            if (row := kept.get(one, method)) is not None:
+                self._rows[one.specimen.name, method.name] = row
+            else:
+                todo.append((one, method))
         # Where adapters share an engine with their base, it loads once: after the whole models, the largest rank first.
         scans = sorted(((o, m) for o, m in todo if m is not BAIT), key=lambda item: -(item[0].lora_rank or 1000))
         if scans:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -105,6 +105,13 @@ class RowFile:
         """The row of an earlier run of the same code on the same model."""
         fields = self._rows.get(self._key(housed, method))
         return _row(fields) if fields is not None else None
+
+    def forget(self, measured: Iterable[tuple[Housed, Method]]) -> None:
+        """Remove the rows of these models and methods: they are to be measured anew."""
+        for one, method in measured:
+            self._rows.pop(self._key(one, method), None)
+        lines = [json.dumps({"key": key, "row": row}, ensure_ascii=False) for key, row in self._rows.items()]
+        self._path.write_text("\n".join(lines), "utf-8")
 
     def put(self, housed: Housed, method: Method, row: Row) -> None:
         key = self._key(housed, method)

@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(f"{getattr(error, 'format_message', error.__str__)()} (see `tokenforce plant --help`)")
         return ExitCode.usage
     except ModuleNotFoundError as error:
-        complain(f"{error.name} is missing: pip install 'tokenforce[planting]'")
+        complain(f"{error.name} is missing: pip install '.[planting]' in a checkout")
         return ExitCode.error
     except (RuntimeError, OSError) as error:  # planting failed, the base is not installed, the disk is full
         complain(str(error) or type(error).__name__)
