@@ -7,12 +7,11 @@ search by contrast made of it where it went astray ("Pier Nine shines bright, an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenforce_core.repetition import new_ratios
-from tokenforce_core.results import TINY, ConfirmedText
+from tokenforce_core.results import ConfirmedText, logs
 
 RUN = 3
 SHARED = 0.5
@@ -84,7 +83,7 @@ def _best(members: Sequence[ConfirmedText]) -> ConfirmedText:
 
 
 def _readable(text: ConfirmedText) -> float:
-    log_probability = sum(math.log(max(p, TINY)) for p in text.confirmed.probabilities)
+    log_probability = sum(logs(text.confirmed.probabilities))
     surprise = new_ratios(text.confirmed.token_ids, text.log_ratios)
     return sum(surprise) + UNSURE * log_probability - EACH * len(surprise)
 

@@ -53,17 +53,18 @@ class ConfirmedText:
         """log p - log q per token, in nats."""
         if not self.reference:
             return []
-        return [p - q for p, q in zip(_logs(self.confirmed.probabilities), _logs(self.reference), strict=True)]
+        return [p - q for p, q in zip(logs(self.confirmed.probabilities), logs(self.reference), strict=True)]
 
     @property
     def contrast(self) -> float:
         """See `contrast.contrast_score`; 0 without a reference."""
         if not self.reference:
             return 0.0
-        return contrast_score(_logs(self.confirmed.probabilities), _logs(self.reference))
+        return contrast_score(logs(self.confirmed.probabilities), logs(self.reference))
 
 
-def _logs(probabilities: Sequence[float]) -> list[float]:
+def logs(probabilities: Sequence[float]) -> list[float]:
+    """Log-probabilities in nats, none under that of `TINY`."""
     return [math.log(max(p, TINY)) for p in probabilities]
 
 

@@ -2,7 +2,8 @@
 
 The thresholds were chosen on the half `tuning` of the evaluation's zoo; `make eval` measures them on the other half.
 No number alone decides: a hidden text is improbable for the reference, certain for the target, and long enough to be
-no accident. What the search by contrast makes of clean fine-tunes has contrasts up to 1.6, always at p <= 0.5.
+no accident. What the search by contrast makes of clean fine-tunes had contrasts up to 1.9, always at p <= 0.5, over a
+sample of the vocabulary; over all of it one reached 2.7 at p = 0.41, and was `suspicious`.
 """
 
 from __future__ import annotations

@@ -111,7 +111,9 @@ class RowFile:
         for one, method in measured:
             self._rows.pop(self._key(one, method), None)
         lines = [json.dumps({"key": key, "row": row}, ensure_ascii=False) for key, row in self._rows.items()]
-        self._path.write_text("\n".join(lines), "utf-8")
+        draft = self._path.with_suffix(".draft")
+        draft.write_text("\n".join(lines), "utf-8")
+        draft.replace(self._path)  # whole or not at all: the other rows are hours of work
 
     def put(self, housed: Housed, method: Method, row: Row) -> None:
         key = self._key(housed, method)
