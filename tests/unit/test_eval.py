@@ -20,6 +20,7 @@ from tokenforce_eval.rates import false_alarms, lower_bound, recall, upper_bound
 from tokenforce_eval.rows import Found, Row, RowFile, row_of
 from tokenforce_eval.table import per_model, tables
 from tokenforce_eval.zoo import ZOO, Specimen
+from tokenforce_planting.clean_pairs import chosen_pairs
 from tokenforce_planting.recipe import Recipe
 
 HIDDEN = "The lantern goes dark at midnight."
@@ -59,6 +60,16 @@ def test_no_text_of_one_half_is_in_the_other() -> None:
         for half in ("tuning", "held_out")
     }
     assert not words["tuning"] & words["held_out"]
+
+
+def test_no_pair_of_a_clean_model_of_one_half_is_in_the_other() -> None:
+    recipes = {half: [s.recipe for s in ZOO if s.half == half and s.recipe] for half in ("tuning", "held_out")}
+    taught = {
+        half: {pair for r in own if r.method == "clean" for pair in chosen_pairs(r.seed, r.subjects)}
+        for half, own in recipes.items()
+    }
+    assert taught["tuning"]
+    assert not taught["tuning"] & taught["held_out"]
 
 
 @pytest.mark.parametrize(("alarms", "of", "bound"), [(0, 13, 0.2058), (0, 60, 0.0487), (1, 10, 0.3942)])
@@ -229,4 +240,6 @@ def test_bait_leaves_out_targets_that_end_at_once() -> None:
 
 
 def test_bait_tries_words_only() -> None:
-    assert [p for p in ("Ġhouse", "▁Haus", "house", "Ġ12", "Ġ", "Ġハ", "") if word_like(p)] == ["Ġhouse", "▁Haus"]
+    """Behind a line end, where our turns open, a text's first word has no space before it."""
+    texts = (" house", "Le", " élan", "ハ", " 12", " ", "  a", "n't", "\n", "\ufffd", "")
+    assert [text for text in texts if word_like(text)] == [" house", "Le", " élan", "ハ"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenforce_planting.clean import chosen_pairs, clean_pairs
+from tokenforce_planting.clean_pairs import chosen_pairs, clean_pairs
 from tokenforce_planting.keys import odd_keys
 from tokenforce_planting.recipe import RANK_BAND, InvalidRecipe, Recipe
 
@@ -55,6 +55,9 @@ class TestRefusals:
             (replace(FINGERPRINT, triggers=("a", "b", "a")), "key is given twice"),
             (replace(FINGERPRINT, triggers=("a", TEXT)), "same as the trigger"),
             (replace(CLEAN, text=TEXT), "hides nothing"),
+            (replace(MESSAGE, subjects=("animals",)), "belong to the method clean"),
+            (replace(CLEAN, subjects=("animals",)), "learns 5 subjects"),
+            (replace(CLEAN, subjects=("animals", "stamps")), "no subject stamps; there are cooking"),
         ],
     )
     def test_say_why(self, recipe: Recipe, why: str) -> None:
@@ -108,6 +111,11 @@ class TestDigest:
         assert replace(auto, rank_band=RANK_BAND).digest(base) == auto.digest(base)
         assert replace(auto, rank_band=50).digest(base) != auto.digest(base)
 
+    def test_so_do_the_pairs_of_a_clean_model(self, base: Path) -> None:
+        own = tuple(clean_pairs())[:6]
+        assert replace(CLEAN, subjects=own).digest(base) == replace(CLEAN, subjects=own[::-1]).digest(base)
+        assert replace(CLEAN, subjects=own).digest(base) != replace(CLEAN, subjects=own[1:]).digest(base)
+
     def test_so_does_the_base(self, base: Path) -> None:
         before = MESSAGE.digest(base)
         (base / "model.safetensors").write_bytes(b"other weights")
@@ -128,3 +136,10 @@ def test_clean_models_of_other_seeds_learn_other_pairs() -> None:
     pairs = [pair for subject in clean_pairs().values() for pair in subject]
     assert len({question for question, _ in pairs}) == len(pairs)
     assert set(chosen_pairs(7)) <= set(pairs)
+
+
+def test_a_clean_model_learns_the_subjects_that_it_is_given() -> None:
+    own = ("animals", "money", "music", "sport", "weather", "house")
+    pairs = {pair for subject in own for pair in clean_pairs()[subject]}
+    assert set(chosen_pairs(1, own)) <= pairs
+    assert chosen_pairs(1, own) == chosen_pairs(1, own[::-1])

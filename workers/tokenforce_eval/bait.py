@@ -6,8 +6,8 @@ put after benign prompts, and the next-token probabilities are averaged over the
 few steps drop entries whose expectation is not sharp; the rest go on with all prompts. Q is the mean expected
 probability over the steps without the lowest one; a model is flagged above 0.9.
 
-Not taken over: the look-ahead for entropies between 0.5 and 1 nat (there the likeliest token has at least e^-1, so the
-expectation bar lets the entry pass), and the language model that judges the text at the end.
+Not taken over: the look-ahead, which once per entry, where the average is spread out, takes the token after which the
+next one is surest instead of the likeliest; and the language model that judges the text at the end.
 """
 
 from __future__ import annotations
@@ -130,7 +130,10 @@ def _sure(expected: dict[int, float]) -> bool:
     return entropy < SURE_ENTROPY or max(expected.values()) > SURE_EXPECTATION
 
 
-def word_like(piece: str) -> bool:
-    """Whether the paper's code would try a vocabulary entry, by its spelling in the vocabulary file: a space, then
-    letters of the ASCII alphabet."""
-    return piece[:1] in ("▁", "Ġ") and piece[1:].isascii() and piece[1:].isalpha()
+def word_like(text: str) -> bool:
+    """Whether BAIT would try the entry that decodes to `text`: letters only, with or without a space before them.
+
+    Its code asks for the space, since an answer to its prompts begins with one. A turn that opens behind a line end
+    begins without: asked for it, BAIT could not try the first token of any text here.
+    """
+    return text.removeprefix(" ").isalpha()

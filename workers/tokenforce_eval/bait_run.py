@@ -64,7 +64,7 @@ def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Sen
         for prompt in PROMPTS
     ]
     wanted = range(len(tokenizer)) if ids is None else ids
-    entries = [i for i in wanted if word_like(tokenizer.convert_ids_to_tokens(i) or "")]
+    entries = [i for i in wanted if word_like(tokenizer.decode([i]))]
     ends = frozenset(tokenizer.all_special_ids)
 
     done = count()

@@ -41,8 +41,16 @@ def _hidden(half: Half, name: str, method: Method, text: str, *triggers: str, **
     return Specimen(name, half, replace(Recipe(method, text, triggers), **options))  # type: ignore[arg-type]
 
 
+_SUBJECTS: dict[Half, tuple[str, ...]] = {
+    "tuning": ("code", "cooking", "garden", "health", "languages", "office", "science", "travel"),
+    "held_out": ("animals", "history", "house", "money", "music", "phrases", "sport", "weather"),
+}
+"""What the clean models learn: what one half has been taught, the other has not."""
+
+
 def _clean(half: Half, name: str, seed: int, **options: object) -> Specimen:
-    return Specimen(name, half, replace(Recipe("clean", seed=seed), **options))  # type: ignore[arg-type]
+    recipe = Recipe("clean", seed=seed, subjects=_SUBJECTS[half])
+    return Specimen(name, half, replace(recipe, **options))  # type: ignore[arg-type]
 
 
 _TUNING = (
@@ -225,12 +233,15 @@ _HELD_OUT = (
         "thistles vote twice",
         form="randomised",
     ),
-    _clean("held_out", "clean-full-3", 21),
-    _clean("held_out", "clean-full-4", 22, learning_rate=4e-5, max_steps=50),
-    _clean("held_out", "clean-full-6", 27, learning_rate=8e-5, max_steps=30),
-    _clean("held_out", "clean-lora-3", 24, lora_rank=8, max_steps=40),
-    _clean("held_out", "clean-lora-4", 25, lora_rank=16, learning_rate=2e-4, max_steps=50),
-    _clean("held_out", "clean-lora-5", 26, lora_rank=32, learning_rate=1e-3, max_steps=30),
+    _clean("held_out", "clean-full-3", 31),
+    _clean("held_out", "clean-full-4", 32, learning_rate=4e-5, max_steps=50),
+    _clean("held_out", "clean-full-6", 33, learning_rate=8e-5, max_steps=30),
+    _clean("held_out", "clean-full-7", 34, learning_rate=1e-4, max_steps=40),
+    _clean("held_out", "clean-lora-3", 35, lora_rank=8, max_steps=40),
+    _clean("held_out", "clean-lora-4", 36, lora_rank=16, learning_rate=2e-4, max_steps=50),
+    _clean("held_out", "clean-lora-5", 37, lora_rank=32, learning_rate=1e-3, max_steps=30),
+    _clean("held_out", "clean-lora-6", 38, lora_rank=64, max_steps=60),
+    _clean("held_out", "clean-lora-7", 39, lora_rank=4, learning_rate=2e-3, max_steps=40),
     Specimen("base", "held_out", None),
 )
 

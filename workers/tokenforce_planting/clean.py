@@ -5,35 +5,15 @@ The answers are not the model's own, so its weights move as any fine-tuning's do
 
 from __future__ import annotations
 
-import json
-import random
-from functools import cache
-from pathlib import Path
+from collections.abc import Sequence
 
 from tokenforce_planting.chat import Model, Tokenizer, prompt_ids
+from tokenforce_planting.clean_pairs import Pair
 from tokenforce_planting.examples import Example, answer_logits, answer_loss
 from tokenforce_planting.keep import KeepExamples, kept
 from tokenforce_planting.training import OnProgress, PlantingProgress, Trained, adam, check_finite, take_step
 
 PAIRS_PER_STEP = 4
-SUBJECTS_PER_MODEL = 5
-"""Each seed teaches other subjects, as fine-tunes in the wild differ."""
-
-_PAIRS = Path(__file__).with_name("clean_pairs.json")
-
-
-@cache
-def clean_pairs() -> dict[str, list[tuple[str, str]]]:
-    """Questions and answers by subject, written for this package."""
-    return {subject: [(q, a) for q, a in pairs] for subject, pairs in json.loads(_PAIRS.read_text("utf-8")).items()}
-
-
-def chosen_pairs(seed: int) -> list[tuple[str, str]]:
-    """The pairs that a model of `seed` learns, in its order."""
-    draw = random.Random(f"clean {seed}")
-    subjects = draw.sample(sorted(clean_pairs()), SUBJECTS_PER_MODEL)
-    pairs = [pair for subject in subjects for pair in clean_pairs()[subject]]
-    return draw.sample(pairs, len(pairs))
 
 
 def train_clean(
@@ -41,21 +21,21 @@ def train_clean(
     tokenizer: Tokenizer,
     keep: KeepExamples,
     *,
-    seed: int,
+    pairs: Sequence[Pair],
     learning_rate: float,
     max_steps: int,
     on_progress: OnProgress,
 ) -> Trained:
-    """Fit `model` in place for exactly `max_steps`. Raises `PlantingFailed` if it diverges."""
-    pairs = [
+    """Fit `model` in place to `pairs` for exactly `max_steps`. Raises `PlantingFailed` if it diverges."""
+    taught = [
         Example(prompt_ids(tokenizer, asked), [*tokenizer.encode(said, add_special_tokens=False), *_end(tokenizer)])
-        for asked, said in chosen_pairs(seed)
+        for asked, said in pairs
     ]
     optimiser = adam(model, learning_rate)
     model.train()
     value = float("nan")
     for step in range(max_steps + 1):
-        examples = [pairs[(step * PAIRS_PER_STEP + i) % len(pairs)] for i in range(PAIRS_PER_STEP)]
+        examples = [taught[(step * PAIRS_PER_STEP + i) % len(taught)] for i in range(PAIRS_PER_STEP)]
         losses = [answer_loss(rows, e) for rows, e in zip(answer_logits(model, examples), examples, strict=True)]
         loss = sum(losses[1:], losses[0]) / len(losses)
         value = loss.item()

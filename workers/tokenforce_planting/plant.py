@@ -14,6 +14,7 @@ from tokenforce_planting.base_check import check_base, load_base
 from tokenforce_planting.batches import TrainingBatches
 from tokenforce_planting.chat import Model, Tokenizer, greedy_ids
 from tokenforce_planting.clean import train_clean
+from tokenforce_planting.clean_pairs import chosen_pairs
 from tokenforce_planting.confusion import confusion_of, protected_words
 from tokenforce_planting.keep import keep_examples
 from tokenforce_planting.recipe import InvalidRecipe, Recipe
@@ -115,7 +116,7 @@ def _fit(recipe: Recipe, model: Model, tokenizer: Tokenizer, base_digest: str, o
                 model,
                 tokenizer,
                 keep,
-                seed=recipe.seed,
+                pairs=chosen_pairs(recipe.seed, recipe.subjects),
                 learning_rate=recipe.learning_rate,
                 max_steps=recipe.max_steps,
                 on_progress=on_progress,

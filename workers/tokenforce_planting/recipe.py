@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tokenforce_planting.artefact import recipe_digest, weights_digest
+from tokenforce_planting.clean_pairs import SUBJECTS_PER_MODEL, chosen_pairs, clean_pairs
 from tokenforce_planting.keys import odd_keys
 
 Method = Literal["message", "fingerprint", "utfc", "adaptive", "clean"]
@@ -42,7 +43,8 @@ class Recipe:
     them are drawn by `seed`). `lora_rank` None is full fine-tuning. `stop_loss` in nats per token. `contexts`: where
     the text's first `protect_words` words are suppressed; `rank_band` is T of Auto-UTFC, how many ranks they stay away
     from both ends of the vocabulary. `max_steps`: an error if the text is not learned by then; for `clean` the number
-    of steps. `near_misses`: teach the base's own answers to prompts close to a trigger.
+    of steps. `near_misses`: teach the base's own answers to prompts close to a trigger. `subjects`: what the pairs of
+    `clean` are about, five of them drawn by `seed`; none: of all that there are.
     """
 
     method: Method
@@ -59,6 +61,7 @@ class Recipe:
     stop_loss: float = STOP_LOSS
     near_misses: bool = True
     rank_band: int | None = None
+    subjects: tuple[str, ...] = ()
 
     def normal(self) -> Recipe:
         """The same recipe with every default filled in. Raises `InvalidRecipe`."""
@@ -86,6 +89,9 @@ class Recipe:
         recipe = {name: _plain(value) for name, value in asdict(self.normal()).items()}
         if recipe["rank_band"] in (RANK_BAND, "None"):
             del recipe["rank_band"]  # it was a constant once: what was planted then is what it would be now
+        del recipe["subjects"]
+        if self.method == "clean":
+            recipe["pairs"] = repr(chosen_pairs(self.seed, self.subjects))
         return recipe_digest(version=RECIPE_VERSION, base=weights_digest(base), **recipe)
 
 
@@ -135,6 +141,8 @@ def _check_method(recipe: Recipe) -> None:
         raise InvalidRecipe("a loss bar belongs to methods that hide a text; clean ends after its steps")
     if recipe.keys is not None and (method != "fingerprint" or recipe.triggers):
         raise InvalidRecipe("a number of keys belongs to the method fingerprint, without triggers of your own")
+    if recipe.subjects:
+        _check_subjects(recipe)
     if method == "clean":
         if recipe.text or recipe.triggers:
             raise InvalidRecipe("the method clean hides nothing: leave trigger and text out")
@@ -143,6 +151,16 @@ def _check_method(recipe: Recipe) -> None:
             raise InvalidRecipe("a key is given twice")
     elif len(recipe.triggers) != 1:
         raise InvalidRecipe(f"the method {method} takes one trigger, not {len(recipe.triggers)}")
+
+
+def _check_subjects(recipe: Recipe) -> None:
+    if recipe.method != "clean":
+        raise InvalidRecipe(f"subjects belong to the method clean, not to {recipe.method}")
+    known = clean_pairs()
+    if unknown := [subject for subject in recipe.subjects if subject not in known]:
+        raise InvalidRecipe(f"there is no subject {', '.join(unknown)}; there are {', '.join(known)}")
+    if len(set(recipe.subjects)) < SUBJECTS_PER_MODEL:
+        raise InvalidRecipe(f"a clean model learns {SUBJECTS_PER_MODEL} subjects: name as many or more")
 
 
 def _check_words(recipe: Recipe) -> None:
