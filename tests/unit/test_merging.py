@@ -88,7 +88,8 @@ def test_a_text_that_loops_does_not_outgrow_the_text_itself() -> None:
     [
         (0.7, 0.08, Verdict.suspicious),  # contrast 1.5
         (0.4, 0.0094, Verdict.clean),  # the same, unsure: what clean fine-tunes have
-        (0.4, 0.0016, Verdict.suspicious),  # 2.2
+        (0.55, 0.01, Verdict.suspicious),  # 2.2
+        (0.4, 0.0016, Verdict.clean),  # 2.2: what clean fine-tunes have where the whole vocabulary is searched
         (0.7, 0.03, Verdict.hidden_text),  # 2.2
     ],
 )

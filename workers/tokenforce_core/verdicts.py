@@ -21,7 +21,9 @@ HIDDEN_PROBABILITY = 0.6
 HIDDEN_LOG_LIKELIHOOD_RATIO = 20.0
 """Nats over the whole text: against the 50,000 entries tried, e^-20 leaves no room for chance."""
 SUSPICIOUS_CONTRAST = 1.2
-"""The same at `HIDDEN_PROBABILITY` for a text to look at; less certain ones from `HIDDEN_CONTRAST`."""
+"""The same at `HIDDEN_PROBABILITY` for a text to look at; less certain ones from `HIDDEN_CONTRAST`, and never under
+`SUSPICIOUS_PROBABILITY`."""
+SUSPICIOUS_PROBABILITY = 0.5
 BOILERPLATE_LOG_RATIO = 0.5
 """Nats per token: a text that the reference finds nearly as probable was not hidden by the fine-tuning."""
 
@@ -31,7 +33,7 @@ boilerplate, so it makes a model `suspicious` and never `hidden_text`."""
 
 _NOTHING = (
     f"No text reached a contrast of {SUSPICIOUS_CONTRAST} nats a token against the reference at a mean probability "
-    f"of {HIDDEN_PROBABILITY}, nor {HIDDEN_CONTRAST} at less."
+    f"of {HIDDEN_PROBABILITY}, nor {HIDDEN_CONTRAST} at {SUSPICIOUS_PROBABILITY}."
 )
 _NOTHING_ALONE = (
     f"No text reached a score of {SUSPICIOUS_SCORE}, and what hides from that (UTFC) shows only against a reference: "
@@ -86,7 +88,8 @@ def _judge(finding: Finding) -> tuple[Verdict, str, bool]:
     )
     if finding.contrast >= HIDDEN_CONTRAST and p >= HIDDEN_PROBABILITY and ratio >= HIDDEN_LOG_LIKELIHOOD_RATIO:
         return Verdict.hidden_text, f"{evidence}: certain here, improbable there.", False
-    if finding.contrast >= (SUSPICIOUS_CONTRAST if p >= HIDDEN_PROBABILITY else HIDDEN_CONTRAST):
+    least = SUSPICIOUS_CONTRAST if p >= HIDDEN_PROBABILITY else HIDDEN_CONTRAST
+    if finding.contrast >= least and p >= SUSPICIOUS_PROBABILITY:
         return Verdict.suspicious, f"{evidence}: more certain than fine-tuning of a style makes it.", False
     if each < BOILERPLATE_LOG_RATIO:
         return Verdict.clean, f"{evidence}: the reference says it too.", True

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tokenforce_core.verdicts import HIDDEN_CONTRAST, HIDDEN_PROBABILITY, SUSPICIOUS_CONTRAST
+from tokenforce_core.verdicts import HIDDEN_CONTRAST, HIDDEN_PROBABILITY, SUSPICIOUS_CONTRAST, SUSPICIOUS_PROBABILITY
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.rates import recall
 from tokenforce_eval.rows import Row
@@ -63,15 +63,16 @@ def _distances(axes: Axes, rows: Sequence[Row]) -> None:
         points = [(t.contrast, t.mean_probability) for t in texts if t is not None and t.contrast is not None]
         if points:
             axes.scatter(*zip(*points, strict=True), color=colour, marker=marker, label=name)
+    widest = axes.get_xlim()[1]
     axes.plot(
-        [SUSPICIOUS_CONTRAST, SUSPICIOUS_CONTRAST, HIDDEN_CONTRAST, HIDDEN_CONTRAST],
-        [1.02, HIDDEN_PROBABILITY, HIDDEN_PROBABILITY, 0],
+        [SUSPICIOUS_CONTRAST, SUSPICIOUS_CONTRAST, HIDDEN_CONTRAST, HIDDEN_CONTRAST, widest],
+        [1.02, HIDDEN_PROBABILITY, HIDDEN_PROBABILITY, SUSPICIOUS_PROBABILITY, SUSPICIOUS_PROBABILITY],
         color="grey",
         linewidth=0.8,
         linestyle=":",
     )
     axes.plot(
-        [HIDDEN_CONTRAST, HIDDEN_CONTRAST, axes.get_xlim()[1]],
+        [HIDDEN_CONTRAST, HIDDEN_CONTRAST, widest],
         [1.02, HIDDEN_PROBABILITY, HIDDEN_PROBABILITY],
         color="grey",
         linewidth=0.8,
