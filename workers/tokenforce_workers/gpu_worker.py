@@ -3,8 +3,8 @@
 RQ 3.0's `SimpleWorker` runs jobs in its own process, as a warm engine needs, but it sends no
 heartbeat during a job, loses jobs that die between BLPOP and start, sees only the queues it was
 started with and interrupts jobs by SIGALRM. This subclass changes those four things; it touches
-semi-private methods, so `rq` is pinned, and `tests/integration/test_gpu_worker.py` and
-`tests/e2e/test_recovery.py` hold the behaviour.
+semi-private methods, so `rq` is pinned, and `test_gpu_worker.py` and `test_watchdog.py` in
+`tests/integration` and `tests/e2e/test_recovery.py` hold the behaviour.
 """
 
 from __future__ import annotations
