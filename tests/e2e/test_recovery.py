@@ -20,14 +20,17 @@ from tokenforce.types import Scan, ScanStatus
 from tokenforce_core.contract import MODEL_QUEUE_PREFIX
 
 
-def start_long_scan(client: Client, model: Path) -> Scan:
-    """Nothing is pruned and nothing ends early: a quarter of a million tokens, long enough to disturb."""
+def start_long_scan(client: Client, model: Path, tokens: int = 440) -> Scan:
+    """Nothing is pruned and nothing ends early: a quarter of a million tokens, long enough to disturb.
+
+    `tokens`: of each vocabulary entry.
+    """
     return client.scans.create(
         model=str(model),
         preset="paper",
         contexts=["assistant"],
-        alpha=440,
-        beta=440,
+        alpha=tokens,
+        beta=tokens,
         floor=0.0,
         keep=10_000,
         force=True,
@@ -92,14 +95,14 @@ def test_a_killed_worker_costs_time_and_no_result(stack: RunningStack, client: C
     assert second.scan.forced == first.scan.forced
 
 
-def busy_worker(stack: RunningStack, client: Client, scan_id: str) -> psutil.Process | None:
-    """The process that holds the engine, if a shard of this scan runs on it just now."""
+def worker_is_busy(stack: RunningStack, client: Client, scan_id: str) -> bool:
+    """Whether a shard of this scan runs just now, on the process that holds the engine now."""
     found = worker_process_or_none(stack)
     if found is None:
-        return None
+        return False
     # By its process id: one that died may still be listed.
     own = [each for each in client.stats.get().workers if f"-{found.pid}-" in each.name]
-    return found if any((each.state, each.scan_id) == (WorkerState.busy, scan_id) for each in own) else None
+    return [(each.state, each.scan_id) for each in own] == [(WorkerState.busy, scan_id)]
 
 
 def running(client: Client) -> int:
@@ -116,20 +119,18 @@ def test_a_stopped_worker_gives_its_shard_back_at_once(
     stack: RunningStack, client: Client, planted_model: Path, lease_seconds: int
 ) -> None:
     """SIGTERM, as a deployment sends it, more often than a failing shard may be tried, each in the middle of one."""
-    scan = client.scans.create(
-        model=str(planted_model), contexts=["assistant"], alpha=200, floor=0.0, keep=10_000, force=True
-    )
+    scan = start_long_scan(client, planted_model, tokens=200)  # shards of seconds
     first, progress = given_back(stack), 0
     while given_back(stack) < first + 3:  # a signal between two shards has nothing to give back: once more then
 
         def works_on(status: ScanStatus, done: int, before: int = progress) -> bool:
             assert not status.final, "it ended before its worker was stopped three times"
-            return done > before and busy_worker(stack, client, scan.id) is not None
+            return done > before and worker_is_busy(stack, client, scan.id)
 
         until(client, scan.id, works_on)
         stopped = worker_process(stack)
         stopped.terminate()
-        # It is renewed at every quarter, so before this it cannot lapse: the worker itself has given it back.
+        # A lease is renewed at every quarter, so none lapses before this: the worker itself gave its shard back.
         wait_until(lambda: running(client) == 0, lease_seconds * 3 / 4)
         stopped.wait(20)
         progress = client.scans.get(scan.id).progress.done
