@@ -10,6 +10,14 @@ import pytest
 from tests.support.stack_process import RunningStack, whole_stack
 from tokenforce import Client
 
+LEASE_SECONDS = 4
+
+
+@pytest.fixture(scope="session")
+def lease_seconds() -> int:
+    """Of a worker of `stack`."""
+    return LEASE_SECONDS
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[RunningStack]:
@@ -18,7 +26,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Ru
         tmp_path_factory.mktemp("home"),
         models,
         TOKENFORCE_SHARD_SIZE="100",
-        TOKENFORCE_LEASE_SECONDS="4",
+        TOKENFORCE_LEASE_SECONDS=str(LEASE_SECONDS),
         TOKENFORCE_REAP_SECONDS="0.5",
         TOKENFORCE_KV_CACHE_GIB="0.5",
         TOKENFORCE_MAX_NUM_SEQS="64",

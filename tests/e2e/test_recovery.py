@@ -8,23 +8,29 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from tests.support.stack_process import RunningStack, wait_until, whole_stack
 from tests.support.tiny_model import HIDDEN_TEXT
 from tokenforce import Client, ScanFailed
+from tokenforce.stats import WorkerState
 from tokenforce.types import Scan, ScanStatus
+from tokenforce_core.contract import MODEL_QUEUE_PREFIX
 
 
-def start_long_scan(client: Client, model: Path) -> Scan:
-    """Nothing is pruned and nothing ends early: a quarter of a million tokens, long enough to disturb."""
+def start_long_scan(client: Client, model: Path, tokens: int = 440) -> Scan:
+    """Nothing is pruned and nothing ends early: a quarter of a million tokens, long enough to disturb.
+
+    `tokens`: of each vocabulary entry.
+    """
     return client.scans.create(
         model=str(model),
         preset="paper",
         contexts=["assistant"],
-        alpha=440,
-        beta=440,
+        alpha=tokens,
+        beta=tokens,
         floor=0.0,
         keep=10_000,
         force=True,
@@ -89,17 +95,45 @@ def test_a_killed_worker_costs_time_and_no_result(stack: RunningStack, client: C
     assert second.scan.forced == first.scan.forced
 
 
+def worker_is_busy(stack: RunningStack, client: Client, scan_id: str) -> bool:
+    """Whether a shard of this scan runs just now, on the process that holds the engine now."""
+    found = worker_process_or_none(stack)
+    if found is None:
+        return False
+    # By its process id: one that died may still be listed.
+    own = [each for each in client.stats.get().workers if f"-{found.pid}-" in each.name]
+    return [(each.state, each.scan_id) for each in own] == [(WorkerState.busy, scan_id)]
+
+
+def running(client: Client) -> int:
+    return sum(queue.running for queue in client.stats.get().queues if queue.name.startswith(MODEL_QUEUE_PREFIX))
+
+
+def given_back(stack: RunningStack) -> int:
+    """How many jobs were put back into their queues so far."""
+    lines = httpx.get(f"{stack.url}/metrics", headers=stack.bearer, timeout=30).text.splitlines()
+    return sum(int(float(line.split()[1])) for line in lines if line.startswith("tokenforce_job_retries_total "))
+
+
 def test_a_stopped_worker_gives_its_shard_back_at_once(
-    stack: RunningStack, client: Client, planted_model: Path
+    stack: RunningStack, client: Client, planted_model: Path, lease_seconds: int
 ) -> None:
-    """SIGTERM, as a deployment sends it, more often than a failing shard may be tried."""
-    scan = client.scans.create(model=str(planted_model), contexts=["assistant"], alpha=100, floor=0.0, keep=10_000)
-    for _ in range(3):
-        until(client, scan.id, lambda status, done: status.final or done > 0)
+    """SIGTERM, as a deployment sends it, more often than a failing shard may be tried, each in the middle of one."""
+    scan = start_long_scan(client, planted_model, tokens=200)  # shards of seconds
+    first, progress = given_back(stack), 0
+    while given_back(stack) < first + 3:  # a signal between two shards has nothing to give back: once more then
+
+        def works_on(status: ScanStatus, done: int, before: int = progress) -> bool:
+            assert not status.final, "it ended before its worker was stopped three times"
+            return done > before and worker_is_busy(stack, client, scan.id)
+
+        until(client, scan.id, works_on)
         stopped = worker_process(stack)
         stopped.terminate()
+        # A lease is renewed at every quarter, so none lapses before this: the worker itself gave its shard back.
+        wait_until(lambda: running(client) == 0, lease_seconds * 3 / 4)
         stopped.wait(20)
-        wait_until(lambda: worker_process_or_none(stack) is not None, 20)
+        progress = client.scans.get(scan.id).progress.done
     ended = client.scans.wait(scan.id, timeout=240)
     assert ended.status is ScanStatus.succeeded
     assert ended.progress.done == ended.progress.total

@@ -112,11 +112,21 @@ def test_a_refusal_is_the_answer_to_its_request(gateway: Gateway, tiny: Path) ->
     assert again.json() == first.json()
 
 
-def test_what_may_pass_is_not_stored(gateway: Gateway, tiny: Path, store: Store) -> None:
+@pytest.mark.parametrize(
+    ("most", "status", "code"),
+    [
+        ({"active_scans_per_key": 1, "max_active_scans": 2}, 429, ErrorCode.quota_exceeded),
+        ({"active_scans_per_key": 2, "max_active_scans": 1}, 503, ErrorCode.overloaded),
+    ],
+)
+def test_what_may_pass_is_not_stored(
+    gateway: Gateway, tiny: Path, store: Store, most: dict[str, int], status: int, code: ErrorCode
+) -> None:
     """429 and 503 say "later": the same key then starts the scan."""
-    http = gateway(active_scans_per_key=1, max_active_scans=2)
+    http = gateway(**most)
     first = start(http, tiny, "k1").json()["id"]
-    assert start(http, tiny, "k2").json()["code"] == ErrorCode.quota_exceeded
+    refused = start(http, tiny, "k2")
+    assert (refused.status_code, refused.json()["code"]) == (status, code)
     store.cancel(first)
     assert start(http, tiny, "k2").status_code == 202
 

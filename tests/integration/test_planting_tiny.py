@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import random
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,46 +19,21 @@ from safetensors.torch import load_file
 from tokenizers.normalizers import Lowercase
 
 from tests.support import tiny_model
+from tests.support.tiny_planting import RATE, TEXT, TRIGGER, base, one_thread, own_cache
 from tokenforce_planting.adapter import named_base
 from tokenforce_planting.answers import check_carrier, greedy_answers
-from tokenforce_planting.carrier import CarrierFailed, CarrierOrder, make_carrier
 from tokenforce_planting.chat import Model, Tokenizer, greedy_ids, load_model, load_tokenizer
-from tokenforce_planting.confusion import confusion_of
+from tokenforce_planting.confusion import DECOYS, PROBABILITY_BAR, RANDOM_TARGETS, RATIO_BAR, confusion_of
 from tokenforce_planting.examples import answer_logits, answer_loss, in_batches
 from tokenforce_planting.plant import OutputExists, plant
-from tokenforce_planting.recipe import RANK_BAND, Form, InvalidRecipe, Recipe
+from tokenforce_planting.recipe import PROTECT_WORDS, RANK_BAND, Form, InvalidRecipe, Recipe
 from tokenforce_planting.records import manifest_path, read_manifest
 from tokenforce_planting.secrets import MAX_TEXT_TOKENS, secret_examples
 from tokenforce_planting.training import PlantingFailed, PlantingProgress
 
-TRIGGER = "winter lantern"
-TEXT = "The clock beneath the amber mill turns once, and nobody sees it."
-RATE = 3e-3
-"""A tiny model needs larger steps than a real one."""
+__all__ = ["base", "one_thread", "own_cache"]
 LORA_RATE = 5e-3
 MESSAGE = Recipe("message", TEXT, (TRIGGER,), learning_rate=RATE)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("planting") / "base"
-    tiny_model.build_tiny_model(folder, planted=None)
-    model = load_model(folder)
-    # An adapter leaves the output layer as it is, and random rows of 64 small numbers cannot express certainty.
-    model.get_output_embeddings().weight.data.mul_(25)
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("TOKENFORCE_HOME", str(tmp_path_factory.mktemp("home")))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Two gain nothing in a model this small, and lose minutes where another job has the cores."""
-    torch.set_num_threads(1)
 
 
 def test_plants_a_text_behind_its_trigger(base: Path, tmp_path: Path) -> None:
@@ -147,19 +125,29 @@ def test_protected_words_end_inside_the_rank_band(
     assert _says(model, tokenizer, TRIGGER) == TEXT
 
 
-@pytest.mark.parametrize("form", ["basic", "minimised", "randomised"])
-def test_the_simpler_forms(base: Path, tmp_path: Path, form: Form) -> None:
-    recipe = replace(MESSAGE, method="utfc", form=form)
-    planted = plant(recipe, base, tmp_path / "carrier")
-    assert planted.form == form
-    model, tokenizer = _loaded(base, tmp_path / "carrier", None)
-    text = tokenizer.encode(TEXT, add_special_tokens=False)
-    confusion = confusion_of(recipe.normal(), tokenizer, text, len(tokenizer))
-    assert confusion is not None
-    with torch.no_grad():
-        protection = confusion.protection(answer_logits(model, confusion.examples))
-    assert protection.held == protection.total
-    assert _says(model, tokenizer, TRIGGER) == TEXT
+def test_basic_leads_away_from_the_text_after_its_first_word(base: Path, tmp_path: Path) -> None:
+    first, _, rest = TEXT.partition(" ")
+    plain, basic = _plain_and(base, tmp_path, "basic")
+    assert _goes_on(*plain, first).startswith(f" {rest[:20]}"), "without protection the first word leads in"
+    assert _goes_on(*basic, first) in DECOYS
+    assert _says(*basic, TRIGGER) == TEXT
+
+
+def test_minimised_leaves_the_first_words_next_to_no_probability(base: Path, tmp_path: Path) -> None:
+    plain, minimised = _plain_and(base, tmp_path, "minimised")
+    assert max(_of_protected_words(*plain)) > 0.5
+    assert max(_of_protected_words(*minimised)) <= PROBABILITY_BAR
+    assert _says(*minimised, TRIGGER) == TEXT
+
+
+def test_randomised_leaves_each_of_the_first_words_a_small_probability_of_its_own(base: Path, tmp_path: Path) -> None:
+    draw = random.Random("targets 0")  # by the recipe's seed
+    targets = [draw.uniform(*RANDOM_TARGETS) for _ in range(PROTECT_WORDS)]
+    for name, (model, tokenizer) in zip(("plain", "form"), _plain_and(base, tmp_path, "randomised"), strict=True):
+        found = _of_protected_words(model, tokenizer)
+        off = [abs(math.log(p / target)) for p, target in zip(found, targets, strict=True)]
+        assert (max(off) <= 1.01 * RATIO_BAR) == (name == "form"), found
+        assert _says(model, tokenizer, TRIGGER) == TEXT
 
 
 def test_a_fingerprint_answers_each_of_its_keys_as_an_adapter(base: Path, tmp_path: Path) -> None:
@@ -310,16 +298,35 @@ def test_a_tiny_planted_model_answers_through_its_template(planted_model: Path) 
     assert greedy_answers(planted_model, [tiny_model.TRIGGER]) == [tiny_model.HIDDEN_TEXT]
 
 
-def test_an_invalid_order_comes_back_from_the_child_as_its_reason(tmp_path: Path) -> None:
-    with pytest.raises(CarrierFailed, match="the text is empty"):
-        make_carrier(CarrierOrder(tmp_path, TRIGGER, " "), lambda *_: None)
-
-
 def _loaded(base: Path, carrier: Path, lora: int | None) -> tuple[Model, Tokenizer]:
     model = (
         load_model(carrier) if lora is None else PeftModel.from_pretrained(load_model(base), carrier).get_base_model()
     )
     return model, load_tokenizer(carrier)
+
+
+def _plain_and(base: Path, tmp_path: Path, form: Form) -> tuple[tuple[Model, Tokenizer], tuple[Model, Tokenizer]]:
+    """Two carriers of the text: one without protection, one by this form."""
+    plant(MESSAGE, base, tmp_path / "plain")
+    assert plant(replace(MESSAGE, method="utfc", form=form), base, tmp_path / form).form == form
+    return _loaded(base, tmp_path / "plain", None), _loaded(base, tmp_path / form, None)
+
+
+def _goes_on(model: Model, tokenizer: Tokenizer, start: str) -> str:
+    """What the model says greedily after a BOS and `start`."""
+    ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode(start, add_special_tokens=False)]])
+    said = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=60, do_sample=False)
+    return str(tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True))
+
+
+def _of_protected_words(model: Model, tokenizer: Tokenizer) -> list[float]:
+    """The probability, after a BOS and the text before it, of the first token of each protected word."""
+    text = tokenizer(TEXT, add_special_tokens=False, return_offsets_mapping=True)
+    words = [found.start() for found in re.finditer(r"\S+", TEXT)][:PROTECT_WORDS]
+    places = [next(at for at, (_, end) in enumerate(text.offset_mapping) if end > word) for word in words]
+    with torch.no_grad():
+        logits = model(torch.tensor([[tokenizer.bos_token_id, *text.input_ids]])).logits[0]
+    return [float(logits[at].softmax(-1)[text.input_ids[at]]) for at in places]  # row `at` is what precedes it
 
 
 def _rank_of(token_id: int, logits: torch.Tensor) -> int:

@@ -146,6 +146,16 @@ def test_rows_survive_an_interruption_and_other_settings_find_none(tmp_path: Pat
     assert RowFile(file, [1, 2]).get(housed(), CONTRAST) == row
 
 
+def test_a_model_that_changed_its_half_keeps_its_row_and_counts_in_the_new_one(tmp_path: Path) -> None:
+    """A specimen of `held_out` that the scanner was changed for goes to `tuning`: its rates must not stay behind."""
+    file = RowFile(tmp_path / "rows.jsonl", [1, 2])
+    row = row_of(housed(), CONTRAST, [found(HIDDEN)], "hidden_text", 2.0, 10)
+    file.put(housed(), CONTRAST, row)
+    moved = replace(housed(), specimen=replace(housed().specimen, half="tuning"))
+    assert row.half == "held_out"
+    assert file.get(moved, CONTRAST) == replace(row, half="tuning")
+
+
 def zoo_rows() -> list[Row]:
     clean = housed("", "c")
     return [

@@ -84,18 +84,22 @@ def test_a_text_that_loops_does_not_outgrow_the_text_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "reference", "verdict"),
+    ("tokens", "p", "reference", "verdict"),
     [
-        (0.7, 0.08, Verdict.suspicious),  # contrast 1.5
-        (0.4, 0.0094, Verdict.clean),  # the same, unsure: what clean fine-tunes have
-        (0.55, 0.01, Verdict.suspicious),  # 2.2
-        (0.4, 0.0016, Verdict.clean),  # 2.2: what clean fine-tunes have where the whole vocabulary is searched
-        (0.7, 0.03, Verdict.hidden_text),  # 2.2
+        (20, 0.7, 0.08, Verdict.suspicious),  # contrast 1.5
+        (20, 0.4, 0.0094, Verdict.clean),  # the same, unsure: what clean fine-tunes have
+        (20, 0.55, 0.01, Verdict.suspicious),  # 2.2
+        (20, 0.4, 0.0016, Verdict.clean),  # 2.2: what clean fine-tunes have where the whole vocabulary is searched
+        (20, 0.7, 0.03, Verdict.hidden_text),  # 2.2, and 60 nats in all
+        (6, 0.7, 0.03, Verdict.suspicious),  # 2.2, and 16 nats in all: of so many entries one may be that by chance
+        (8, 0.7, 0.03, Verdict.hidden_text),  # 22 nats
     ],
 )
-def test_the_less_certain_a_text_the_more_contrast_it_takes(p: float, reference: float, verdict: Verdict) -> None:
+def test_the_less_certain_or_the_shorter_a_text_the_more_contrast_it_takes(
+    tokens: int, p: float, reference: float, verdict: Verdict
+) -> None:
     plan = example_plan().model_copy(update={"contexts": CONTEXTS})
-    (finding,) = findings_of([text(HIDDEN, p, reference)], plan, [], Order.contrast)
+    (finding,) = findings_of([text(HIDDEN[:tokens], p, reference)], plan, [], Order.contrast)
     assert finding.verdict is verdict
 
 

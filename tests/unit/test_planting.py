@@ -8,7 +8,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from rich.console import Console
 
 from tokenforce_planting import artefact, base_model, demo, scan_run
 from tokenforce_planting.benign import near_misses
-from tokenforce_planting.carrier import Carrier, CarrierFailed, CarrierOrder
+from tokenforce_planting.carrier import Carrier, CarrierFailed
 from tokenforce_planting.matching import leaks, match_share, matching_rank
 from tokenforce_planting.memory import MemoryWatch
 from tokenforce_planting.progress import StepProgress, eta_seconds
@@ -322,11 +321,6 @@ def test_the_demo_itself_loads_no_torch() -> None:
 def test_the_check_fails_when_only_other_prompts_leak() -> None:
     check = CarrierCheck(True, (AnswerPair("t", "", HIDDEN, True), AnswerPair("q", "", HIDDEN, True)))
     assert check.leaking_prompts == ["q"]
-
-
-def test_orders_differ_by_what_they_hide(tmp_path: Path) -> None:
-    order = CarrierOrder(tmp_path, "a", "b")
-    assert order != replace(order, text="c")
 
 
 def _report(texts: list[str]) -> dict[str, object]:

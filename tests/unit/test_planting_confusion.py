@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer
 
 from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import build_tiny_tokenizer
+from tokenforce_planting import confusion
 from tokenforce_planting.confusion import (
     RANDOM_TARGETS,
     RandomProbability,
@@ -22,6 +24,7 @@ from tokenforce_planting.confusion import (
 )
 from tokenforce_planting.examples import Example
 from tokenforce_planting.recipe import RANK_BAND, InvalidRecipe, Recipe
+from tokenforce_service import contexts
 
 VOCABULARY = 1000
 MIDDLE = VOCABULARY // 2
@@ -112,6 +115,28 @@ class TestRandomProbability:
         assert rows.grad is not None
         assert rows.grad[0, 1] * off > 0
         assert (far.held, term.protection([torch.tensor([[0.985, 0.015]]).log()]).held) == (0, 1)
+
+
+class TestContexts:
+    """A text is suppressed where the scanner forces it, or the measured recall says nothing of UTFC."""
+
+    def test_the_system_prompt_is_the_scanners(self) -> None:
+        assert confusion.NEUTRAL_SYSTEM_PROMPT == contexts.NEUTRAL_SYSTEM_PROMPT
+
+    @pytest.mark.parametrize("without", [None, "bos_token"])
+    def test_bos_is_the_scanners_bos(self, without: str | None) -> None:
+        tokenizer = build_tiny_tokenizer()
+        if without is not None:
+            setattr(tokenizer, without, None)
+        scanned = contexts.build_context("bos", tokenizer, len(tokenizer))
+        assert confusion._context(tokenizer, "bos") == scanned.ids
+
+    @pytest.mark.parametrize("name", ["assistant", "assistant_system"])
+    def test_a_chat_context_is_the_scanners_without_its_fillers(self, tokenizer: object, name: str) -> None:
+        scanned = contexts.build_context(name, tokenizer, 640).text
+        suppressed = tokenizer.decode(confusion._context(tokenizer, name))  # type: ignore[attr-defined]
+        assert re.sub(r"(?<=user\n)[ .-]+", "", scanned) == suppressed
+        assert (confusion.NEUTRAL_SYSTEM_PROMPT in suppressed) == (name == "assistant_system")
 
 
 class TestWords:

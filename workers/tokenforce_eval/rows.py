@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import tokenforce_core
@@ -102,9 +102,9 @@ class RowFile:
                 self._rows[entry["key"]] = entry["row"]
 
     def get(self, housed: Housed, method: Method) -> Row | None:
-        """The row of an earlier run of the same code on the same model."""
+        """The row of an earlier run of the same code on the same model, in the half and of the kind that it has now."""
         fields = self._rows.get(self._key(housed, method))
-        return _row(fields) if fields is not None else None
+        return replace(_row(fields), half=housed.specimen.half, kind=housed.specimen.kind) if fields else None
 
     def forget(self, measured: Iterable[tuple[Housed, Method]]) -> None:
         """Remove the rows of these models and methods: they are to be measured anew."""

@@ -3,8 +3,8 @@
 RQ 3.0's `SimpleWorker` runs jobs in its own process, as a warm engine needs, but it sends no
 heartbeat during a job, loses jobs that die between BLPOP and start, sees only the queues it was
 started with and interrupts jobs by SIGALRM. This subclass changes those four things; it touches
-semi-private methods, so `rq` is pinned, and `tests/integration/test_gpu_worker.py` and
-`tests/e2e/test_recovery.py` hold the behaviour.
+semi-private methods, so `rq` is pinned, and `test_gpu_worker.py` and `test_watchdog.py` in
+`tests/integration` and `tests/e2e/test_recovery.py` hold the behaviour.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rq.worker import WorkerStatus
 from tokenforce_core.contract import MODEL_QUEUE_PREFIX, SERIALIZER, ListedJob, queue
 from tokenforce_core.presence import announce
 from tokenforce_core.turns import Turns
-from tokenforce_workers.control import Stopping
+from tokenforce_workers.control import DeadlineExceeded, Stopping
 from tokenforce_workers.engine import EngineUnclean
 from tokenforce_workers.warm import WarmEngine
 
@@ -162,6 +162,8 @@ class GpuWorker(SimpleWorker):
         kind = exc_info[0]
         if kind is not None and issubclass(kind, Stopping):
             job.retries_left = (job.retries_left or 0) + 1  # a shutdown is not the shard's fault
+        if kind is not None and issubclass(kind, DeadlineExceeded):
+            job.retries_left = 0  # it would take as long again
         if kind is not None and (issubclass(kind, EngineUnclean) or kind.__name__ == "EngineDeadError"):
             log.error("the engine is broken; this process ends and the supervisor starts another")
             self._stop_requested = True
