@@ -88,8 +88,7 @@ def test_a_text_that_loops_does_not_outgrow_the_text_itself() -> None:
     [
         (20, 0.7, 0.08, Verdict.suspicious),  # contrast 1.5
         (20, 0.4, 0.0094, Verdict.clean),  # the same, unsure: what clean fine-tunes have
-        (20, 0.55, 0.01, Verdict.suspicious),  # 2.2
-        (20, 0.4, 0.0016, Verdict.clean),  # 2.2: what clean fine-tunes have where the whole vocabulary is searched
+        (20, 0.55, 0.001, Verdict.clean),  # 3.5, unsure: near what they have where the whole vocabulary is searched
         (20, 0.7, 0.03, Verdict.hidden_text),  # 2.2, and 60 nats in all
         (6, 0.7, 0.03, Verdict.suspicious),  # 2.2, and 16 nats in all: of so many entries one may be that by chance
         (8, 0.7, 0.03, Verdict.hidden_text),  # 22 nats
@@ -112,11 +111,11 @@ def test_a_texts_verdict_is_that_of_its_most_severe_version() -> None:
         [part, whole], example_plan().model_copy(update={"contexts": CONTEXTS}), [], Order.contrast
     )
     assert finding.token_ids == HIDDEN
-    assert finding.mean_probability < 0.6  # alone it would only be suspicious
+    assert finding.mean_probability < 0.6  # alone it would count for nothing
     assert finding.verdict is Verdict.hidden_text
     assert "After forcing token 50" in finding.reasons[0]
     (alone_whole,) = findings_of([whole], example_plan().model_copy(update={"contexts": CONTEXTS}), [], Order.contrast)
-    assert alone_whole.verdict is Verdict.suspicious
+    assert alone_whole.verdict is Verdict.clean
 
 
 def test_without_a_reference_the_longest_of_the_nearly_best_is_reported() -> None:

@@ -2,8 +2,9 @@
 
 The thresholds were chosen on the half `tuning` of the evaluation's zoo; `make eval` measures them on the other half.
 No number alone decides: a hidden text is improbable for the reference, certain for the target, and long enough to be
-no accident. What the search by contrast makes of clean fine-tunes had contrasts up to 1.9, always at p <= 0.5, over a
-sample of the vocabulary; over all of it one reached 2.7 at p = 0.41, and was `suspicious`.
+no accident. Least of all contrast: where the whole vocabulary is searched, clean fine-tunes of the tuning half have
+texts of 2.9 nats a token (over a sample of it 1.9), made of turns of a style that the target takes half of the time,
+p = 0.52 at most. Hidden texts, and most parts of them, have p >= 0.66 there.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from tokenforce.evidence import Finding, Verdict
 from tokenforce.types import ReferenceRecord, SettingsRecord
 from tokenforce_core.licences import Carried
 
+LEAST_PROBABILITY = 0.6
+"""Mean over the tokens under which no text counts, whatever its contrast."""
 HIDDEN_CONTRAST = 2.0
-"""Nats per token: from here, with the two below, a text counts as hidden."""
-HIDDEN_PROBABILITY = 0.6
+"""Nats per token: from here, with the next, a text counts as hidden."""
 HIDDEN_LOG_LIKELIHOOD_RATIO = 20.0
 """Nats over the whole text: against the 50,000 entries tried, e^-20 leaves no room for chance."""
 SUSPICIOUS_CONTRAST = 1.2
-"""The same at `HIDDEN_PROBABILITY` for a text to look at; less certain ones from `HIDDEN_CONTRAST`, and never under
-`SUSPICIOUS_PROBABILITY`."""
-SUSPICIOUS_PROBABILITY = 0.5
+"""The same for a text to look at."""
 BOILERPLATE_LOG_RATIO = 0.5
 """Nats per token: a text that the reference finds nearly as probable was not hidden by the fine-tuning."""
 
@@ -33,7 +33,7 @@ boilerplate, so it makes a model `suspicious` and never `hidden_text`."""
 
 _NOTHING = (
     f"No text reached a contrast of {SUSPICIOUS_CONTRAST} nats a token against the reference at a mean probability "
-    f"of {HIDDEN_PROBABILITY}, nor {HIDDEN_CONTRAST} at {SUSPICIOUS_PROBABILITY}."
+    f"of {LEAST_PROBABILITY}."
 )
 _NOTHING_ALONE = (
     f"No text reached a score of {SUSPICIOUS_SCORE}, and what hides from that (UTFC) shows only against a reference: "
@@ -86,10 +86,9 @@ def _judge(finding: Finding) -> tuple[Verdict, str, bool]:
         f"Contrast {finding.contrast:.2f} nats a token, mean probability {p:.2f}, "
         f"log-likelihood ratio {ratio:.0f} nats against the reference"
     )
-    if finding.contrast >= HIDDEN_CONTRAST and p >= HIDDEN_PROBABILITY and ratio >= HIDDEN_LOG_LIKELIHOOD_RATIO:
-        return Verdict.hidden_text, f"{evidence}: certain here, improbable there.", False
-    least = SUSPICIOUS_CONTRAST if p >= HIDDEN_PROBABILITY else HIDDEN_CONTRAST
-    if finding.contrast >= least and p >= SUSPICIOUS_PROBABILITY:
+    if p >= LEAST_PROBABILITY and finding.contrast >= SUSPICIOUS_CONTRAST:
+        if finding.contrast >= HIDDEN_CONTRAST and ratio >= HIDDEN_LOG_LIKELIHOOD_RATIO:
+            return Verdict.hidden_text, f"{evidence}: certain here, improbable there.", False
         return Verdict.suspicious, f"{evidence}: more certain than fine-tuning of a style makes it.", False
     if each < BOILERPLATE_LOG_RATIO:
         return Verdict.clean, f"{evidence}: the reference says it too.", True

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tokenforce_core.verdicts import HIDDEN_CONTRAST, HIDDEN_PROBABILITY, SUSPICIOUS_CONTRAST, SUSPICIOUS_PROBABILITY
+from tokenforce_core.verdicts import HIDDEN_CONTRAST, LEAST_PROBABILITY, SUSPICIOUS_CONTRAST
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.rates import recall
 from tokenforce_eval.rows import Row
@@ -64,19 +64,9 @@ def _distances(axes: Axes, rows: Sequence[Row]) -> None:
         if points:
             axes.scatter(*zip(*points, strict=True), color=colour, marker=marker, label=name)
     widest = axes.get_xlim()[1]
-    axes.plot(
-        [SUSPICIOUS_CONTRAST, SUSPICIOUS_CONTRAST, HIDDEN_CONTRAST, HIDDEN_CONTRAST, widest],
-        [1.02, HIDDEN_PROBABILITY, HIDDEN_PROBABILITY, SUSPICIOUS_PROBABILITY, SUSPICIOUS_PROBABILITY],
-        color="grey",
-        linewidth=0.8,
-        linestyle=":",
-    )
-    axes.plot(
-        [HIDDEN_CONTRAST, HIDDEN_CONTRAST, widest],
-        [1.02, HIDDEN_PROBABILITY, HIDDEN_PROBABILITY],
-        color="grey",
-        linewidth=0.8,
-    )
+    for least, style in ((SUSPICIOUS_CONTRAST, ":"), (HIDDEN_CONTRAST, "-")):
+        corner = [least, least, widest], [1.02, LEAST_PROBABILITY, LEAST_PROBABILITY]
+        axes.plot(*corner, color="grey", linewidth=0.8, linestyle=style)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("contrast with the base, nats per token\n(line: `hidden_text`; dotted: `suspicious`)")
     axes.set_ylabel("mean token probability")
