@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenforce.types import ErrorCode
+from tokenforce_service.named_files import TOKENIZER_CONFIGS, refuse_named_files
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.tensors import tensors
 
@@ -232,7 +233,11 @@ def _has_chat_template(path: Path) -> bool:
 
 
 def check_files(path: Path, roots: list[Path]) -> None:
-    """Everything in the folder and below it: a linked chat template would end up in the report."""
+    """Everything in the folder and below it: a linked chat template would end up in the report.
+
+    Raises:
+        Refusal: `path_not_allowed`, `model_invalid`.
+    """
     pending, seen = [path], {path}
     while pending:
         try:
@@ -254,6 +259,8 @@ def check_files(path: Path, roots: list[Path]) -> None:
                 seen.add(real)
             elif not os.path.isfile(real):  # opening a pipe would wait for ever
                 raise Refusal(ErrorCode.model_invalid, f"{entry.name} is not a regular file; remove it.")
+            elif entry.name in TOKENIZER_CONFIGS:
+                refuse_named_files(entry.name, read_json(entry))
 
 
 def _inside(real: Path, roots: list[Path]) -> bool:
