@@ -91,6 +91,7 @@ class ErrorCode(StrEnum):
     adapter_mismatch = "adapter_mismatch"
     fingerprint_not_found = "fingerprint_not_found"
     fingerprint_exists = "fingerprint_exists"
+    fingerprint_limit = "fingerprint_limit"
     webhook_not_found = "webhook_not_found"
     webhook_url_refused = "webhook_url_refused"
     name_lookup_failed = "name_lookup_failed"
