@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from tokenforce.evidence import Finding, LicenceMatch, SuppressedToken, Verdict
 from tokenforce.wire import WireAnswer, WireRequest
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """Version of the report document. The minor number grows with additions, the major with changes."""
 
 
