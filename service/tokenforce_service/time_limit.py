@@ -1,4 +1,4 @@
-"""A deadline and a limit of memory for Python code of an upload's making, such as a chat template with endless loops."""
+"""A deadline and a limit of memory for Python code of an upload's making, such as a chat template without end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ CPU_FACTOR = 2
 
 
 MEMORY_BYTES = 4 << 30
-"""What the block may take more than the process has; a tokenizer.json of 262k entries, some 33 MiB, takes a fraction of it."""
+"""What the block may take more than the process has. A tokenizer.json of 262k entries, some 33 MiB, takes a fraction
+of it."""
 
 
 @contextmanager
