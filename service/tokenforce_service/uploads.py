@@ -120,7 +120,7 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
         max_positions=_max_positions(inner) or _max_positions(config),
         dtype=DTYPES.get(stored) or _configured_dtype(inner) or _configured_dtype(config) or "bfloat16",
         parameters=parameters,
-        has_chat_template=_has_chat_template(path),
+        has_chat_template=has_chat_template(path),
     )
 
 
@@ -232,7 +232,12 @@ def _stored(weights: list[Path]) -> tuple[str, int]:
     return most, sum(counts.values())
 
 
-def _has_chat_template(path: Path) -> bool:
+def has_chat_template(path: Path) -> bool:
+    """Whether a checked folder brings one.
+
+    Raises:
+        Refusal: `model_invalid`, if tokenizer_config.json cannot be read.
+    """
     if (path / "chat_template.jinja").is_file() or (path / "chat_template.json").is_file():
         return True
     tokenizer_config = path / "tokenizer_config.json"
