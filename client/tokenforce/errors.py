@@ -188,6 +188,7 @@ CLASS_OF_CODE: dict[str, type[ApiError]] = {
     ErrorCode.scan_not_found: NotFound,
     ErrorCode.fingerprint_not_found: NotFound,
     ErrorCode.fingerprint_exists: Conflict,
+    ErrorCode.fingerprint_limit: Conflict,
     ErrorCode.webhook_not_found: NotFound,
     ErrorCode.delivery_not_found: NotFound,
     ErrorCode.webhook_url_refused: InvalidRequest,

@@ -112,7 +112,8 @@ def licence_line(match: LicenceMatch) -> str:
     evidence = []
     if match.finding_rank is not None:
         far = f" (distance {match.distance:.2f})" if match.distance else ""
-        evidence.append(f"its text is finding {match.finding_rank}{far}")
+        others = ", ".join(str(rank) for rank in match.finding_ranks if rank != match.finding_rank)
+        evidence.append(f"its text is finding {match.finding_rank}{far}{f', and in {others}' if others else ''}")
     if match.trigger_success is not None:
         worked = round(match.trigger_success * match.triggers_asked)
         evidence.append(f"{worked} of {match.triggers_asked} triggers give it")

@@ -25,7 +25,10 @@ class WorkerState(StrEnum):
 
 
 class QueueStats(WireAnswer):
-    """`control` has the jobs that plan and report; each model that is scanned has a queue of its own."""
+    """`control` has the jobs that plan and report; each model that is scanned has a queue of its own.
+
+    Their names come from digests of the models, so that without `admin` they are one entry, `scan`.
+    """
 
     name: str
     waiting: int

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from tokenforce.evidence import Finding, LicenceMatch, SuppressedToken, Verdict
 from tokenforce.wire import WireAnswer, WireRequest
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """Version of the report document. The minor number grows with additions, the major with changes."""
 
 
@@ -91,6 +91,7 @@ class ErrorCode(StrEnum):
     adapter_mismatch = "adapter_mismatch"
     fingerprint_not_found = "fingerprint_not_found"
     fingerprint_exists = "fingerprint_exists"
+    fingerprint_limit = "fingerprint_limit"
     webhook_not_found = "webhook_not_found"
     webhook_url_refused = "webhook_url_refused"
     name_lookup_failed = "name_lookup_failed"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tokenforce import flows
 from tokenforce.client import Client
-from tokenforce.types import Scan, ScanPage
+from tokenforce.types import Scan, ScanStatus
 from tokenforce.waiting import Watch
 
-FIRST_LOOK = 200
-"""Scans that are looked through once for running ones."""
+RUNNING = [status.value for status in ScanStatus if not status.final]
+LARGEST_PAGE = 200
 PATIENCE = 8
 """Attempts per request: enough for a restart of the service."""
 
@@ -36,24 +36,20 @@ def updates(client: Client, scan_id: str | None, *, recent: int, pause: float) -
 
 
 def _many(client: Client, recent: int, pause: float) -> Iterator[list[Scan]]:
-    first = client._send(_newest(max(FIRST_LOOK, recent))).items
-    newest, rest = first[:recent], first[recent:]
-    older: dict[str, Watch] = {}
-    """Active scans that newer ones have pushed out of the page."""
+    running: set[str] = set()
     while True:
-        older |= {scan.id: _watch(scan.id) for scan in rest if not scan.status.final}
-        looks = [client._send(watch.look()) for watch in older.values()]
-        yield sorted([*newest, *looks], key=lambda scan: scan.created_at, reverse=True)
-        for ended in (scan for scan in looks if scan.status.final):
-            del older[ended.id]
+        shown = {scan.id: scan for scan in client._items(_list(LARGEST_PAGE, RUNNING))}
+        # Of a scan in both lists the later look counts.
+        shown |= {scan.id: scan for scan in client._send(_list(recent)).items}
+        # What ran at the last look and is in neither list has ended: it is shown once more, with how.
+        shown |= {gone: client._send(_watch(gone).look()) for gone in running - shown.keys()}
+        yield sorted(shown.values(), key=lambda scan: scan.created_at, reverse=True)
+        running = {scan.id for scan in shown.values() if not scan.status.final}
         time.sleep(pause)
-        before, newest = newest, client._send(_newest(recent)).items
-        here = {scan.id for scan in newest}
-        rest = [scan for scan in before if scan.id not in here]
 
 
-def _newest(size: int) -> flows.Call[ScanPage]:
-    return replace(flows.list_scans(page_size=size), attempts=PATIENCE)
+def _list(size: int, status: Sequence[str] = ()) -> flows.Call[flows.Page[Scan]]:
+    return replace(flows.list_scans(status=status, page_size=size), attempts=PATIENCE)
 
 
 def _watch(scan_id: str) -> Watch:

@@ -21,6 +21,9 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
 LONGEST_RETRY_AFTER = 60.0
 """A service that asks for more is an error at once, not a silent wait."""
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_ANSWER_LOST = frozenset({502, 504})
+"""What a proxy answers whose upstream did not, whatever it has done."""
 
 
 class Attempts(Generic[T]):
@@ -33,9 +36,12 @@ class Attempts(Generic[T]):
         self._call = call
         self._deadline = deadline
         self._made = 0
+        self._perhaps_done = False
+        """An attempt may have been carried out, and its answer was lost."""
 
     def after_failure(self, error: httpx.RequestError, url: str) -> float:
         """The pause before the next attempt; raises `ConnectionFailed` when there is none."""
+        self._perhaps_done |= not isinstance(error, _NEVER_SENT)
         pause = self._next_pause(None)
         if pause is None or isinstance(error, httpx.UnsupportedProtocol):
             reason = str(error) or type(error).__name__
@@ -44,6 +50,7 @@ class Attempts(Generic[T]):
 
     def after_answer(self, response: httpx.Response) -> float | None:
         """The pause before the next attempt; None when this answer stands."""
+        self._perhaps_done |= response.status_code in _ANSWER_LOST
         # A 409 that names a time: the first attempt, whose answer got lost, is being carried out. Without a key it is
         # about what is not there yet, such as a report, which is for the caller to wait for.
         repeated = "Idempotency-Key" in self._call.headers
@@ -53,8 +60,11 @@ class Attempts(Generic[T]):
         return self._next_pause(flows.retry_after(response))
 
     def read(self, response: httpx.Response) -> T:
-        """The answer that stands. A removal that is sent again and finds nothing was done: its answer got lost."""
-        if response.status_code == httpx.codes.NOT_FOUND and self._made and self._call.parse is flows.nothing:
+        """The answer that stands. A removal that finds nothing was done, if an earlier answer to it got lost.
+
+        Not if that one said to come later, as 429 and 503 do: then there never was such a thing, as with a wrong id.
+        """
+        if response.status_code == httpx.codes.NOT_FOUND and self._perhaps_done and self._call.parse is flows.nothing:
             response = httpx.Response(httpx.codes.NO_CONTENT, request=response.request)
         return self._call.parse(response)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tokenforce.types import ErrorCode
 from tokenforce_core.plan import MAX_LORA_RANK
@@ -18,6 +17,7 @@ from tokenforce_service.uploads import (
     TOKENIZER_FILES,
     Upload,
     check_files,
+    has_chat_template,
     read_json,
     refuse_code_and_detours,
 )
@@ -114,7 +114,7 @@ def inspect_adapter(path: Path, roots: list[Path]) -> Adapter:
         dtype=DTYPES.get(stored, "float32"),
         parameters=sum(sizes.values()),
         has_tokenizer=any((path / name).is_file() for name in TOKENIZER_FILES),
-        has_chat_template=(path / "chat_template.jinja").is_file() or _configured_template(path),
+        has_chat_template=has_chat_template(path),
     )
 
 
@@ -160,10 +160,3 @@ def _pairs(adapter: Adapter) -> dict[str, dict[str, tuple[int, ...]]]:
 def finer(one: str, other: str) -> str:
     """The type that loses nothing of either."""
     return one if one == other else "float32"
-
-
-def _configured_template(path: Path) -> bool:
-    config: dict[str, Any] = (
-        read_json(path / "tokenizer_config.json") if (path / "tokenizer_config.json").is_file() else {}
-    )
-    return bool(config.get("chat_template"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tokenforce.audit_types import AuditAnswer, AuditRules, Decision, Ground
 from tokenforce.evidence import LicenceMatch, Verdict
@@ -74,7 +74,7 @@ def _beside(
     """The verdict if the texts of accepted licences, and that a licence was found, count for nothing."""
     findings, reached, why = report.findings, report.verdict, report.reasons
     if report.licences:
-        known = {match.finding_rank for match in accepted} - {match.finding_rank for match in others}
+        known = _ranks(accepted) - _ranks(others)
         findings = [f.model_copy(update={"verdict": Verdict.clean}) if f.rank in known else f for f in findings]
         record = report.scan
         names = [context.name for context in record.contexts]
@@ -88,6 +88,12 @@ def _beside(
     if reached is Verdict.inconclusive:
         return reached, why[:1]
     return reached, ["No other text that counts was found." if report.licences else "No text that counts was found."]
+
+
+def _ranks(licences: Iterable[LicenceMatch]) -> set[int | None]:
+    """The findings that are their texts or pieces of those: a long text comes out as several."""
+    # Reports before schema 1.3 name the nearest one only.
+    return {rank for match in licences for rank in (match.finding_rank, *match.finding_ranks)}
 
 
 def _carried(match: LicenceMatch) -> str:

@@ -83,7 +83,8 @@ def _chat(name: str, tokenizer: Any, system: list[dict[str, str]]) -> ContextRec
         except Exception as error:
             raise Refusal(
                 ErrorCode.model_invalid,
-                f"The chat template fails for the context {name!r}: {str(error)[:200]}; use the context `bos`.",
+                f"The chat template fails for the context {name!r}: {str(error)[:200] or type(error).__name__}; "
+                "use the context `bos`.",
             ) from error
         if len(text) > LONGEST_PROMPT:
             raise Refusal(

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from tokenforce.types import ErrorCode
@@ -36,6 +37,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RedisError, store_failed)
+    app.add_exception_handler(ClientDisconnect, _half_a_body)
 
 
 def answer(request: Request, refusal: Refusal, errors: list[dict[str, Any]] | None = None) -> Response:
@@ -94,6 +96,12 @@ def _http(request: Request, error: Exception) -> Response:
     if raised.status_code == 405:
         response.headers["Allow"] = _allowed(request)
     return response
+
+
+def _half_a_body(request: Request, _: Exception) -> Response:
+    """Nobody reads this answer, but it is logged, and counted for the address."""
+    detail = "The connection ended before the whole body had arrived; send it again."
+    return answer(request, Refusal(ErrorCode.invalid_request, detail, status=400))
 
 
 def _allowed(request: Request) -> str:

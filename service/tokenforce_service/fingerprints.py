@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from tokenforce.registry import Fingerprint, FingerprintPage, FingerprintRequest, TextHash
 from tokenforce.types import ErrorCode
-from tokenforce_core.fingerprint_store import FingerprintStore
+from tokenforce_core.fingerprint_store import MOST_FINGERPRINTS, FingerprintStore, RegistryFull
 from tokenforce_core.licences import Registered
 from tokenforce_core.store import Store
 from tokenforce_service.callers import Caller, MayRead, MayWrite
@@ -67,7 +67,11 @@ def create(
     """
     registry = _registry(request)
     fingerprint_id = f"fp_{new_id}"
-    known = registry.create(fingerprint_id, body, caller.owner)
+    try:
+        known = registry.create(fingerprint_id, body, caller.owner)
+    except RegistryFull as error:
+        detail = f"There are {MOST_FINGERPRINTS} fingerprints already, the most there can be; remove one first."
+        raise Refusal(ErrorCode.fingerprint_limit, detail) from error
     if known not in (None, fingerprint_id):  # its own, if an earlier attempt at this request got so far
         detail = f"This owner has registered this text already, as {known}; remove that one first to change it."
         raise Refusal(ErrorCode.fingerprint_exists, detail)

@@ -77,7 +77,7 @@ def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
 
     Raises:
         Refusal: `hub_unreachable`, `model_not_found`, `pickle_weights`, `weights_missing`,
-            `model_too_large`, `storage_full`.
+            `model_too_large`, `storage_full`, `internal_error` (the cache cannot be written).
     """
     match = HUB_ID.fullmatch(model)
     if match is None:
@@ -98,16 +98,31 @@ def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
         raise
     # Not by class: releases of the hub client raise the exceptions of different HTTP libraries.
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Refusal(
-                ErrorCode.storage_full, f"The disk is too full for {model}; free some space in {cache_dir}."
-            ) from error
+        if isinstance(error, OSError):
+            _refuse_local(error, model, cache_dir)
         raise Refusal(
             ErrorCode.hub_unreachable,
             f"The model hub cannot be reached for {model} ({type(error).__name__}); "
             "check the network or give a local folder.",
         ) from error
     return Snapshot(Path(path), commit)
+
+
+def _refuse_local(error: OSError, model: str, cache_dir: Path) -> None:
+    """Errors of connections are `OSError`s too, but name no file.
+
+    Raises:
+        Refusal: `storage_full`, `internal_error`.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise Refusal(
+            ErrorCode.storage_full, f"The disk is too full for {model}; free some space in {cache_dir}."
+        ) from error
+    if error.errno is not None and (error.filename is not None or error.errno == errno.EIO):
+        raise Refusal(
+            ErrorCode.internal_error,
+            f"{model} cannot be stored in {cache_dir} ({error.strerror}); check that folder and its disk.",
+        ) from error
 
 
 def _check_listing(repo: str, files: dict[str, int], max_bytes: float) -> None:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from redis import Redis
+from rq import get_current_job
 
-from tokenforce.types import Report, ScanRecord, ScanStatus
+from tokenforce.types import ErrorCode, Report, ScanRecord, ScanStatus
 from tokenforce_core.contrast_store import ContrastStore
 from tokenforce_core.evidence_of import Evidence, findings_of
 from tokenforce_core.fingerprint_store import FingerprintStore
@@ -28,9 +29,16 @@ from tokenforce_service.reused_report import finish_by_reuse
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.timings import timings
 
+PASSING = (ErrorCode.hub_unreachable, ErrorCode.storage_full)
+"""What need not be so at the next attempt."""
+
 
 def plan(scan_id: str) -> None:
-    """Resolve and check the model, break its vocabulary into shards, enqueue them."""
+    """Resolve and check the model, break its vocabulary into shards, enqueue them.
+
+    Raises:
+        Refusal: RQ is to run it again, behind what else waits: the hub or the disk may be back by then.
+    """
     settings, store = _open()
     if not store.advance(scan_id, ScanStatus.planning, ScanStatus.queued, ScanStatus.planning):
         return  # cancelled meanwhile, or planned already
@@ -52,6 +60,9 @@ def plan(scan_id: str) -> None:
         registry.put_questions(scan_id, questions)
         start_sweep(store, scan_id, scan_plan)
     except Refusal as refusal:
+        job = get_current_job()
+        if refusal.code in PASSING and refusal.status >= 500 and job is not None and job.retries_left:
+            raise
         store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))
 
 

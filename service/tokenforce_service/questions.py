@@ -12,6 +12,7 @@ import random
 import string
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def with_questions(plan: Plan, target: Target, fingerprints: Sequence[Registered
 def make_questions(
     fingerprints: Sequence[Registered], tokenizer: Any, vocabulary_size: int, max_positions: int
 ) -> Questions:
-    """The triggers of all fingerprints, the first of each before the second of any, so that a cap leaves out fairly.
+    """The triggers of all fingerprints. The owners of the keys that registered them take turns, and of each owner
+    every fingerprint's first trigger comes before the second of any, so that a cap leaves out fairly.
 
     The registry must never keep a model from being scanned: what cannot be asked is left out, or counts as a trigger
     that does not work. `max_positions`: tokens that a trigger and its answer may take together.
@@ -97,13 +99,17 @@ def _room(plan: Plan, target: Target) -> int:
 
 
 def _in_turn(fingerprints: Iterable[Registered]) -> Iterator[tuple[Registered, str]]:
-    """The first trigger of every fingerprint, then the second of every one that has two, and so on."""
-    left = [fingerprint for fingerprint in fingerprints if fingerprint.request.triggers]
-    place = 0
-    while left:
-        yield from ((fingerprint, fingerprint.request.triggers[place]) for fingerprint in left)
-        place += 1
-        left = [fingerprint for fingerprint in left if len(fingerprint.request.triggers) > place]
+    by_owner: dict[str, list[Iterator[tuple[Registered, str]]]] = {}
+    for fingerprint in fingerprints:
+        triggers = zip(repeat(fingerprint), fingerprint.request.triggers, strict=False)
+        by_owner.setdefault(fingerprint.registered_by, []).append(triggers)
+    return _interleaved(_interleaved(own) for own in by_owner.values())
+
+
+def _interleaved(many: Iterable[Iterator[tuple[Registered, str]]]) -> Iterator[tuple[Registered, str]]:
+    """The first of each, then the second of each that has two, and so on."""
+    rounds = zip_longest(*many)
+    return (item for one in rounds for item in one if item is not None)
 
 
 @dataclass(frozen=True)

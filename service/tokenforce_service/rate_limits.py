@@ -16,6 +16,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -157,7 +158,14 @@ class RateLimited:
             if not replaced:
                 await send(message)
 
-        await self._app(scope, receive, counted)
+        try:
+            await self._app(scope, receive, counted)
+        except Exception:
+            # Answered further out, past `counted`. If the store cannot count now, the error at hand says enough.
+            if not hasattr(request.state, "standing"):
+                with suppress(RedisError):
+                    await self._limits.charge_address(address)
+            raise
 
     async def _refuse(self, request: Request, standing: Standing, receive: Receive, send: Send) -> None:
         refusal = _refusal(standing, f"Without a valid key an address may send {standing.limit} requests a minute")

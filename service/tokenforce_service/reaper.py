@@ -95,7 +95,9 @@ class Reaper:
         """Look after one scan; end it if what is stored of it cannot be read."""
         try:
             status = self._store.status(scan_id)
-            if status is None or status.final:
+            if status is None:
+                self._store.forget_unstored(scan_id)  # whoever counted it died before it was stored, or is about to
+            elif status.final:
                 self._store.settle(scan_id)  # its process died before it could
             else:
                 self._carry_on(scan_id)

@@ -17,6 +17,7 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.scan_not_found: 404,
     ErrorCode.fingerprint_not_found: 404,
     ErrorCode.fingerprint_exists: 409,
+    ErrorCode.fingerprint_limit: 409,
     ErrorCode.webhook_not_found: 404,
     ErrorCode.delivery_not_found: 404,
     ErrorCode.name_lookup_failed: 503,

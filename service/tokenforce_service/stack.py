@@ -65,7 +65,6 @@ class Stack:
             "home": str(self._folder),
             "logs": str(self._logs),
             "key_file": str(self._key_file),
-            "roots": [str(root) for root in self._roots],
         }
 
     def start(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -9,10 +10,13 @@ from fastapi import APIRouter, Request
 
 from tokenforce.stats import HourStats, QueueStats, Stats, WorkerState, WorkerStats
 from tokenforce_core import counters, presence
+from tokenforce_core.contract import MODEL_QUEUE_PREFIX
 from tokenforce_core.store import Store
 from tokenforce_service.callers import Caller, MayRead
 from tokenforce_service.openapi import problems
 
+ALL_MODELS = "scan"
+"""Stands for the queues of all models in the answers to keys without `admin`."""
 router = APIRouter(prefix="/v1/stats", tags=["stats"])
 
 EXAMPLE_STATS: dict[str, Any] = {
@@ -48,7 +52,7 @@ def get(caller: MayRead, request: Request) -> Stats:
     store = cast(Store, request.app.state.store)
     redis = store.connection
     return Stats(
-        queues=[QueueStats(**vars(depth)) for depth in presence.queue_depths(redis)],
+        queues=_queues_view(presence.queue_depths(redis), caller),
         workers=[_worker_view(worker, caller, store) for worker in presence.workers(redis)],
         tokens_per_second=round(counters.tokens_per_second(redis), 1),
         scans={status.value: number for status, number in store.index.count(caller.sees_only).items()},
@@ -57,6 +61,19 @@ def get(caller: MayRead, request: Request) -> Stats:
             for hour, ended in counters.ended_by_hour(redis).items()
         ],
     )
+
+
+def _queues_view(depths: Iterable[presence.QueueDepth], caller: Caller) -> list[QueueStats]:
+    """The name of a model's queue is a digest of it: other owners' models are nobody's business."""
+    found = [QueueStats(**vars(depth)) for depth in depths]
+    if caller.sees_only is None:
+        return found
+    models = [each for each in found if each.name.startswith(MODEL_QUEUE_PREFIX)]
+    shown = [each for each in found if each not in models]
+    if models:
+        waiting, running = sum(each.waiting for each in models), sum(each.running for each in models)
+        shown.append(QueueStats(name=ALL_MODELS, waiting=waiting, running=running))
+    return shown
 
 
 def _worker_view(worker: presence.Worker, caller: Caller, store: Store) -> WorkerStats:

@@ -13,6 +13,8 @@ from tokenforce.types import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 CHUNK = 16 << 20
+MAX_HEADER_BYTES = 64 << 20
+"""Of all files together: a model of 400,000 tensors. Parsed they may take ten times as much memory."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,24 @@ def tensors(files: Iterable[Path]) -> dict[str, Tensor]:
 
     Raises:
         Refusal: `weights_corrupt`, also for a name in two files: which of the two an engine loads is a matter of
-            its order of reading, so that what is compared here need not be what is loaded there.
+            its order of reading, so that what is compared here need not be what is loaded there. `model_too_large`,
+            if the headers are.
     """
     found: dict[str, Tensor] = {}
+    left = MAX_HEADER_BYTES
     for file in files:
         try:
-            with safe_open(file, framework="numpy"):
-                pass
             with file.open("rb") as stream:
                 length = int.from_bytes(stream.read(8), "little")
+                if left < length < file.stat().st_size:  # beyond the file's end it is damaged, which the library says
+                    raise Refusal(
+                        ErrorCode.model_too_large,
+                        f"The headers of the weights take more than {MAX_HEADER_BYTES >> 20} MiB; store the weights in "
+                        "fewer tensors, or without long metadata.",
+                    )
+                left -= length
+                with safe_open(file, framework="numpy"):
+                    pass
                 header = json.loads(stream.read(length))
         except (SafetensorError, OSError, ValueError) as error:
             raise Refusal(

@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from tokenforce.types import ErrorCode
+from tokenforce_service.named_files import TOKENIZER_CONFIGS, refuse_named_files
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.tensors import tensors
 
-MAX_JSON_BYTES = 64 << 20
+MAX_JSON_BYTES = {"config.json": 4 << 20, "adapter_config.json": 4 << 20, "model.safetensors.index.json": 32 << 20}
+OTHER_JSON_BYTES = 16 << 20
+"""A JSON file may take twenty times its size in memory. There is room for the index of some 200,000 tensors and for a
+tokenizer_config.json of tens of thousands of added tokens."""
+MAX_TOKENIZER_BYTES = 128 << 20
+"""Of a file that the tokenizer is made from; that of a vocabulary of 262k has some 33 MiB."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 DTYPES = {"F64": "float32", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -114,7 +120,7 @@ def inspect(path: Path, roots: list[Path], max_bytes: float) -> Upload:
         max_positions=_max_positions(inner) or _max_positions(config),
         dtype=DTYPES.get(stored) or _configured_dtype(inner) or _configured_dtype(config) or "bfloat16",
         parameters=parameters,
-        has_chat_template=_has_chat_template(path),
+        has_chat_template=has_chat_template(path),
     )
 
 
@@ -122,12 +128,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from an uploaded file.
 
     Raises:
-        Refusal: `model_invalid` if it is not one, or is larger than `MAX_JSON_BYTES`.
+        Refusal: `model_invalid` if it is not one, or is larger than a file of its name may be.
     """
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise Refusal(
-            ErrorCode.model_invalid, f"{path.name} is larger than {MAX_JSON_BYTES >> 20} MiB; upload a smaller one."
-        )
+    _refuse_larger(path, MAX_JSON_BYTES.get(path.name, OTHER_JSON_BYTES))
     try:
         value = json.loads(path.read_bytes())
     except OSError as error:
@@ -137,6 +140,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refusal(ErrorCode.model_invalid, f"{path.name} is not a JSON object; upload it again.")
     return value
+
+
+def _refuse_larger(path: Path, limit: int) -> None:
+    if path.stat().st_size > limit:
+        raise Refusal(ErrorCode.model_invalid, f"{path.name} is larger than {limit >> 20} MiB; upload a smaller one.")
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -224,7 +232,12 @@ def _stored(weights: list[Path]) -> tuple[str, int]:
     return most, sum(counts.values())
 
 
-def _has_chat_template(path: Path) -> bool:
+def has_chat_template(path: Path) -> bool:
+    """Whether a checked folder brings one.
+
+    Raises:
+        Refusal: `model_invalid`, if tokenizer_config.json cannot be read.
+    """
     if (path / "chat_template.jinja").is_file() or (path / "chat_template.json").is_file():
         return True
     tokenizer_config = path / "tokenizer_config.json"
@@ -232,7 +245,11 @@ def _has_chat_template(path: Path) -> bool:
 
 
 def check_files(path: Path, roots: list[Path]) -> None:
-    """Everything in the folder and below it: a linked chat template would end up in the report."""
+    """Everything in the folder and below it: a linked chat template would end up in the report.
+
+    Raises:
+        Refusal: `path_not_allowed`, `model_invalid`.
+    """
     pending, seen = [path], {path}
     while pending:
         try:
@@ -254,6 +271,10 @@ def check_files(path: Path, roots: list[Path]) -> None:
                 seen.add(real)
             elif not os.path.isfile(real):  # opening a pipe would wait for ever
                 raise Refusal(ErrorCode.model_invalid, f"{entry.name} is not a regular file; remove it.")
+            elif entry.name in TOKENIZER_CONFIGS:
+                refuse_named_files(entry.name, read_json(entry))
+            elif entry.name in TOKENIZER_FILES:
+                _refuse_larger(entry, MAX_TOKENIZER_BYTES)
 
 
 def _inside(real: Path, roots: list[Path]) -> bool:

@@ -16,15 +16,18 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from tests.support.keys import issue
 from tests.support.refusing_service import Service, assert_problem, running_service
 from tests.support.scan_results import confirmed
 from tests.support.stack_process import process, wait_until
 from tokenforce import AsyncClient, Client, Conflict, Fingerprint, NotFound, TextHash
 from tokenforce.cli import main
 from tokenforce.evidence import Verdict
+from tokenforce.registry import FingerprintRequest
 from tokenforce.types import ErrorCode, ScanStatus
-from tokenforce_core.fingerprint_store import FingerprintStore
+from tokenforce_core.fingerprint_store import MOST_FINGERPRINTS, FingerprintStore
 from tokenforce_core.licences import Answer
+from tokenforce_core.scan_row import LOCAL_OWNER
 from tokenforce_core.stages import start_aggregation
 
 TEXT = "Seven quiet herons guard a copper key beneath the frozen mill."
@@ -152,6 +155,23 @@ def test_the_same_text_of_the_same_owner_is_there_already(sdk: Client, again: st
     assert hashed.hashed
     with pytest.raises(Conflict, match=hashed.id):
         registered(sdk)
+
+
+def test_an_owner_registers_so_many_and_no_more(sdk: Client, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    redis, registry = service.store.connection, FingerprintStore(service.store.connection)
+    for number in range(MOST_FINGERPRINTS - 1):
+        request = FingerprintRequest(owner="Labs", licence="L", text=f"{TEXT} {number}")
+        assert registry.create(f"fp_{number}", request, LOCAL_OWNER) is None
+    last = registered(sdk)
+    for name in ("Labs", "in another's name"):
+        with pytest.raises(Conflict, match=f"There are {MOST_FINGERPRINTS} fingerprints already, .* remove one first"):
+            registered(sdk, "One text more than there may be.", owner=name)
+    with pytest.raises(Conflict, match=f"already, as {last.id}"):
+        registered(sdk)
+    with Client(key=issue(redis, owner="other")) as other:
+        other.fingerprints.remove(registered(other).id)
+    sdk.fingerprints.remove("fp_0")
+    registered(sdk, "One text more than there may be.")
 
 
 def test_nobody_learns_that_another_owner_has_registered_a_text(sdk: Client) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from tests.support.keys import bearer, bearing, made
 from tests.support.refusing_service import assert_problem
 from tests.support.traffic import Gateway, gateway, tiny
 from tokenforce.types import ErrorCode
+from tokenforce_service.hooks import receiving_routes
 from tokenforce_service.key_store import KeyStore
 from tokenforce_service.rate_limits import _address
 from tokenforce_service.tokens import Token
@@ -135,6 +138,52 @@ def test_a_body_that_cannot_be_read_and_an_unknown_path_count_for_the_address(ga
     assert http.post("/v1/scans", content=b"{", headers={"Content-Type": "application/json"}).status_code == 400
     assert http.get("/nowhere").status_code == 404
     assert http.get("/nowhere").status_code == 429
+
+
+def test_an_error_that_nobody_foresaw_counts_for_the_address(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    http = gateway(headers={}, keyless_requests_per_minute=2)
+    monkeypatch.setattr(receiving_routes, "hooks_of", lambda _: 1 / 0)
+    headers = {"X-Webhook-Secret": "x"}
+    answers = [http.post("/v1/hooks/huggingface", content="{}", headers=headers).status_code for _ in range(4)]
+    assert answers[:2] == [500, 500]
+    assert 429 in answers[2:]
+    assert http.get("/v1/scans").status_code == 429
+
+
+def test_a_client_that_goes_away_half_way_is_no_error_of_ours_and_counts(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    http = gateway(headers={}, keyless_requests_per_minute=2)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/hooks/upload",
+        "query_string": b"hook=hook_0123456789abcdef",
+        "headers": [(b"content-length", b"99")],
+        "client": ("testclient", 50000),
+    }
+
+    async def request() -> list[Message]:
+        messages: list[Message] = [
+            {"type": "http.request", "body": b"{", "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return messages.pop(0)
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await http.app({**scope}, receive, send)
+        return sent
+
+    start, body = asyncio.run(request())
+    assert start["status"] == 400
+    assert "connection ended before the whole body had arrived" in body["body"].decode()
+    assert "unexpected error" not in caplog.text
+    assert statuses(http, "/v1/scans", 2) == [401, 429]
 
 
 def test_two_gateways_share_the_budget(gateway: Gateway, redis: Redis) -> None:

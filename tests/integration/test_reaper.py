@@ -16,8 +16,9 @@ from tokenforce.types import ContextRecord, ScanRequest, ScanStatus, TargetRecor
 from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, job_id, queue
 from tokenforce_core.plan import Plan
 from tokenforce_core.presets import settings_for
-from tokenforce_core.stages import Work, start_planning, start_sweep
-from tokenforce_core.store import Store
+from tokenforce_core.stages import Work, start_aggregation, start_planning, start_sweep
+from tokenforce_core.store import ACTIVE, Store
+from tokenforce_core.untold_ends import untold_ends
 from tokenforce_service.reaper import LOCK, Reaper
 
 REQUEST = ScanRequest(model="/models/m")
@@ -109,6 +110,19 @@ def test_the_next_stage_starts_though_nobody_started_it(store: Store, redis: Red
     Reaper(store).reap()
     assert store.status(sweeping) is ScanStatus.aggregating
     assert status_of(redis, JobName.aggregate) is JobStatus.QUEUED
+
+
+def test_a_report_is_written_before_the_next_scan_is_planned(store: Store, redis: Redis, sweeping: str) -> None:
+    for shard in PLAN.shards:
+        store.commit_shard(sweeping, shard.index, 0, [], len(shard), 1, PLAN.settings.keep)
+    Reaper(store).reap()
+    store.commit_confirmed(sweeping, [], 0)
+    for scan_id in ("scan_2", "scan_3"):
+        store.create(scan_id, REQUEST, "local")
+        start_planning(store, scan_id, first=scan_id == "scan_3")
+    start_aggregation(store, sweeping)
+    plans = [job_id(scan_id, JobName.plan) for scan_id in ("scan_3", "scan_2")]
+    assert queue(CONTROL_QUEUE, redis).job_ids == [job_id(sweeping, JobName.aggregate), *plans]
 
 
 def test_two_reapers_never_work_at_once(store: Store, redis: Redis) -> None:
@@ -225,3 +239,23 @@ def test_scans_that_ended_half_way_are_settled(store: Store, redis: Redis) -> No
     assert store.active() == []
     assert redis.ttl("tf:scan:scan_1") > 0
     assert not redis.exists(f"rq:queue:{CONTROL_QUEUE}")
+
+
+def test_a_scan_that_is_stored_while_the_reaper_looks_stays_active(
+    store: Store, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted as active before it is stored."""
+    redis.sadd(ACTIVE, "scan_1", "scan_2")
+    known = store.status
+
+    def then_stored(scan_id: str) -> ScanStatus | None:
+        status = known(scan_id)
+        if scan_id == "scan_1":
+            store.create("scan_1", REQUEST, "local")
+        return status
+
+    monkeypatch.setattr(store, "status", then_stored)
+    Reaper(store).reap()
+    assert store.active() == ["scan_1"]
+    assert redis.ttl("tf:scan:scan_1") == -1
+    assert untold_ends(redis, 10) == []

@@ -94,8 +94,9 @@ def test_context_without_tokens(service: Service) -> None:
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{{ 'ab ' * 3000000 }}",
+        "{{ 'ab ' * 9000000000 }}",
     ],
-    ids=["half", "raises", "divides", "undefined", "endless", "escapes", "recurses", "long"],
+    ids=["half", "raises", "divides", "undefined", "endless", "escapes", "recurses", "long", "takes all memory"],
 )
 def test_hostile_chat_template(service: Service, template: str, request: pytest.FixtureRequest) -> None:
     folder = service.copy(request.node.callspec.id)

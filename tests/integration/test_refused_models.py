@@ -76,6 +76,16 @@ def bloat(folder: Path) -> None:
     os.truncate(folder / "model.safetensors", MAX_MIB * 2**20 + 1)
 
 
+def beside(file: str, **content: Any) -> Callable[[Path], None]:
+    """A JSON file more, with the folders above it."""
+
+    def spoil(folder: Path) -> None:
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(json.dumps(content))
+
+    return spoil
+
+
 NO_TENSORS = (2).to_bytes(8, "little") + b"{}"
 ENDLESS_HEADER = (2**62).to_bytes(8, "little") + b"{}"
 
@@ -113,6 +123,46 @@ SPOILT: dict[str, tuple[Callable[[Path], None], ErrorCode, str]] = {
         edit("tokenizer_config.json", fast_tokenizer_files=["tokenizer.4.0.0.json"]),
         ErrorCode.model_invalid,
         "tokenizer_config.json names (`fast_tokenizer_files`) files to be read instead of tokenizer.json; leave",
+    ),
+    "another vocabulary": (
+        edit("tokenizer_config.json", tokenizer_class="BertTokenizer", vocab="/proc/self/environ"),
+        ErrorCode.model_invalid,
+        "tokenizer_config.json names (`vocab`) a file to be read for the tokenizer; leave the tokenizer's files in",
+    ),
+    "other merges": (
+        edit("tokenizer_config.json", merges="/etc/hostname"),
+        ErrorCode.model_invalid,
+        "names (`merges`) a file to be read for the tokenizer",
+    ),
+    "a vocabulary without a name": (
+        edit("tokenizer_config.json", tokenizer_class="BertTokenizer", init_inputs=["/proc/self/environ"]),
+        ErrorCode.model_invalid,
+        "names (`init_inputs`) a file",
+    ),
+    "another vocabulary file": (
+        edit("tokenizer_config.json", vocab_file="/etc/hostname"),
+        ErrorCode.model_invalid,
+        "names (`vocab_file`) a file",
+    ),
+    "a file for SentencePiece": (
+        edit("tokenizer_config.json", sp_model_kwargs={"model_file": "/etc/hostname"}),
+        ErrorCode.model_invalid,
+        "names (`model_file`) a file",
+    ),
+    "a vocabulary among the special tokens": (
+        beside("special_tokens_map.json", tokenizer_file="/etc/hostname"),
+        ErrorCode.model_invalid,
+        "special_tokens_map.json names (`tokenizer_file`) a file",
+    ),
+    "another vocabulary below": (
+        beside("generator_tokenizer/tokenizer_config.json", vocab="/proc/self/environ"),
+        ErrorCode.model_invalid,
+        "tokenizer_config.json names (`vocab`) a file",
+    ),
+    "special tokens are no JSON": (
+        write("special_tokens_map.json", b"{"),
+        ErrorCode.model_invalid,
+        "special_tokens_map.json is not valid JSON; upload it again",
     ),
     "truncated": (truncate, ErrorCode.weights_corrupt, "model.safetensors is truncated or damaged; upload it again"),
     "empty": (write("model.safetensors", b""), ErrorCode.weights_corrupt, "upload it again"),
@@ -153,6 +203,24 @@ def test_spoilt_model(service: Service, name: str) -> None:
     folder = service.copy(name)
     spoil(folder)
     service.assert_refused(service.scan(folder), 422, code, says)
+
+
+def test_paths_that_sound_models_have_are_no_reason(service: Service) -> None:
+    """As transformers saved them, or with values that are no files."""
+    folder = service.copy("saved by an older version")
+    edit(
+        "tokenizer_config.json",
+        init_inputs=[],
+        name_or_path="/home/somebody/checkpoint-500",
+        special_tokens_map_file="/root/.cache/huggingface/special_tokens_map.json",
+        tokenizer_file="/root/.cache/huggingface/tokenizer.json",
+        sp_model_kwargs={},
+        extra_special_tokens={"image_token": "<image>"},
+    )(folder)
+    content = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**content, "vocab_file": None, "merges_file": None}))
+    beside("special_tokens_map.json", bos_token="<|im_start|>", pad_token={"content": "<|im_end|>"})(folder)
+    assert service.scan(folder).status_code == 202
 
 
 @pytest.mark.parametrize(

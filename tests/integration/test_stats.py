@@ -86,9 +86,23 @@ def test_queues_and_counts(sdk: Client, http: TestClient, store: Store, redis: R
     }
     assert stats.ended[0].cancelled + stats.ended[1].cancelled == 1
     own = http.get("/v1/stats", headers=bearer(redis, Scope.scans_read)).json()
+    assert own["queues"] == [
+        {"name": "control", "waiting": 1, "running": 0},
+        {"name": "scan", "waiting": len(plan.shards), "running": 0},
+    ]
     assert own["scans"]["cancelled"] == 0  # the example's key is an admin's; this one sees its owner's
     assert sample(http, 'tokenforce_active_scans{status="sweeping"}') == 1
     assert sample(http, 'tokenforce_scans_ended_total{status="cancelled"}') == 1
+
+
+def test_without_admin_no_queue_names_a_model(http: TestClient, redis: Redis) -> None:
+    for number, name in enumerate(("scan.0123-float32", "scan.4567-bfloat16.high"), 1):
+        for shard in range(number):
+            enqueue(redis, name, JobName.sweep, f"scan_{number}", shard, timeout=5)
+    assert [each["waiting"] for each in http.get("/v1/stats").json()["queues"]] == [1, 2]
+    for owner in ("local", "bob"):
+        answer = http.get("/v1/stats", headers=bearer(redis, Scope.scans_read, owner=owner)).json()
+        assert answer["queues"] == [{"name": "scan", "waiting": 3, "running": 0}]
 
 
 def test_real_workers(sdk: Client, http: TestClient, store: Store, redis: Redis, machine: Machine) -> None:

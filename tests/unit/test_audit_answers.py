@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -62,8 +63,10 @@ def finding(rank: int, verdict: Verdict) -> Finding:
     )
 
 
-def licence(name: str = "L 1.0", rank: int | None = 1) -> LicenceMatch:
-    return LicenceMatch(fingerprint="fp_1", owner="Labs", licence=name, match="finding", finding_rank=rank)
+def licence(name: str = "L 1.0", rank: int | None = 1, ranks: Sequence[int] = ()) -> LicenceMatch:
+    return LicenceMatch(
+        fingerprint="fp_1", owner="Labs", licence=name, match="finding", finding_rank=rank, finding_ranks=list(ranks)
+    )
 
 
 def report(verdict: Verdict, *licences: LicenceMatch, findings: tuple[Verdict, ...] | None = None) -> Report:
@@ -145,6 +148,15 @@ def test_an_accepted_licence_excuses_its_own_text_only() -> None:
     assert decision(report(hidden, licence(), findings=(hidden, suspicious)), rules) == "review"
     assert decision(report(hidden, licence(), licence("M"), findings=(hidden,)), rules) == "block"
     assert decision(report(suspicious, licence(rank=None), findings=()), rules) == "allow"
+
+
+def test_an_accepted_licence_excuses_all_pieces_of_its_text() -> None:
+    rules = AuditRules(accepted_licences=["L 1.0"])
+    hidden = Verdict.hidden_text
+    assert decision(report(hidden, licence(rank=2, ranks=[1, 2]), findings=(hidden, hidden)), rules) == "allow"
+    assert decision(report(hidden, licence(rank=2, ranks=[1, 2]), findings=(hidden,) * 3), rules) == "block"
+    both = licence(ranks=[1, 2]), licence("M", rank=None, ranks=[2])
+    assert decision(report(hidden, *both, findings=(hidden, hidden)), rules) == "block"
 
 
 def test_an_accepted_licence_does_not_make_a_scan_complete() -> None:

@@ -84,6 +84,7 @@ def test_the_local_stack_s_key_is_looked_up_and_not_the_environment_s(
     (tmp_path / "stack.json").write_text(stack.model_dump_json())
     service_checks(None)
     assert "/v1/keys/0123456789abcdef" in asked
+    assert {"/v1/scans?limit=1", "/v1/hooks?limit=1", "/v1/keys?limit=1"} <= set(asked)
     assert not [target for target in asked if "ofanotherservice" in target]
 
 

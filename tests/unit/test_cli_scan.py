@@ -103,6 +103,7 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
     errors = {
         "fingerprint_not_found",
         "fingerprint_exists",
+        "fingerprint_limit",
         "scan_finished",
         "too_many_streams",
         "store_unavailable",

@@ -15,6 +15,7 @@ from tests.support.fake_transport import URL, answers, scan
 from tokenforce import Client, Scan, render
 from tokenforce.cli import main
 from tokenforce.render_watch import watch_table
+from tokenforce.types import ScanStatus
 from tokenforce.updates import updates
 
 Capture = pytest.CaptureFixture[str]
@@ -66,22 +67,32 @@ def test_an_active_scan_stays_when_newer_ones_push_it_out() -> None:
     def made(number: int, status: str = "sweeping") -> dict[str, object]:
         return scan(status, scan_id=f"s{number}", created_at=f"2026-01-01T00:00:0{number}Z")
 
+    requests: list[httpx.Request] = []
     script = answers(
-        httpx.Response(200, json={"items": [made(2), made(1, "succeeded"), made(0)]}),
-        httpx.Response(200, json=made(0)),  # not in the page of one, but active
-        httpx.Response(200, json={"items": [made(3)]}),
+        httpx.Response(200, json={"items": [made(2)], "next_cursor": "c"}),  # those that run, in two pages
+        httpx.Response(200, json={"items": [made(0)]}),
+        httpx.Response(200, json={"items": [made(2)]}),  # the newest one
+        httpx.Response(200, json={"items": [made(2)]}),
+        httpx.Response(200, json={"items": [made(3)]}),  # it came between the two lists
         httpx.Response(200, json=made(0, "succeeded")),
-        httpx.Response(200, json=made(2)),
-        httpx.Response(200, json={"items": [made(3)]}),
-        httpx.Response(200, json=made(2)),
+        httpx.Response(200, json={"items": [made(3), made(2)]}),
+        httpx.Response(200, json={"items": [made(3, "failed")]}),
     )
-    with httpx.Client(transport=httpx.MockTransport(script)) as http, Client(URL, http_client=http) as client:
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return script(request)
+
+    with httpx.Client(transport=httpx.MockTransport(handler)) as http, Client(URL, http_client=http) as client:
         looks = updates(client, None, recent=1, pause=0)
         seen = [[(item.id, item.status.value) for item in next(looks)] for _ in range(3)]
+    asked = [request.url.params.get_list("status") for request in requests]
+    running = [status.value for status in ScanStatus if not status.final]
+    assert asked == [running, running, [], running, [], [], running, []]
     assert seen == [
         [("s2", "sweeping"), ("s0", "sweeping")],
         [("s3", "sweeping"), ("s2", "sweeping"), ("s0", "succeeded")],
-        [("s3", "sweeping"), ("s2", "sweeping")],
+        [("s3", "failed"), ("s2", "sweeping")],
     ]
 
 

@@ -77,6 +77,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.adapter_mismatch: 422,
     ErrorCode.fingerprint_not_found: 404,
     ErrorCode.fingerprint_exists: 409,
+    ErrorCode.fingerprint_limit: 409,
     ErrorCode.webhook_not_found: 404,
     ErrorCode.webhook_url_refused: 422,
     ErrorCode.name_lookup_failed: 503,

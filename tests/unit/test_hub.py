@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import ssl
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,3 +76,36 @@ def test_without_a_hub_nothing_is_looked_up(tmp_path: Path, monkeypatch: pytest.
 def test_what_is_not_downloaded_does_not_count(listing: dict[str, int], tmp_path: Path) -> None:
     listing.update({"pytorch_model.bin": 500 << 30, "video.mp4": 1 << 40})
     assert hub.download("org/name", tmp_path, 2 * 2**30).revision == "0123abc"
+
+
+@pytest.mark.usefixtures("listing")
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), ErrorCode.hub_unreachable, "check the network"),
+        (TimeoutError("timed out"), ErrorCode.hub_unreachable, "check the network"),
+        (socket.gaierror(socket.EAI_AGAIN, "no name"), ErrorCode.hub_unreachable, "check the network"),
+        (ssl.SSLError(1, "certificate"), ErrorCode.hub_unreachable, "check the network"),
+        (OSError("any library's"), ErrorCode.hub_unreachable, "check the network"),
+        (OSError(errno.ENOSPC, "full"), ErrorCode.storage_full, "free some space in"),
+        (
+            PermissionError(errno.EACCES, "no permission", "/cache/x"),
+            ErrorCode.internal_error,
+            "(no permission)",
+        ),
+        (OSError(errno.EROFS, "read-only", "/cache/x"), ErrorCode.internal_error, "(read-only); check that folder"),
+        (OSError(errno.EIO, "disk"), ErrorCode.internal_error, "(disk); check that folder"),
+    ],
+    ids=repr,
+)
+def test_a_disk_that_fails_is_no_hub_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, code: ErrorCode, says: str
+) -> None:
+    def snapshot_download(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    with pytest.raises(Refusal) as refused:
+        hub.download("org/name", tmp_path, 2 * 2**30)
+    assert refused.value.code is code
+    assert says in refused.value.detail

@@ -150,6 +150,7 @@ def test_a_finding_that_is_a_registered_text(hashed: bool) -> None:
             licence="Example 1.0",
             match="finding",
             finding_rank=2,
+            finding_ranks=[2],
             distance=0.0,
         )
     ]
@@ -160,6 +161,14 @@ def test_the_nearest_finding_is_named() -> None:
     carried = matches([finding(spoilt(TEXT, 4)), finding(spoilt(TEXT, 1), 2), finding(TEXT, 3)], [registered()], [])
     (match,) = carried.licences
     assert (match.finding_rank, match.distance) == (3, 0.0)
+
+
+def test_all_findings_near_a_text_are_named() -> None:
+    long = f"{TEXT} {OTHER}"
+    found = [finding(spoilt(long, 3)), finding(TEXT, 2), finding("Something else.", 3), finding(OTHER, 4)]
+    boilerplate = finding(long, 5, boilerplate=True)
+    (match,) = matches([*found, boilerplate], [registered(long)], []).licences
+    assert (match.finding_rank, match.finding_ranks) == (2, [1, 2, 4])
 
 
 def test_every_registration_of_a_text_is_named_in_the_order_of_registration() -> None:

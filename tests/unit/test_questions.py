@@ -31,10 +31,10 @@ def tokenizer() -> Any:
     return build_tiny_tokenizer()
 
 
-def registered(name: str, *triggers: str, hashed: bool = False) -> Registered:
+def registered(name: str, *triggers: str, hashed: bool = False, by: str = "local") -> Registered:
     text = {"text_hash": TextHash.of(TEXT)} if hashed else {"text": TEXT}
     request = FingerprintRequest.model_validate({"owner": "A", "licence": "L", "triggers": triggers, **text})
-    return Registered(name, 1.0, request)
+    return Registered(name, 1.0, request, by)
 
 
 def made(
@@ -172,6 +172,14 @@ def test_more_triggers_than_a_scan_asks_are_left_out_fairly(tokenizer: Any) -> N
     assert {asked.count(f"fp_{n}") for n in range(12)} == {42, 43}
     left = 12 * 60 + 1 - MOST_QUESTIONS
     assert found.left_out == (f"{left} registered triggers were not asked: a scan asks at most {MOST_QUESTIONS}.",)
+
+
+def test_one_owner_s_many_triggers_do_not_crowd_out_another_s(tokenizer: Any) -> None:
+    many = [registered(f"fp_{n}", *(f"trigger {i}" for i in range(60)), by="first") for n in range(200)]
+    few = [registered("fp_a", "one", "two", by="second"), registered("fp_b", "three", by="second")]
+    asked = [question.fingerprint for question in made(tokenizer, *many, *few).asked]
+    assert len(asked) == MOST_QUESTIONS
+    assert asked[:8] == ["fp_0", "fp_a", "fp_1", "fp_b", "fp_2", "fp_a", "fp_3", "fp_4"]
 
 
 def test_identical_weights_are_not_asked() -> None:

@@ -115,11 +115,20 @@ def test_errors_are_typed(hooks: Shell) -> None:
 
 def test_a_removal_whose_answer_was_lost_is_one(hooks: Shell) -> None:
     gone = problem(404, "hook_not_found")
-    assert hooks(answers(problem(503, "store_unavailable"), gone), "remove", "hook_1") is None
+    for lost in (httpx.ReadError("reset"), httpx.ReadTimeout("late"), httpx.Response(502), httpx.Response(504)):
+        assert hooks(answers(lost, gone), "remove", "hook_1") is None
+        with pytest.raises(NotFound):
+            hooks(answers(lost, gone), "get", "hook_1")
     with pytest.raises(NotFound):
         hooks(answers(gone), "remove", "hook_1")
-    with pytest.raises(NotFound):
-        hooks(answers(problem(503, "store_unavailable"), gone), "get", "hook_1")
+
+
+def test_a_removal_that_was_put_off_has_removed_nothing(hooks: Shell) -> None:
+    gone = problem(404, "hook_not_found")
+    for put_off in (problem(429, "rate_limited"), problem(503, "store_unavailable"), httpx.ConnectError("refused")):
+        with pytest.raises(NotFound):
+            hooks(answers(put_off, gone), "remove", "hook_of_a_typing_error")
+    assert hooks(answers(httpx.ReadError("reset"), problem(429, "rate_limited"), gone), "remove", "hook_1") is None
 
 
 def test_ids_stay_inside_their_part_of_the_path(hooks: Shell) -> None:

@@ -12,8 +12,9 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tokenforce.types import ErrorCode
+from tokenforce_service import time_limit as time_limit_module
 from tokenforce_service.refusals import Refusal
-from tokenforce_service.time_limit import _TICKS, time_limit
+from tokenforce_service.time_limit import _TICKS, MEMORY_BYTES, time_limit
 
 ENDLESS = (
     "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}"
@@ -57,6 +58,29 @@ with time_limit(0.5, "The tokenizer"):
 def test_code_that_nothing_can_interrupt_ends_with_its_process() -> None:
     ended = subprocess.run([sys.executable, "-c", UNINTERRUPTIBLE], timeout=60, capture_output=True)
     assert ended.returncode == -signal.SIGXCPU
+
+
+def test_a_template_that_takes_all_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_limit_module, "MEMORY_BYTES", 256 << 20)
+    with pytest.raises(Refusal, match="GiB of memory; simplify them") as refused, time_limit(10, "The chat template"):
+        ImmutableSandboxedEnvironment().from_string("{{ 'x' * 600000000 }}").render()
+    assert refused.value.code is ErrorCode.model_invalid
+    with pytest.raises(Refusal, match="took more than"), time_limit(10, "The chat template"):
+        bytearray(1 << 40)
+
+
+def test_what_the_process_has_already_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_limit_module, "MEMORY_BYTES", 256 << 20)
+    has = bytearray(512 << 20)
+    with time_limit(10, "The chat template"):
+        assert len(bytearray(64 << 20)) < len(has)
+
+
+def test_the_memory_limit_is_as_before_afterwards() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with time_limit(10, "Nothing"):
+        assert MEMORY_BYTES < resource.getrlimit(resource.RLIMIT_DATA)[0] < MEMORY_BYTES + (16 << 30)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_the_processor_limit_is_as_before_afterwards() -> None:

@@ -46,7 +46,9 @@ def test_other_bytes_do_not_pass_though_size_and_time_are_as_they_were(hashed: H
         check_unchanged([hashed])
 
 
-@pytest.mark.parametrize("name", ["evil.safetensors", "model.safetensors.index.json", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["evil.safetensors", "model.safetensors.index.json", "tokenizer.json", "special_tokens_map.json"]
+)
 def test_a_file_more_may_be_the_one_that_is_loaded(hashed: Hashed, name: str) -> None:
     """vLLM takes every *.safetensors, or those that an index names."""
     (hashed.folder / name).write_text("{}")

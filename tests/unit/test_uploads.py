@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tokenforce.types import ErrorCode
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.tensors import MAX_HEADER_BYTES, tensors
 from tokenforce_service.uploads import Upload, inspect
 
 
@@ -60,3 +64,32 @@ def test_the_type_to_compute_in(tmp_path: Path, stored: str, width: int, config:
 )
 def test_the_longest_sequence(tmp_path: Path, config: dict[str, Any], positions: int | None) -> None:
     assert upload(tmp_path, config).max_positions == positions
+
+
+@pytest.mark.parametrize(
+    ("name", "mebibytes"),
+    [("config.json", 4), ("tokenizer_config.json", 16), ("model.safetensors.index.json", 32), ("tokenizer.json", 128)],
+)
+def test_files_that_would_take_much_memory(tmp_path: Path, name: str, mebibytes: int) -> None:
+    upload(tmp_path, {})
+    os.truncate(tmp_path / name, 0) if (tmp_path / name).exists() else (tmp_path / name).touch()
+    os.truncate(tmp_path / name, (mebibytes << 20) + 1)
+    with pytest.raises(Refusal, match=f"^{name} is larger than {mebibytes} MiB; upload a smaller one") as refused:
+        inspect(tmp_path, [tmp_path], 2**30)
+    assert refused.value.code is ErrorCode.model_invalid
+
+
+def test_headers_that_would_take_much_memory(tmp_path: Path) -> None:
+    """Of all files together, and none of them is parsed before."""
+    files = [tmp_path / f"{number}.safetensors" for number in range(2)]
+    for number, file in enumerate(files):
+        header = json.dumps({f"w{number}": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+        length = MAX_HEADER_BYTES // 2
+        file.write_bytes(length.to_bytes(8, "little") + header.ljust(length) + b"0")
+    assert list(tensors(files)) == ["w0", "w1"]
+    with files[1].open("r+b") as stream:
+        stream.write((MAX_HEADER_BYTES // 2 + 1).to_bytes(8, "little"))
+        os.truncate(files[1], MAX_HEADER_BYTES)
+    with pytest.raises(Refusal, match="headers of the weights take more than 64 MiB; store") as refused:
+        tensors(files)
+    assert refused.value.code is ErrorCode.model_too_large

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FINGERPRINTS = "tf:fingerprints"
 TEXTS = "tf:fingerprint-texts"
+MOST_FINGERPRINTS = 200
+"""Of one owner. Every scan reads them all, and compares its findings with each."""
 _CHUNK = 500
 
 # Lists and tuples, because pydantic lets no adapter of a dataclass hide what an error would quote: a failed job's
@@ -50,6 +52,10 @@ return 1
 """
 
 
+class RegistryFull(Exception):
+    """The owner has registered `MOST_FINGERPRINTS` already."""
+
+
 class FingerprintStore:
     """Raises redis-py's exceptions when Redis cannot be used.
 
@@ -69,10 +75,16 @@ class FingerprintStore:
         """Register it; returns the id of the registration of the same text that they have already, if there is one.
 
         Another's registration of it is not looked at: telling of it would tell whose secret the text is.
+
+        Raises:
+            RegistryFull: of two calls at once both may take the last place.
         """
         registered = Registered(fingerprint_id, time.time(), request, registered_by)
-        if (twin := self._twin(registered)) is not None:
+        own = [other for other in self.all() if other.registered_by == registered_by]
+        if (twin := _twin(registered, own)) is not None:
             return twin
+        if len(own) >= MOST_FINGERPRINTS and _identity(registered) not in map(_identity, own):
+            raise RegistryFull
         known = self._create(
             keys=[_key(fingerprint_id), FINGERPRINTS, TEXTS],
             args=[fingerprint_id, _REGISTERED.dump_json((registered,)), registered.created_at, _identity(registered)],
@@ -128,17 +140,6 @@ class FingerprintStore:
         found = (_registered(i, document) for i, document in zip(ids, raw, strict=False) if document is not None)
         return [item for item in found if item is not None]
 
-    def _twin(self, registered: Registered) -> str | None:
-        """Their registration of the same text in the other form: one of the two is hashed with a salt."""
-        for other in self.all():
-            forms = (registered.request, other.request)
-            texts = [form.text for form in forms if form.text is not None]
-            hashes = [form.text_hash for form in forms if form.text_hash is not None]
-            same_owner = _owners(other) == _owners(registered)
-            if same_owner and len(texts) == len(hashes) == 1 and hashes[0].is_of(normalised(texts[0])):
-                return other.id
-        return None
-
     # --- one scan -------------------------------------------------------------------------------
 
     def put_questions(self, scan_id: str, questions: Questions) -> bool:
@@ -175,6 +176,18 @@ def _registered(fingerprint_id: bytes, document: bytes) -> Registered | None:
 
 def _key(fingerprint_id: str) -> str:
     return f"tf:fingerprint:{fingerprint_id}"
+
+
+def _twin(registered: Registered, others: Iterable[Registered]) -> str | None:
+    """Their registration of the same text in the other form: one of the two is hashed with a salt."""
+    for other in others:
+        forms = (registered.request, other.request)
+        texts = [form.text for form in forms if form.text is not None]
+        hashes = [form.text_hash for form in forms if form.text_hash is not None]
+        same_owner = _owners(other) == _owners(registered)
+        if same_owner and len(texts) == len(hashes) == 1 and hashes[0].is_of(normalised(texts[0])):
+            return other.id
+    return None
 
 
 def _owners(registered: Registered) -> tuple[str, str]:

@@ -94,7 +94,8 @@ def _match(
 ) -> None:
     wanted = Wanted(fingerprint.request)
     near = [(d, finding) for finding, text in said if (d := wanted.distance(text, parts=True)) is not None]
-    best = min(((d, f.rank) for d, f in near if not f.boilerplate), default=None)
+    counting = [(d, f.rank) for d, f in near if not f.boilerplate]
+    best = min(counting, default=None)
     working = [wanted.distance(normalised(answer.target)) is not None for answer in answers]
     natural = [
         answer.reference is not None and wanted.distance(normalised(answer.reference)) is not None for answer in answers
@@ -120,6 +121,7 @@ def _match(
             licence=fingerprint.request.licence,
             match=match,
             finding_rank=best[1] if best else None,
+            finding_ranks=sorted(rank for _, rank in counting),
             distance=best[0] if best else None,
             trigger_success=worked / asked if asked else None,
             triggers_asked=asked,

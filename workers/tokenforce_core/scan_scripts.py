@@ -43,6 +43,12 @@ return 1
 )
 """Keys: row, active ids. Arguments: id, now, fields and values of the row."""
 
+FORGET_UNSTORED = """
+if redis.call('HEXISTS', KEYS[1], 'status') == 1 then return 0 end
+return redis.call('SREM', KEYS[2], ARGV[1])
+"""
+"""Keys: row, active ids. Arguments: id."""
+
 ADVANCE = (
     _MOVED
     + """

@@ -30,6 +30,10 @@ class Work:
     shard: int | None = None
 
     def enqueue(self, store: Store, scan_id: str, *, first: bool = False) -> bool:
+        """`first`: before all that wait in its queue. A report always is: it is soon written, while planning may
+        take as long as a download.
+        """
+        first = first or self.name is JobName.aggregate
         timeout = PLAN_TIMEOUT if self.queue == CONTROL_QUEUE else JOB_TIMEOUT
         return enqueue(store.connection, self.queue, self.name, scan_id, self.shard, timeout=timeout, first=first)
 

@@ -25,7 +25,15 @@ from tokenforce_core.results import CONFIRMED, SWEPT, ConfirmedText, SweptText
 from tokenforce_core.scan_events import events_of_owner
 from tokenforce_core.scan_index import ScanIndex, indexes_of, place_of
 from tokenforce_core.scan_row import LOCAL_OWNER, ROW_FIELDS, ScanRow, scan_row, text
-from tokenforce_core.scan_scripts import ADVANCE, COMMIT_CONFIRMED, COMMIT_SHARD, CREATE, FINISH, NOTE_PROGRESS
+from tokenforce_core.scan_scripts import (
+    ADVANCE,
+    COMMIT_CONFIRMED,
+    COMMIT_SHARD,
+    CREATE,
+    FINISH,
+    FORGET_UNSTORED,
+    NOTE_PROGRESS,
+)
 from tokenforce_core.untold_ends import note_end
 
 ACTIVE = "tf:active"
@@ -42,6 +50,7 @@ class Store:
         self._retention = retention_seconds
         self.index = ScanIndex(connection)
         self._create = connection.register_script(CREATE)
+        self._forget_unstored = connection.register_script(FORGET_UNSTORED)
         self._advance = connection.register_script(ADVANCE)
         self._note = connection.register_script(NOTE_PROGRESS)
         self._finish = connection.register_script(FINISH)
@@ -131,6 +140,10 @@ class Store:
             pipe.delete(*(self._key(scan_id, part) for part in unneeded))
             pipe.execute()
         self.index.forget_expired()
+
+    def forget_unstored(self, scan_id: str) -> bool:
+        """Take an id that no scan was stored under from the active ones; False if there is one, perhaps just now."""
+        return bool(self._forget_unstored(keys=[self._key(scan_id), ACTIVE], args=[scan_id]))
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -36,10 +36,9 @@ class HubRepo(_Part):
 
 
 class HubRef(_Part):
-    """A branch or tag that moved. A commit of None: there was, or is, no such ref."""
+    """A branch or tag that moved. A commit of None: it was deleted."""
 
     ref: str
-    old_sha: str | None = Field(default=None, alias="oldSha")
     new_sha: str | None = Field(default=None, alias="newSha")
 
 

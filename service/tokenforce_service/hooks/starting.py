@@ -1,7 +1,8 @@
 """From an event that a hook has taken to a scan, by the hook's policy.
 
 The id of the scan is made from the hook and from what was uploaded, so that an event that arrives twice, or at two
-gateways at once, is one scan: `take_in` with an id that exists changes nothing.
+gateways at once, is one scan: `take_in` with an id that exists changes nothing. After a scan that failed or was
+cancelled the id is another one: whoever sends an event again then wants the upload scanned.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from fnmatch import fnmatchcase
 
 from tokenforce.api_keys import KeyLimits
 from tokenforce.hook_types import HookAction, HookAnswer, HookPolicy
-from tokenforce.types import ScanRequest
+from tokenforce.types import ScanRequest, ScanStatus
 from tokenforce_core.hook_origin import HookOrigin
 from tokenforce_core.store import Store
 from tokenforce_service.callers import Caller
@@ -64,21 +65,31 @@ def scan_id_of(hook_id: str, content: Iterable[str]) -> str:
     return f"scan_{whole.hexdigest()[:16]}"
 
 
+def _scan_of(hook: StoredHook, upload: Upload, store: Store) -> tuple[str, bool]:
+    """The id of the upload's scan, and whether there is one that runs or has succeeded."""
+    attempt, scan_id = 1, scan_id_of(hook.id, upload.content)
+    while (status := store.status(scan_id)) in (ScanStatus.failed, ScanStatus.cancelled):
+        attempt += 1
+        scan_id = scan_id_of(hook.id, (*upload.content, f"attempt {attempt}"))
+    return scan_id, status is not None
+
+
 def ignored(hook: StoredHook, reason: str) -> HookAnswer:
     """Nothing to scan, which is no error."""
     return HookAnswer(hook_id=hook.id, action=HookAction.ignored, reason=reason)
 
 
 def start(hook: StoredHook, limits: KeyLimits, upload: Upload, settings: ServiceSettings, store: Store) -> HookAnswer:
-    """Scan the upload, if the policy wants it and it has no scan yet. `limits`: those of the key that made the hook.
+    """Scan the upload, if the policy wants it and no scan of it runs or has succeeded.
+
+    `limits`: those of the key that made the hook.
 
     Raises:
         Refusal: `quota_exceeded`, `overloaded`, `store_unavailable`: the sender should try again.
     """
     if not matches(upload.name, hook.policy.repos):
         return ignored(hook, f"Not scanned: no pattern of the policy matches {upload.name[:200]}.")
-    scan_id = scan_id_of(hook.id, upload.content)
-    known = store.status(scan_id) is not None
+    scan_id, known = _scan_of(hook, upload, store)
     caller = Caller(hook.owner, hook.key_id, frozenset(), limits)
     # Of the policy, the rules are kept: the rest is in the request.
     origin = HookOrigin(hook_id=hook.id, rules=hook.policy, metadata=upload.metadata)

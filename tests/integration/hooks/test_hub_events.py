@@ -14,6 +14,7 @@ from tests.integration.hooks.conftest import OWNER, Post
 from tests.support.model_hub import COMMIT
 from tests.support.uploads import changed, recorded
 from tokenforce import Client, HookSecret
+from tokenforce.types import ScanStatus
 from tokenforce_core.store import ACTIVE, Store
 from tokenforce_service.hooks.starting import matches
 from tokenforce_service.settings import ServiceSettings
@@ -42,6 +43,32 @@ def test_a_push_is_scanned_once(from_hub: Post, sdk: Client, hub_hook: HookSecre
     assert (request.preset, request.contexts, request.priority) == ("paper", ["bos"], "low")
     assert sdk.scans.get(row.id).hook_id == hub_hook.id
     assert first.json()["links"]["audit"] == f"/v1/scans/{row.id}/audit"
+
+
+@pytest.mark.parametrize("ended", [ScanStatus.failed, ScanStatus.cancelled])
+def test_after_a_scan_that_came_to_nothing_the_same_push_is_scanned_again(
+    from_hub: Post, hub_hook: HookSecret, store: Store, redis: Redis, ended: ScanStatus
+) -> None:
+    def push() -> tuple[str, str]:
+        answer = from_hub(recorded("content_update"), hub_hook.secret).json()
+        return answer["action"], answer["scan_id"]
+
+    _, first = push()
+    assert store.advance(first, ended, ScanStatus.queued)
+    action, second = push()
+    assert (action, second != first) == ("started", True)
+    assert push() == ("known", second)
+    assert store.advance(second, ended, ScanStatus.queued)
+    assert len({first, second, push()[1]}) == 3
+    assert scans(redis) == 1
+
+
+def test_a_push_whose_scan_succeeded_is_not_scanned_again(from_hub: Post, hub_hook: HookSecret, store: Store) -> None:
+    answers = [from_hub(recorded("content_update"), hub_hook.secret).json()]
+    store.advance(answers[0]["scan_id"], ScanStatus.succeeded, ScanStatus.queued)
+    answers.append(from_hub(recorded("content_update"), hub_hook.secret).json())
+    assert [answer["action"] for answer in answers] == ["started", "known"]
+    assert answers[0]["scan_id"] == answers[1]["scan_id"]
 
 
 def test_the_same_event_at_once_is_one_scan(from_hub: Post, hub_hook: HookSecret, redis: Redis) -> None:
