@@ -108,7 +108,7 @@ class LicenceMatch(WireAnswer):
     match: Literal["finding", "trigger", "both"]
     finding_rank: int | None = Field(default=None, description="The finding whose text it is: the nearest.")
     finding_ranks: list[int] = Field(
-        default=[], description="All findings near its text, also pieces of it, in the order of the report."
+        default=[], description="The findings that say its text, or a piece of it, and little else."
     )
     distance: float | None = Field(default=None, description="Edit distance as a share (0 to 1) of the text's length.")
     trigger_success: float | None = Field(default=None, description="Share of the triggers asked that work.")

@@ -90,10 +90,9 @@ def _beside(
     return reached, ["No other text that counts was found." if report.licences else "No text that counts was found."]
 
 
-def _ranks(licences: Iterable[LicenceMatch]) -> set[int | None]:
-    """The findings that are their texts or pieces of those: a long text comes out as several."""
-    # Reports before schema 1.3 name the nearest one only.
-    return {rank for match in licences for rank in (match.finding_rank, *match.finding_ranks)}
+def _ranks(licences: Iterable[LicenceMatch]) -> set[int]:
+    """The findings that are their texts, or pieces of those, and say little else: a long text comes out as several."""
+    return {rank for match in licences for rank in match.finding_ranks}
 
 
 def _carried(match: LicenceMatch) -> str:

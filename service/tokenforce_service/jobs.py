@@ -37,7 +37,7 @@ def plan(scan_id: str) -> None:
     """Resolve and check the model, break its vocabulary into shards, enqueue them.
 
     Raises:
-        Refusal: RQ is to run it again, behind what else waits: the hub or the disk may be back by then.
+        Refusal: RQ is to run it again: behind what else waits, and at once if nothing does.
     """
     settings, store = _open()
     if not store.advance(scan_id, ScanStatus.planning, ScanStatus.queued, ScanStatus.planning):

@@ -38,9 +38,11 @@ def refuse_named_files(name: str, content: Mapping[str, Any]) -> None:
 
 
 def _fields_with_files(content: Mapping[str, Any]) -> Iterator[str]:
-    for field, value in content.items():
-        unnamed = field == "init_inputs" and value  # the constructor's arguments without their names
-        if unnamed or (isinstance(value, str) and _NAMES_A_FILE.fullmatch(field)):
-            yield field
-        elif isinstance(value, dict) and field.endswith("_kwargs"):
-            yield from _fields_with_files(value)
+    pending = [content]
+    while pending:  # no recursion: an upload decides how deep it is nested
+        for field, value in pending.pop().items():
+            unnamed = field == "init_inputs" and value  # the constructor's arguments without their names
+            if unnamed or (isinstance(value, str) and _NAMES_A_FILE.fullmatch(field)):
+                yield field
+            elif isinstance(value, dict) and field.endswith("_kwargs"):
+                pending.append(value)

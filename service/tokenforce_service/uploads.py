@@ -21,6 +21,8 @@ MAX_JSON_BYTES = {"config.json": 4 << 20, "adapter_config.json": 4 << 20, "model
 OTHER_JSON_BYTES = 16 << 20
 """A JSON file may take twenty times its size in memory. There is room for the index of some 200,000 tensors and for a
 tokenizer_config.json of tens of thousands of added tokens."""
+MAX_TOKENIZER_CONFIG_BYTES = 32 << 20
+"""Of all files of these names in the folder and below it: every one is read, a linked one each time."""
 MAX_TOKENIZER_BYTES = 128 << 20
 """Of a file that the tokenizer is made from; that of a vocabulary of 262k has some 33 MiB."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
@@ -250,7 +252,7 @@ def check_files(path: Path, roots: list[Path]) -> None:
     Raises:
         Refusal: `path_not_allowed`, `model_invalid`.
     """
-    pending, seen = [path], {path}
+    pending, seen, left = [path], {path}, MAX_TOKENIZER_CONFIG_BYTES
     while pending:
         try:
             entries = list(pending.pop().iterdir())
@@ -272,6 +274,12 @@ def check_files(path: Path, roots: list[Path]) -> None:
             elif not os.path.isfile(real):  # opening a pipe would wait for ever
                 raise Refusal(ErrorCode.model_invalid, f"{entry.name} is not a regular file; remove it.")
             elif entry.name in TOKENIZER_CONFIGS:
+                left -= entry.stat().st_size
+                if left < 0:
+                    raise Refusal(
+                        ErrorCode.model_invalid,
+                        f"The tokenizer configs take more than {MAX_TOKENIZER_CONFIG_BYTES >> 20} MiB; remove copies.",
+                    )
                 refuse_named_files(entry.name, read_json(entry))
             elif entry.name in TOKENIZER_FILES:
                 _refuse_larger(entry, MAX_TOKENIZER_BYTES)

@@ -89,6 +89,14 @@ def beside(file: str, **content: Any) -> Callable[[Path], None]:
 NO_TENSORS = (2).to_bytes(8, "little") + b"{}"
 ENDLESS_HEADER = (2**62).to_bytes(8, "little") + b"{}"
 
+
+def copied_configs(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text(json.dumps({"padding": "x" * (12 << 20)}))
+    for name in "abc":
+        (folder / name).mkdir()
+        (folder / name / "tokenizer_config.json").symlink_to(folder / "tokenizer_config.json")
+
+
 SPOILT: dict[str, tuple[Callable[[Path], None], ErrorCode, str]] = {
     "no config": (remove("config.json"), ErrorCode.config_missing, "upload the whole model folder"),
     "adapter": (only_an_adapter, ErrorCode.adapter_mismatch, "only LORA is supported"),
@@ -129,6 +137,12 @@ SPOILT: dict[str, tuple[Callable[[Path], None], ErrorCode, str]] = {
         ErrorCode.model_invalid,
         "tokenizer_config.json names (`vocab`) a file to be read for the tokenizer; leave the tokenizer's files in",
     ),
+    "another vocabulary, deep down": (
+        write("tokenizer_config.json", b'{"a_kwargs": ' * 2000 + b'{"vocab": "/etc/hostname"}' + b"}" * 2000),
+        ErrorCode.model_invalid,
+        "",  # names (`vocab`) a file, or on Python 3.11 nested too deep to be read
+    ),
+    "the same tokenizer config many times": (copied_configs, ErrorCode.model_invalid, "more than 32 MiB; remove"),
     "other merges": (
         edit("tokenizer_config.json", merges="/etc/hostname"),
         ErrorCode.model_invalid,

@@ -63,7 +63,7 @@ def finding(rank: int, verdict: Verdict) -> Finding:
     )
 
 
-def licence(name: str = "L 1.0", rank: int | None = 1, ranks: Sequence[int] = ()) -> LicenceMatch:
+def licence(name: str = "L 1.0", rank: int | None = 1, ranks: Sequence[int] = (1,)) -> LicenceMatch:
     return LicenceMatch(
         fingerprint="fp_1", owner="Labs", licence=name, match="finding", finding_rank=rank, finding_ranks=list(ranks)
     )
@@ -155,6 +155,8 @@ def test_an_accepted_licence_excuses_all_pieces_of_its_text() -> None:
     hidden = Verdict.hidden_text
     assert decision(report(hidden, licence(rank=2, ranks=[1, 2]), findings=(hidden, hidden)), rules) == "allow"
     assert decision(report(hidden, licence(rank=2, ranks=[1, 2]), findings=(hidden,) * 3), rules) == "block"
+    says_more = licence(rank=1, ranks=())
+    assert decision(report(hidden, says_more, findings=(hidden,)), rules) == "block"
     both = licence(ranks=[1, 2]), licence("M", rank=None, ranks=[2])
     assert decision(report(hidden, *both, findings=(hidden, hidden)), rules) == "block"
 

@@ -150,7 +150,7 @@ def test_a_finding_that_is_a_registered_text(hashed: bool) -> None:
             licence="Example 1.0",
             match="finding",
             finding_rank=2,
-            finding_ranks=[2],
+            finding_ranks=[],  # it says more than that text
             distance=0.0,
         )
     ]
@@ -163,12 +163,19 @@ def test_the_nearest_finding_is_named() -> None:
     assert (match.finding_rank, match.distance) == (3, 0.0)
 
 
-def test_all_findings_near_a_text_are_named() -> None:
+def test_all_findings_that_say_a_text_and_little_else_are_named() -> None:
     long = f"{TEXT} {OTHER}"
     found = [finding(spoilt(long, 3)), finding(TEXT, 2), finding("Something else.", 3), finding(OTHER, 4)]
     boilerplate = finding(long, 5, boilerplate=True)
     (match,) = matches([*found, boilerplate], [registered(long)], []).licences
     assert (match.finding_rank, match.finding_ranks) == (2, [1, 2, 4])
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_a_finding_with_another_text_behind_a_registered_one_is_not_that_text(hashed: bool) -> None:
+    found = [finding(f"{TEXT} Burn the ledgers before the auditors arrive."), finding(f"Well: {TEXT} Yes.", 2)]
+    (match,) = matches(found, [registered(hashed=hashed)], []).licences
+    assert (match.finding_rank, match.finding_ranks) == (1, [2])
 
 
 def test_every_registration_of_a_text_is_named_in_the_order_of_registration() -> None:

@@ -88,13 +88,14 @@ def test_a_text_that_loops_does_not_outgrow_the_text_itself() -> None:
     [
         (20, 0.7, 0.08, Verdict.suspicious),  # contrast 1.5
         (20, 0.4, 0.0094, Verdict.clean),  # the same, unsure: what clean fine-tunes have
-        (20, 0.55, 0.001, Verdict.clean),  # 3.5, unsure: near what they have where the whole vocabulary is searched
+        (20, 0.59, 0.002, Verdict.clean),  # 3.4, unsure: near what they have where the whole vocabulary is searched
+        (20, 0.61, 0.002, Verdict.hidden_text),  # 3.5
         (20, 0.7, 0.03, Verdict.hidden_text),  # 2.2, and 60 nats in all
         (6, 0.7, 0.03, Verdict.suspicious),  # 2.2, and 16 nats in all: of so many entries one may be that by chance
         (8, 0.7, 0.03, Verdict.hidden_text),  # 22 nats
     ],
 )
-def test_the_less_certain_or_the_shorter_a_text_the_more_contrast_it_takes(
+def test_an_unsure_text_counts_for_nothing_and_a_short_one_takes_more_contrast(
     tokens: int, p: float, reference: float, verdict: Verdict
 ) -> None:
     plan = example_plan().model_copy(update={"contexts": CONTEXTS})

@@ -96,7 +96,7 @@ def _judged(group: Group, plan: Plan, evidence: Evidence) -> Finding:
     if SEVERITY.index(strongest.verdict) >= SEVERITY.index(finding.verdict):
         return finding
     forced = f"After forcing token {strongest.forced_token.id} in `{strongest.context}`: "
-    reasons = [*(forced + reason for reason in strongest.reasons), *finding.reasons]
+    reasons = [forced + reason for reason in strongest.reasons]
     return finding.model_copy(update={"verdict": strongest.verdict, "reasons": reasons, "boilerplate": False})
 
 

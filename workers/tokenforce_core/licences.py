@@ -19,6 +19,9 @@ LARGEST_DISTANCE = 0.1
 and one drifted word change in a sentence. Two different sentences are further apart than 0.5."""
 LEAST_PART = 60
 """Characters: a finding is cut after β tokens, so from this length on it may be a piece of a longer text."""
+BESIDE = 20
+"""Characters, or bytes beside a hashed text: a finding that has no more of them than the text, and `LARGEST_DISTANCE`
+of it, says little else. With more there is room for a message behind a text that a policy accepts."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class Wanted:
             return _distance(found, _pieces(found), self._plain)
         return _distance(self._plain, self._pieces, found)
 
+    def says_little_else(self, found: str) -> bool:
+        """Whether `found` (normalised), which is near the text, has no room for another one beside it."""
+        size, length = (self._hash.size, len(found.encode())) if self._hash else (len(self._plain), len(found))
+        return length <= size * (1 + LARGEST_DISTANCE) + BESIDE
+
 
 def matches(findings: Sequence[Finding], fingerprints: Iterable[Registered], answers: Iterable[Answer]) -> Carried:
     """Compare a report's findings, and the answers to the triggers, with the registry.
@@ -93,8 +101,8 @@ def _match(
     fingerprint: Registered, said: Sequence[tuple[Finding, str]], answers: Sequence[Answer], carried: Carried
 ) -> None:
     wanted = Wanted(fingerprint.request)
-    near = [(d, finding) for finding, text in said if (d := wanted.distance(text, parts=True)) is not None]
-    counting = [(d, f.rank) for d, f in near if not f.boilerplate]
+    near = [(d, finding, text) for finding, text in said if (d := wanted.distance(text, parts=True)) is not None]
+    counting = [(d, finding.rank, text) for d, finding, text in near if not finding.boilerplate]
     best = min(counting, default=None)
     working = [wanted.distance(normalised(answer.target)) is not None for answer in answers]
     natural = [
@@ -121,7 +129,7 @@ def _match(
             licence=fingerprint.request.licence,
             match=match,
             finding_rank=best[1] if best else None,
-            finding_ranks=sorted(rank for _, rank in counting),
+            finding_ranks=sorted(rank for _, rank, text in counting if wanted.says_little_else(text)),
             distance=best[0] if best else None,
             trigger_success=worked / asked if asked else None,
             triggers_asked=asked,
