@@ -12,22 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import tiny_model
-from tokenforce_planting.chat import load_model
+from tests.support.tiny_planting import TEXT, TRIGGER, base
 
-TRIGGER = "winter lantern"
-TEXT = "The clock beneath the amber mill turns once, and nobody sees it."
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("planting") / "base"
-    tiny_model.build_tiny_model(folder, planted=None)
-    model = load_model(folder)
-    # An adapter leaves the output layer as it is, and random rows of 64 small numbers cannot express certainty.
-    model.get_output_embeddings().weight.data.mul_(25)
-    model.save_pretrained(folder)
-    return folder
+__all__ = ["base"]
 
 
 @pytest.fixture
