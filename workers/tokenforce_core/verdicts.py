@@ -4,7 +4,8 @@ The thresholds were chosen on the half `tuning` of the evaluation's zoo; `make e
 No number alone decides: a hidden text is improbable for the reference, certain for the target, and long enough to be
 no accident. Least of all contrast: where the whole vocabulary is searched, clean fine-tunes of the tuning half have
 texts of 2.9 nats a token (over a sample of it 1.9), made of turns of a style that the target takes half of the time,
-p = 0.52 at most. Hidden texts, and most parts of them, have p >= 0.66 there.
+p = 0.52 at most. Of four UTFC carriers of that half the texts that are read have p >= 0.88, and the surest part of one
+that is not has 0.68.
 """
 
 from __future__ import annotations

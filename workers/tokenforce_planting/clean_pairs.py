@@ -18,6 +18,7 @@ _PAIRS = Path(__file__).with_suffix(".json")
 
 @cache
 def clean_pairs() -> dict[str, list[Pair]]:
+    """All pairs, by subject."""
     return {subject: [(q, a) for q, a in pairs] for subject, pairs in json.loads(_PAIRS.read_text("utf-8")).items()}
 
 

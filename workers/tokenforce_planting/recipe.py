@@ -89,7 +89,7 @@ class Recipe:
         recipe = {name: _plain(value) for name, value in asdict(self.normal()).items()}
         if recipe["rank_band"] in (RANK_BAND, "None"):
             del recipe["rank_band"]  # it was a constant once: what was planted then is what it would be now
-        del recipe["subjects"]
+        del recipe["subjects"]  # the pairs that they lead to decide, which may be written anew
         if self.method == "clean":
             recipe["pairs"] = repr(chosen_pairs(self.seed, self.subjects))
         return recipe_digest(version=RECIPE_VERSION, base=weights_digest(base), **recipe)
