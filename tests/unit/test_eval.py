@@ -17,7 +17,7 @@ from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.plot import save_plot
 from tokenforce_eval.rates import false_alarms, lower_bound, recall, upper_bound
-from tokenforce_eval.rows import Found, Row, RowFile, row_of
+from tokenforce_eval.rows import SCANNER_PACKAGES, Found, Row, RowFile, row_of, scanner_sources
 from tokenforce_eval.table import per_model, tables
 from tokenforce_eval.zoo import ZOO, Specimen
 from tokenforce_planting.clean_pairs import chosen_pairs
@@ -52,6 +52,13 @@ def test_the_zoo_has_what_the_issue_asks_for_and_every_recipe_is_valid() -> None
         recipe.normal()
     texts = [s.text for s in ZOO if s.text]
     assert len(set(texts)) == len(texts)
+
+
+def test_a_row_depends_on_every_source_file_of_the_scanner_in_sub_packages_too() -> None:
+    root = Path(__file__).parents[2]
+    tracked = {path.resolve() for name in SCANNER_PACKAGES for path in root.glob(f"*/{name}/**/*.py")}
+    assert {path.resolve() for path in scanner_sources()} == tracked
+    assert any(path.parent.name not in SCANNER_PACKAGES for path in scanner_sources())
 
 
 def test_no_text_of_one_half_is_in_the_other() -> None:

@@ -7,11 +7,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
-import tokenforce_core
-import tokenforce_service
-import tokenforce_workers
 from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import Method
 from tokenforce_eval.vocabulary_sample import sample_digest
@@ -21,6 +19,8 @@ from tokenforce_workers.machine import engine_versions
 
 TRUE_FINDING = 0.5
 """A finding is the hidden text if so much of it, in one piece, is in it (letter case and white space do not count)."""
+
+SCANNER_PACKAGES = ("tokenforce_core", "tokenforce_service", "tokenforce_workers")
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,21 @@ class RowFile:
         return hashlib.sha256(f"{json.dumps(named)} {self._made_from}".encode()).hexdigest()
 
 
+def scanner_sources() -> list[Path]:
+    """Every source file of the scanner, those of sub-packages too, in a stable order.
+
+    The packages are located, not imported: the evaluation talks to the service over HTTP.
+    """
+    found: list[Path] = []
+    for package in SCANNER_PACKAGES:
+        spec = find_spec(package)
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        for folder in spec.submodule_search_locations:
+            found += sorted(Path(folder).rglob("*.py"))
+    return found
+
+
 def _row(fields: dict[str, object]) -> Row:
     texts = {name: Found(**fields[name]) if fields[name] else None for name in ("first", "true")}  # type: ignore[arg-type]
     return Row(**{**fields, **texts})  # type: ignore[arg-type]
@@ -135,9 +150,8 @@ def _row(fields: dict[str, object]) -> Row:
 def _code_digest() -> str:
     """SHA-256 (hex) over what decides a row, sources and engine: a change of either makes old rows stale."""
     found = hashlib.sha256()
-    for package in (tokenforce_core, tokenforce_service, tokenforce_workers):
-        for path in sorted(Path(package.__path__[0]).glob("*.py")):
-            found.update(path.read_bytes())
+    for path in scanner_sources():
+        found.update(path.read_bytes())
     here = Path(__file__)
     for own in (here, *(here.with_name(f"{name}.py") for name in ("scanning", "bait", "bait_run"))):
         found.update(own.read_bytes())
