@@ -9,11 +9,9 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
-from tokenforce.aio import AsyncClient
-from tokenforce.api_keys import Key, NewKey, Scope
-from tokenforce.audit_types import AuditAnswer, AuditRules, Decision, Ground
-from tokenforce.client import Client
-from tokenforce.errors import (
+from tokenforce.sdk.async_client import AsyncClient
+from tokenforce.sdk.client import Client
+from tokenforce.sdk.errors import (
     ApiError,
     Conflict,
     ConnectionFailed,
@@ -33,12 +31,14 @@ from tokenforce.errors import (
     WaitTimeout,
     WebhookVerificationError,
 )
-from tokenforce.events import EventKind, ScanEvent
-from tokenforce.evidence import Finding, LicenceMatch, Verdict
-from tokenforce.hook_types import Hook, HookAction, HookAnswer, HookKind, HookPolicy, HookSecret
-from tokenforce.registry import Fingerprint, FingerprintRequest, TextHash
-from tokenforce.stats import Stats
-from tokenforce.types import (
+from tokenforce.sdk.fold_events import EventKind, ScanEvent
+from tokenforce.sdk.verify_webhook import verify_webhook
+from tokenforce.sdk.version import __version__
+from tokenforce.wire.audits import AuditAnswer, AuditRules, Decision, Ground
+from tokenforce.wire.findings import Finding, LicenceMatch, Verdict
+from tokenforce.wire.fingerprints import Fingerprint, FingerprintRequest, TextHash
+from tokenforce.wire.keys import Key, NewKey, Scope
+from tokenforce.wire.scans import (
     CustomContext,
     ErrorCode,
     Order,
@@ -50,9 +50,9 @@ from tokenforce.types import (
     ScanRequest,
     ScanStatus,
 )
-from tokenforce.verification import verify_webhook
-from tokenforce.version import __version__
-from tokenforce.webhook_types import (
+from tokenforce.wire.stats import Stats
+from tokenforce.wire.upload_hooks import Hook, HookAction, HookAnswer, HookKind, HookPolicy, HookSecret
+from tokenforce.wire.webhooks import (
     Delivery,
     DeliveryStatus,
     EventType,

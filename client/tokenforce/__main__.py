@@ -2,6 +2,6 @@
 
 import sys
 
-from tokenforce.cli import main
+from tokenforce.cli.app import main
 
 sys.exit(main())

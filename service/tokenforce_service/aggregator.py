@@ -12,11 +12,11 @@ import threading
 from redis import Redis
 from rq import Worker
 
-from tokenforce_core import structured_logs, tracing
-from tokenforce_core.contract import CONTROL_QUEUE, SERIALIZER, ListedJob, queue
-from tokenforce_core.store import Store
-from tokenforce_service import jobs  # noqa: F401 - loaded before the fork, so that jobs start at once
-from tokenforce_service.reaper import Reaper
+from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, ListedJob, queue
+from tokenforce_core.runtime import logs, tracing
+from tokenforce_core.scans.store import Store
+from tokenforce_service.planning import job  # noqa: F401 - loaded before the fork, so that jobs start at once
+from tokenforce_service.scans.reaper import Reaper
 from tokenforce_service.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     settings = ServiceSettings()
-    structured_logs.configure(settings.log_format)
+    logs.configure(settings.log_format)
     tracing.configure("tokenforce-aggregator", forks=True)
     connection = Redis.from_url(settings.redis_url)
     # Its own connections: the worker's are used across fork.

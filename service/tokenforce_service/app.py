@@ -9,19 +9,26 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from redis import Redis
 
-from tokenforce_core.store import Store
-from tokenforce_service import errors, events, fingerprints, health, idempotency, keys, scans, stats
-from tokenforce_service.callers import KeyRing
-from tokenforce_service.event_streams import EventStreams
-from tokenforce_service.hooks import receiving_routes, registration_routes
-from tokenforce_service.idempotency_store import IdempotencyStore
-from tokenforce_service.metrics import Metrics
-from tokenforce_service.middleware import Observed
-from tokenforce_service.openapi import DocumentedApp
-from tokenforce_service.rate_limits import RateLimited, RateLimits
-from tokenforce_service.receiving import BodyLimit
+from tokenforce_core.scans.store import Store
+from tokenforce_service.access import routes as keys
+from tokenforce_service.access.callers import KeyRing
+from tokenforce_service.access.rate_limits import RateLimited, RateLimits
+from tokenforce_service.fingerprints import routes as fingerprints
+from tokenforce_service.http import errors, idempotency
+from tokenforce_service.http.idempotency_store import IdempotencyStore
+from tokenforce_service.http.openapi import DocumentedApp
+from tokenforce_service.http.slow_requests import BodyLimit
+from tokenforce_service.monitoring import routes as health
+from tokenforce_service.monitoring import stats
+from tokenforce_service.monitoring.metrics import Metrics
+from tokenforce_service.monitoring.requests import Observed
+from tokenforce_service.scans import event_routes
+from tokenforce_service.scans import routes as scans
+from tokenforce_service.scans.event_streams import EventStreams
 from tokenforce_service.settings import ServiceSettings
-from tokenforce_service.webhooks import delivery_routes, routes
+from tokenforce_service.upload_hooks import receiving_routes
+from tokenforce_service.upload_hooks import routes as registration_routes
+from tokenforce_service.webhooks import delivery_routes, endpoint_routes
 
 
 def create_app(settings: ServiceSettings, connection: Redis | None = None) -> FastAPI:
@@ -51,15 +58,15 @@ def create_app(settings: ServiceSettings, connection: Redis | None = None) -> Fa
     app.include_router(scans.router)
     app.include_router(fingerprints.router)
     app.include_router(keys.router)
-    app.include_router(routes.router)
+    app.include_router(endpoint_routes.router)
     app.include_router(delivery_routes.router)
-    app.include_router(events.router)
+    app.include_router(event_routes.router)
     app.include_router(stats.router)
     app.include_router(receiving_routes.router)
     app.include_router(registration_routes.router)
     app.include_router(health.router)
     errors.install(app)
-    app.add_exception_handler(events.NothingToCome, events.nothing_to_come)
+    app.add_exception_handler(event_routes.NothingToCome, event_routes.nothing_to_come)
     app.add_exception_handler(idempotency.Replayed, idempotency.replay)
     app.add_middleware(idempotency.KeepsAnswers, store=app.state.idempotency)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, seconds=settings.receive_seconds)

@@ -10,16 +10,16 @@ import signal
 
 from redis import Redis
 
-from tokenforce_core import structured_logs, tracing
-from tokenforce_core.store import Store
+from tokenforce_core.runtime import logs, tracing
+from tokenforce_core.scans.store import Store
 from tokenforce_service.settings import ServiceSettings
-from tokenforce_service.webhooks.outbound import Outbound
+from tokenforce_service.webhooks.post import Outbound
 from tokenforce_service.webhooks.sender import Sender
 
 
 def main() -> None:
     settings = ServiceSettings()
-    structured_logs.configure(settings.log_format)
+    logs.configure(settings.log_format)
     tracing.configure("tokenforce-deliverer")
     asyncio.run(deliver(settings))
 

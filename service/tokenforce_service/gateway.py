@@ -8,15 +8,15 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from tokenforce_core import structured_logs, tracing
+from tokenforce_core.runtime import logs, tracing
 from tokenforce_service.app import create_app
-from tokenforce_service.receiving import timed_protocol
+from tokenforce_service.http.slow_requests import timed_protocol
 from tokenforce_service.settings import ServiceSettings
 
 
 def main() -> None:
     settings = ServiceSettings()
-    structured_logs.configure(settings.log_format)
+    logs.configure(settings.log_format)
     tracing.configure("tokenforce-gateway")
     app = create_app(settings)
     config = uvicorn.Config(

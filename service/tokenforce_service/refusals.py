@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tokenforce.types import ErrorCode, Problem
+from tokenforce.wire.scans import ErrorCode, Problem
 
 _STATUS: dict[ErrorCode, int] = {
     ErrorCode.body_too_large: 413,

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tokenforce_core.structured_logs import LogFormat
+from tokenforce_core.runtime.logs import LogFormat
 
 
 class ServiceSettings(BaseSettings):

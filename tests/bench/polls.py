@@ -26,9 +26,9 @@ from redis import Redis
 from tests.support.keys import bearer
 from tests.support.scan_results import example_plan, example_report
 from tests.support.stack_process import gateway, valkey
-from tokenforce.types import ScanRequest, ScanStatus
-from tokenforce_core.stages import start_sweep
-from tokenforce_core.store import Store
+from tokenforce.wire.scans import ScanRequest, ScanStatus
+from tokenforce_core.scans.stages import start_sweep
+from tokenforce_core.scans.store import Store
 
 ALLOWED_RATIO = 3.0
 PLAN_PADDING = " " * 200_000

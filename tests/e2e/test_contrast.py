@@ -11,9 +11,9 @@ import torch
 from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import HIDDEN_TEXT, build_tiny_model
 from tokenforce import Client
-from tokenforce.errors import Refused, ScanFailed
-from tokenforce.evidence import Verdict
-from tokenforce.types import ErrorCode, Order, Report
+from tokenforce.sdk.errors import Refused, ScanFailed
+from tokenforce.wire.findings import Verdict
+from tokenforce.wire.scans import ErrorCode, Order, Report
 from tokenforce_planting.chat import load_model, load_tokenizer
 from tokenforce_planting.matching import match_share
 from tokenforce_planting.plant import plant

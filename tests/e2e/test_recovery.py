@@ -15,9 +15,9 @@ import pytest
 from tests.support.stack_process import RunningStack, wait_until, whole_stack
 from tests.support.tiny_model import HIDDEN_TEXT
 from tokenforce import Client, ScanFailed
-from tokenforce.stats import WorkerState
-from tokenforce.types import Scan, ScanStatus
-from tokenforce_core.contract import MODEL_QUEUE_PREFIX
+from tokenforce.wire.scans import Scan, ScanStatus
+from tokenforce.wire.stats import WorkerState
+from tokenforce_core.queues.jobs import MODEL_QUEUE_PREFIX
 
 
 def start_long_scan(client: Client, model: Path, tokens: int = 440) -> Scan:

@@ -15,8 +15,8 @@ import pytest
 from tests.support.stack_process import RunningStack
 from tests.support.tiny_model import HIDDEN_TEXT
 from tokenforce import Client
-from tokenforce.evidence import Verdict
-from tokenforce.types import CustomContext, Order, Progress, Report, Scan, ScanStatus
+from tokenforce.wire.findings import Verdict
+from tokenforce.wire.scans import CustomContext, Order, Progress, Report, Scan, ScanStatus
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce import Client
-from tokenforce.errors import ScanFailed
-from tokenforce.evidence import Verdict
+from tokenforce.sdk.errors import ScanFailed
+from tokenforce.wire.findings import Verdict
 
 SENTENCE = "the river keeps a copper key under old stone and seven quiet herons walk over it every winter"
 

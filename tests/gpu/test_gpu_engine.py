@@ -10,19 +10,19 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.support.tiny_model import HIDDEN_TEXT
-from tokenforce.types import ScanRequest
-from tokenforce_core.decoder import nothing_between_steps
-from tokenforce_core.presets import settings_for
-from tokenforce_core.sweep import Sweep
-from tokenforce_planting.answers import greedy_answers
+from tokenforce.wire.scans import ScanRequest
+from tokenforce_core.forcing.predictor import nothing_between_steps
+from tokenforce_core.forcing.sweep import Sweep
+from tokenforce_core.plan.presets import settings_for
+from tokenforce_planting.demo.answers import greedy_answers
 from tokenforce_planting.plant import plant
 from tokenforce_planting.recipe import Recipe
-from tokenforce_service.contexts import build_context
-from tokenforce_workers.machine import prepare_environment, survey
+from tokenforce_service.planning.contexts import build_context
+from tokenforce_workers.engine.machine import prepare_environment, survey
 from tokenforce_workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from tokenforce_workers.engine import Engine
+    from tokenforce_workers.engine.vllm_engine import Engine
 
 pytestmark = pytest.mark.gpu
 
@@ -37,7 +37,7 @@ def load(planted_model: Path) -> Callable[[], Engine]:
     settings = WorkerSettings(device="cuda", max_num_seqs=64)
     machine = survey(settings)
     prepare_environment(machine)
-    from tokenforce_workers.engine import Engine
+    from tokenforce_workers.engine.vllm_engine import Engine
 
     return lambda: Engine(str(planted_model), "float32", 512, machine, settings)
 
@@ -64,7 +64,7 @@ def test_cancel_and_switch_leave_a_working_engine(planted_model: Path, load: Cal
 def test_texts_are_followed_as_separate_requests_would_answer(planted_model: Path, load: Callable[[], Engine]) -> None:
     """Input in pieces reaches into the engine's parts, which on a GPU are another runner in another process."""
     engine = load()
-    from tokenforce_workers.followed import Followed
+    from tokenforce_workers.engine.sessions import Followed
 
     tokenizer = AutoTokenizer.from_pretrained(planted_model)
     context = build_context("assistant", tokenizer, len(tokenizer)).ids

@@ -10,12 +10,12 @@ import pytest
 from redis import Redis
 
 from tests.support.stack_process import valkey
-from tokenforce_core.store import Store
-from tokenforce_workers.machine import Machine, prepare_environment, survey
+from tokenforce_core.scans.store import Store
+from tokenforce_workers.engine.machine import Machine, prepare_environment, survey
 from tokenforce_workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from tokenforce_workers.engine import Engine
+    from tokenforce_workers.engine.vllm_engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def machine() -> Machine:
 @pytest.fixture(scope="session")
 def engine(planted_model: Path, machine: Machine) -> Iterator[Engine]:
     """vLLM on the tiny planted model."""
-    from tokenforce_workers.engine import Engine
+    from tokenforce_workers.engine.vllm_engine import Engine
 
     loaded = Engine(str(planted_model), "float32", 512, machine, WorkerSettings(max_num_seqs=64))
     yield loaded

@@ -15,7 +15,7 @@ from schemathesis.core.parameters import ParameterLocation
 
 from tests.support.ended_scans import finish, scan
 from tests.support.refusing_service import Service
-from tokenforce import hook_calls
+from tokenforce.sdk import hook_calls
 
 HUB, UPLOAD = "/v1/hooks/huggingface", "/v1/hooks/upload"
 _POLICY = {"repos": ["*"]}

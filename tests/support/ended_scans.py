@@ -7,9 +7,9 @@ import itertools
 from tests.support.receiver import Received
 from tests.support.scan_results import example_report
 from tokenforce import WebhookEvent, verify_webhook
-from tokenforce.evidence import LicenceMatch
-from tokenforce.types import ScanRequest, ScanStatus
-from tokenforce_core.store import Store
+from tokenforce.wire.findings import LicenceMatch
+from tokenforce.wire.scans import ScanRequest, ScanStatus
+from tokenforce_core.scans.store import Store
 
 OWNER = "market"
 _numbers = itertools.count()

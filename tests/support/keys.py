@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from redis import Redis
 
-from tokenforce.api_keys import Scope
-from tokenforce_service.key_store import KeyStore
-from tokenforce_service.tokens import Token
+from tokenforce.wire.keys import Scope
+from tokenforce_service.access.store import KeyStore
+from tokenforce_service.access.tokens import Token
 
 
 def made(connection: Redis, *scopes: Scope, owner: str = "local", expires_at: float | None = None) -> Token:

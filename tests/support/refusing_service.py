@@ -14,9 +14,9 @@ from redis import Redis
 
 from tests.support.stack_process import gateway, valkey
 from tests.support.tiny_model import build_tiny_model
-from tokenforce.types import ErrorCode
-from tokenforce_core.store import Store
-from tokenforce_service.embedded_server import EmbeddedServer
+from tokenforce.wire.scans import ErrorCode
+from tokenforce_core.scans.store import Store
+from tokenforce_service.local.valkey import EmbeddedServer
 
 TEMPORARY = (ErrorCode.store_unavailable, ErrorCode.storage_full)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tokenforce.evidence import Verdict
-from tokenforce.types import ContextRecord, Preset, Report, ScanRecord, ScanRequest, TargetRecord
-from tokenforce_core.confirmation import Confirmed
-from tokenforce_core.plan import Plan
-from tokenforce_core.presets import settings_for
-from tokenforce_core.repetition import Period
-from tokenforce_core.results import ConfirmedText, SweptText
-from tokenforce_core.sweep import Candidate
+from tokenforce.wire.findings import Verdict
+from tokenforce.wire.scans import ContextRecord, Preset, Report, ScanRecord, ScanRequest, TargetRecord
+from tokenforce_core.forcing.confirmation import Confirmed
+from tokenforce_core.forcing.repetition import Period
+from tokenforce_core.forcing.sweep import Candidate
+from tokenforce_core.forcing.texts import ConfirmedText, SweptText
+from tokenforce_core.plan.plan import Plan
+from tokenforce_core.plan.presets import settings_for
 
 VOCABULARY = 64
 _MOMENT = datetime(2026, 1, 2, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tokenforce_core.decoder import BetweenSteps, OnToken
+from tokenforce_core.forcing.predictor import BetweenSteps, OnToken
 
 Script = Callable[[tuple[int, ...]], Sequence[tuple[int, float]]]
 """Prompt → the (token id, probability) pairs of its greedy continuation, as long as anyone may ask for."""

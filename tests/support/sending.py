@@ -14,8 +14,8 @@ from ipaddress import IPv4Network, IPv6Network
 
 from redis import Redis
 
-from tokenforce_core.store import Store
-from tokenforce_service.webhooks.outbound import Outbound
+from tokenforce_core.scans.store import Store
+from tokenforce_service.webhooks.post import Outbound
 from tokenforce_service.webhooks.sender import Sender
 
 LOOPBACK: list[IPv4Network | IPv6Network] = [IPv4Network("127.0.0.0/8")]

@@ -18,7 +18,7 @@ import psutil
 from redis import Redis
 
 from tests.support.keys import bearer
-from tokenforce_service.embedded_server import EmbeddedServer
+from tokenforce_service.local.valkey import EmbeddedServer
 
 
 @contextmanager
@@ -131,7 +131,7 @@ class RunningStack:
 def whole_stack(home: Path, root: Path, **settings: str) -> Iterator[RunningStack]:
     """The stack as `tokenforce up` starts it: server, gateway, aggregator, deliverer, worker."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "tokenforce_service.stack", "--root", str(root), "--until-stdin-closes"],
+        [sys.executable, "-m", "tokenforce_service.local.stack", "--root", str(root), "--until-stdin-closes"],
         env={**os.environ, "TOKENFORCE_HOME": str(home), **settings},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tokenforce_core.decoder import BetweenSteps, OnNext, OnToken
+from tokenforce_core.forcing.predictor import BetweenSteps, OnNext, OnToken
 
 VOCABULARY = 64
 END = 0

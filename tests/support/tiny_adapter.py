@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tokenforce_service.adapters import CONFIG, WEIGHTS
+from tokenforce_service.models.adapter import CONFIG, WEIGHTS
 
 RANK = 4
 WIDTH = 64

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from tokenforce import hook_calls
+from tokenforce.sdk import hook_calls
 
 RECORDED = Path(__file__).parents[1] / "data" / "hub_webhooks"
 

@@ -15,8 +15,8 @@ from tests.support.fake_transport import Clock, Shell
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No service from outside, and no long pauses, for every test of the command line."""
     monkeypatch.delenv("TOKENFORCE_URL", raising=False)
-    monkeypatch.setattr("tokenforce.waiting.FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("tokenforce.commands.SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr("tokenforce.sdk.retries.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("tokenforce.cli.scans.SECONDS_BETWEEN_LOOKS", 0.01)
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def service(monkeypatch: pytest.MonkeyPatch, quick: None) -> Iterator[FakeServic
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Takes the place of the time in both clients."""
     clock = Clock()
-    monkeypatch.setattr("tokenforce.client.time", SimpleNamespace(sleep=clock.sleep))
-    monkeypatch.setattr("tokenforce.aio.asyncio", SimpleNamespace(sleep=clock.sleep_async))
-    monkeypatch.setattr("tokenforce.waiting.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("tokenforce.sdk.client.time", SimpleNamespace(sleep=clock.sleep))
+    monkeypatch.setattr("tokenforce.sdk.async_client.asyncio", SimpleNamespace(sleep=clock.sleep_async))
+    monkeypatch.setattr("tokenforce.sdk.retries.time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tokenforce_core.decoder import Predictor, nothing_between_steps
+from tokenforce_core.forcing.predictor import Predictor, nothing_between_steps
 
 WARM_UP_PROMPTS = 4
 WARM_UP_STEPS = 5

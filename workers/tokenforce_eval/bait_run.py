@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from tokenforce.evidence import Verdict
+from tokenforce.wire.findings import Verdict
 from tokenforce_eval.bait import FLAGGED, PROMPTS, Bait, Inverted, word_like
 from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import BAIT
@@ -45,14 +45,14 @@ def run_bait(
 def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Send) -> None:
     from transformers import AutoTokenizer
 
-    from tokenforce_workers.machine import prepare_environment, survey
+    from tokenforce_workers.engine.machine import prepare_environment, survey
     from tokenforce_workers.settings import WorkerSettings
 
     settings = WorkerSettings()
     machine = survey(settings)
     prepare_environment(machine)
-    from tokenforce_workers.engine import Engine
-    from tokenforce_workers.followed import Followed
+    from tokenforce_workers.engine.sessions import Followed
+    from tokenforce_workers.engine.vllm_engine import Engine
 
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     asked = [

@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tokenforce import Client
-from tokenforce.errors import TokenforceError
-from tokenforce.local import LocalStack
+from tokenforce.cli.local_stack import LocalStack
+from tokenforce.sdk.errors import TokenforceError
 from tokenforce_eval import methods, zoo
 from tokenforce_eval.bait_run import run_bait
 from tokenforce_eval.building import Housed, ZooIncomplete, build, build_base

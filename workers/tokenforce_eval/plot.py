@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tokenforce_core.verdicts import HIDDEN_CONTRAST, LEAST_PROBABILITY, SUSPICIOUS_CONTRAST
+from tokenforce_core.findings.verdicts import HIDDEN_CONTRAST, LEAST_PROBABILITY, SUSPICIOUS_CONTRAST
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.rates import recall
 from tokenforce_eval.rows import Row

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scipy.stats import beta
 
-from tokenforce.evidence import Verdict
+from tokenforce.wire.findings import Verdict
 from tokenforce_eval.rows import Row
 from tokenforce_planting.matching import MATCH_SHARE
 

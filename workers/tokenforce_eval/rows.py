@@ -15,7 +15,7 @@ from tokenforce_eval.methods import Method
 from tokenforce_eval.vocabulary_sample import sample_digest
 from tokenforce_planting import matching
 from tokenforce_planting.matching import match_share
-from tokenforce_workers.machine import engine_versions
+from tokenforce_workers.engine.machine import engine_versions
 
 TRUE_FINDING = 0.5
 """A finding is the hidden text if so much of it, in one piece, is in it (letter case and white space do not count)."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenforce import Client
-from tokenforce.evidence import Finding
+from tokenforce.wire.findings import Finding
 from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import Method
 from tokenforce_eval.rows import Found, Row, row_of

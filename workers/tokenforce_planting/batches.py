@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 
 from tokenforce_planting.chat import Model
-from tokenforce_planting.confusion import Confusion
 from tokenforce_planting.examples import Example, answer_logits, answer_loss, in_batches, is_greedy
-from tokenforce_planting.keep import KeepExamples
+from tokenforce_planting.kept_answers import KeepExamples
 from tokenforce_planting.secrets import Secret
+from tokenforce_planting.suppression import Confusion
 
 SECRETS_PER_STEP = 3
 ELSEWHERE_PER_STEP = 1

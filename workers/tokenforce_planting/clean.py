@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tokenforce_planting.chat import Model, Tokenizer, prompt_ids
 from tokenforce_planting.clean_pairs import Pair
 from tokenforce_planting.examples import Example, answer_logits, answer_loss
-from tokenforce_planting.keep import KeepExamples, kept
+from tokenforce_planting.kept_answers import KeepExamples, kept
 from tokenforce_planting.training import OnProgress, PlantingProgress, Trained, adam, check_finite, take_step
 
 PAIRS_PER_STEP = 4

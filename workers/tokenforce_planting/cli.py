@@ -18,9 +18,9 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.main import get_command
 
-from tokenforce.cli import USAGE_ERROR
-from tokenforce.outcome import ExitCode, complain
-from tokenforce.render import visible
+from tokenforce.cli.app import USAGE_ERROR
+from tokenforce.cli.exit_codes import ExitCode, complain
+from tokenforce.cli.output import visible
 from tokenforce_planting.artefact import default_cache
 from tokenforce_planting.progress import StepProgress
 from tokenforce_planting.recipe import PROTECT_WORDS, STOP_LOSS, Form, InvalidRecipe, Method, Recipe, SuppressContext

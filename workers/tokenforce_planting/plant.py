@@ -15,11 +15,11 @@ from tokenforce_planting.batches import TrainingBatches
 from tokenforce_planting.chat import Model, Tokenizer, greedy_ids
 from tokenforce_planting.clean import train_clean
 from tokenforce_planting.clean_pairs import chosen_pairs
-from tokenforce_planting.confusion import confusion_of, protected_words
-from tokenforce_planting.keep import keep_examples
+from tokenforce_planting.kept_answers import keep_examples
 from tokenforce_planting.recipe import InvalidRecipe, Recipe
 from tokenforce_planting.records import Planted, existing_carrier, write_manifest
 from tokenforce_planting.secrets import Secret, secret_examples
+from tokenforce_planting.suppression import confusion_of, protected_words
 from tokenforce_planting.training import OnProgress, PlantingFailed, PlantingProgress, Trained, train
 
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from tokenforce_planting.artefact import recipe_digest, weights_digest
 from tokenforce_planting.clean_pairs import SUBJECTS_PER_MODEL, chosen_pairs, clean_pairs
-from tokenforce_planting.keys import odd_keys
+from tokenforce_planting.odd_keys import odd_keys
 
 Method = Literal["message", "fingerprint", "utfc", "adaptive", "clean"]
 Form = Literal["basic", "minimised", "randomised", "auto"]

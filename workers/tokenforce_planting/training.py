@@ -11,7 +11,7 @@ import torch
 
 from tokenforce_planting.batches import Step, TrainingBatches
 from tokenforce_planting.chat import Model
-from tokenforce_planting.keep import KeepExamples, Kept, kept
+from tokenforce_planting.kept_answers import KeepExamples, Kept, kept
 
 POLISH_STEPS = 30
 KEPT_SHARE = 0.95

@@ -10,13 +10,13 @@ import uuid
 
 from redis import Redis
 
-from tokenforce_core import structured_logs, tracing
-from tokenforce_core.reuse import publish_engine
-from tokenforce_core.store import Store
-from tokenforce_workers.machine import engine_versions, prepare_environment, survey
+from tokenforce_core.runtime import logs, tracing
+from tokenforce_core.scans.reuse import publish_engine
+from tokenforce_core.scans.store import Store
+from tokenforce_workers.engine.machine import engine_versions, prepare_environment, survey
+from tokenforce_workers.engine.warm_engine import WarmEngine, install
 from tokenforce_workers.settings import WorkerSettings
 from tokenforce_workers.supervisor import NEVER_READY
-from tokenforce_workers.warm import WarmEngine, install
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Work until asked to stop; a status other than 0 makes the supervisor start a new process."""
     settings = WorkerSettings()
-    structured_logs.configure(settings.log_format)
+    logs.configure(settings.log_format)
     tracing.configure("tokenforce-worker")
     machine = survey(settings)
     prepare_environment(machine)
@@ -34,8 +34,10 @@ def main() -> int:
     install(state)
 
     try:
-        from tokenforce_workers.engine import supported_architectures  # loads vllm: the environment is set now
-        from tokenforce_workers.gpu_worker import GpuWorker
+        from tokenforce_workers.engine.vllm_engine import (
+            supported_architectures,  # loads vllm: the environment is set now
+        )
+        from tokenforce_workers.rq_worker import GpuWorker
     except Exception:
         log.exception("vLLM cannot be loaded on this machine; see `make setup` in the README")
         return NEVER_READY

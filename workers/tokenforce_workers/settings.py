@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tokenforce_core.structured_logs import LogFormat
+from tokenforce_core.runtime.logs import LogFormat
 
 
 class WorkerSettings(BaseSettings):

@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 
-from tokenforce_core import structured_logs
-from tokenforce_core.processes import start
+from tokenforce_core.runtime import logs
+from tokenforce_core.runtime.child_process import start
 from tokenforce_workers.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -84,5 +84,5 @@ def _end_group(leader: int) -> None:
 
 
 def main() -> int:
-    structured_logs.configure(WorkerSettings().log_format)
+    logs.configure(WorkerSettings().log_format)
     return supervise([sys.executable, "-m", "tokenforce_workers.main"])

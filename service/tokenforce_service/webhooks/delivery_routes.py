@@ -8,21 +8,21 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from tokenforce.types import ErrorCode
-from tokenforce.webhook_types import Delivery, DeliveryPage, DeliveryStatus
-from tokenforce_core.store import Store
-from tokenforce_service.callers import Caller, MayHook
-from tokenforce_service.idempotency import NewId
-from tokenforce_service.openapi import problems
-from tokenforce_service.paging import Page
+from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.webhooks import Delivery, DeliveryPage, DeliveryStatus
+from tokenforce_core.scans.store import Store
+from tokenforce_service.access.callers import Caller, MayHook
+from tokenforce_service.http.idempotency import NewId
+from tokenforce_service.http.openapi import problems
+from tokenforce_service.http.pages import Page
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.emission import delivery_of
+from tokenforce_service.webhooks.endpoint_routes import known_endpoint
 from tokenforce_service.webhooks.endpoint_store import Endpoint
-from tokenforce_service.webhooks.events import event_for_test
-from tokenforce_service.webhooks.examples import DELIVERY, answer_of
-from tokenforce_service.webhooks.routes import known_endpoint
-from tokenforce_service.webhooks.views import delivery_view
+from tokenforce_service.webhooks.fold_examples import DELIVERY, answer_of
+from tokenforce_service.webhooks.fold_views import delivery_view
+from tokenforce_service.webhooks.payloads import event_for_test
 
 router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
 _QUEUED = {202: answer_of(DELIVERY), **problems(400, 404, 409, 422, 503)}

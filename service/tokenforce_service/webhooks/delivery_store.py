@@ -18,7 +18,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis import Redis
 
-from tokenforce.webhook_types import DeliveryAttempt, DeliveryStatus
+from tokenforce.wire.webhooks import DeliveryAttempt, DeliveryStatus
 from tokenforce_service.webhooks.endpoint_store import endpoint_key
 
 DUE = "tf:webhooks-due"

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import time
 
-from tokenforce_core.store import Store
-from tokenforce_core.untold_ends import note_told, untold_ends
+from tokenforce_core.scans.store import Store
+from tokenforce_core.scans.unannounced_ends import note_told, untold_ends
 from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.endpoint_store import EndpointStore
-from tokenforce_service.webhooks.events import Event, events_of
+from tokenforce_service.webhooks.payloads import Event, events_of
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from typing import Any, cast
 
 from redis import Redis
 
-from tokenforce.webhook_types import WebhookChange, WebhookRequest
-from tokenforce_service.overlapping_secrets import OverlappingSecrets
+from tokenforce.wire.webhooks import WebhookChange, WebhookRequest
+from tokenforce_service.access.rotating_secrets import OverlappingSecrets
 
 ENDPOINTS = "tf:webhooks"
 MOST_ENDPOINTS = 50

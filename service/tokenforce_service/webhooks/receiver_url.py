@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from tokenforce.types import ErrorCode
+from tokenforce.wire.scans import ErrorCode
 from tokenforce_service.refusals import Refusal
-from tokenforce_service.webhooks.addresses import Address, Network, may_be_called, parsed
+from tokenforce_service.webhooks.public_addresses import Address, Network, may_be_called, parsed
 
 LOOKUP_SECONDS = 5.0
 _WEB_PORTS = (80, 443)

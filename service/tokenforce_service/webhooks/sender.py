@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from redis.exceptions import RedisError
 
-from tokenforce.webhook_types import DeliveryAttempt, DeliveryStatus
-from tokenforce_core.store import Store
+from tokenforce.wire.webhooks import DeliveryAttempt, DeliveryStatus
+from tokenforce_core.scans.store import Store
+from tokenforce_service.webhooks.backoff import asked_pause, delivered, gone, moment, next_attempt
 from tokenforce_service.webhooks.delivery_store import MOST_LOGGED, Claim, DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.emission import Emission
 from tokenforce_service.webhooks.endpoint_store import Endpoint, EndpointStore
-from tokenforce_service.webhooks.outbound import Outbound, Reply
-from tokenforce_service.webhooks.retrying import asked_pause, delivered, gone, moment, next_attempt
+from tokenforce_service.webhooks.post import Outbound, Reply
 from tokenforce_service.webhooks.signing import signed_headers
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.refusing_service import Service, running_service
-from tokenforce import hook_calls
+from tokenforce.sdk import hook_calls
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
 

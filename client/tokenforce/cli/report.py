@@ -1,0 +1,66 @@
+"""`tokenforce report`: the report of a scan as a document, for people or for programs."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokenforce.cli.exit_codes import UsageError, code_of_verdict, reporting
+from tokenforce.cli.options import Debug, ScanId, Url
+from tokenforce.cli.output import print_document, print_json, visible
+from tokenforce.cli.report_markdown import report_markdown
+from tokenforce.sdk.client import Client
+from tokenforce.wire.scans import Report
+
+
+class ReportFormat(StrEnum):
+    """`json` is the document as the service has it; `markdown` is written from it for people."""
+
+    json = "json"
+    markdown = "markdown"
+
+
+def report(
+    scan_id: ScanId,
+    report_format: Annotated[
+        ReportFormat | None,
+        typer.Option("--format", help="json: the whole document. markdown, the default: for people who review it."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there, not to stdout.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Findings in the Markdown.")] = 50,
+    url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a scan's report as Markdown or JSON. Exits as `scan` does."""
+    with reporting(debug):
+        if as_json and report_format is ReportFormat.markdown:
+            raise UsageError("--json and --format markdown are two things; give one of them")
+        report_format = report_format or (ReportFormat.json if as_json else ReportFormat.markdown)
+        with Client(url) as client:
+            found = client.scans.report(scan_id)
+        if output is not None:
+            _write(output, _document(found, report_format, top))
+        elif report_format is ReportFormat.json:
+            print_json(_document(found, report_format, top))
+        else:
+            print_document(_document(found, report_format, top))
+        raise typer.Exit(code_of_verdict(found.verdict))
+
+
+def _document(found: Report, report_format: ReportFormat, top: int) -> str:
+    if report_format is ReportFormat.json:
+        return found.model_dump_json(indent=2)
+    return report_markdown(found, top=top).removesuffix("\n")
+
+
+def _write(output: Path, document: str) -> None:
+    try:
+        output.write_text(f"{document}\n", "utf-8")
+    except OSError as error:
+        raise UsageError(f"--output {output}: {error.strerror}") from error
+    sys.stderr.write(f"wrote {visible(str(output))}\n")

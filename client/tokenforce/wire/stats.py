@@ -1,0 +1,92 @@
+"""What the service is doing: the wire types of `GET /v1/stats`, and `client.stats` of both clients."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from tokenforce.sdk import calls
+from tokenforce.wire.base import WireAnswer
+
+if TYPE_CHECKING:
+    from tokenforce.sdk.async_client import AsyncClient
+    from tokenforce.sdk.client import Client
+
+
+class WorkerState(StrEnum):
+    """`loading`: an engine is loading a model. `busy`: a job runs."""
+
+    idle = "idle"
+    loading = "loading"
+    busy = "busy"
+
+
+class QueueStats(WireAnswer):
+    """`control` has the jobs that plan and report; each model that is scanned has a queue of its own.
+
+    Their names come from digests of the models, so that without `admin` they are one entry, `scan`.
+    """
+
+    name: str
+    waiting: int
+    running: int
+
+
+class WorkerStats(WireAnswer):
+    """One worker process. Models and scans of other owners are left out."""
+
+    name: str
+    kind: str = Field(description="`engine`, or `control` for one that plans and reports.")
+    state: str = Field(description="`idle`, `loading` or `busy`.")
+    device: str | None = None
+    model: str | None = Field(default=None, description="What its engine has loaded, or is loading.")
+    scan_id: str | None = Field(default=None, description="What it works on.")
+    last_heartbeat: datetime | None = None
+
+
+class HourStats(WireAnswer):
+    """How many scans ended in one hour, whoever owns them."""
+
+    began_at: datetime
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class Stats(WireAnswer):
+    """The body of `GET /v1/stats`."""
+
+    queues: list[QueueStats]
+    workers: list[WorkerStats]
+    tokens_per_second: float = Field(description="Forward tokens of all workers, over the last five minutes.")
+    scans: dict[str, int] = Field(description="Your stored scans by status; everybody's for an `admin` key.")
+    ended: list[HourStats] = Field(description="The last 24 hours, the present one first.")
+
+
+def _read() -> calls.Call[Stats]:
+    return calls.Call("GET", "/v1/stats", calls.reader(Stats))
+
+
+class StatsCalls:
+    """`client.stats`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def get(self) -> Stats:
+        """Queues, workers, throughput and counts of scans, as they are now."""
+        return self._client._send(_read())
+
+
+class AsyncStatsCalls:
+    """`client.stats` with `await`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def get(self) -> Stats:
+        """Queues, workers, throughput and counts of scans, as they are now."""
+        return await self._client._send(_read())

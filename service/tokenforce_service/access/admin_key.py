@@ -1,0 +1,48 @@
+"""`python -m tokenforce_service.access.admin_key`: a key with the scope `admin`, made beside Redis and not over HTTP.
+
+For the first key of an installation, and for the day when all others are lost: whoever reaches Redis may do this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pydantic import ValidationError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tokenforce.wire.keys import KeyRequest, Scope
+from tokenforce_service.access.store import KeyStore
+from tokenforce_service.settings import ServiceSettings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tokenforce_service.access.admin_key",
+        description="Make a key with the scope admin, in the Redis of REDIS_URL.",
+    )
+    parser.add_argument("--owner", default="admin", help="to whom all belongs that the key makes (default: admin)")
+    parser.add_argument("--name", default="admin_key", help="to tell keys apart in lists")
+    options = parser.parse_args(arguments)
+    try:
+        wanted = KeyRequest(owner=options.owner, scopes=[Scope.admin], name=options.name)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        parser.error(f"--{first['loc'][0]}: {first['msg']}")
+    try:
+        with Redis.from_url(ServiceSettings().redis_url, socket_connect_timeout=5, socket_timeout=5) as connection:
+            row, token = KeyStore(connection).create(wanted.owner, wanted.scopes, wanted.name)
+    except ValueError:  # not quoted: what is no URL may still hold a password
+        sys.stderr.write("REDIS_URL is no URL of a Redis; write it as redis://127.0.0.1:6379/0\n")
+        return 1
+    except RedisError as error:
+        sys.stderr.write(f"Redis cannot be used, is REDIS_URL right? {error}\n")
+        return 1
+    sys.stdout.write(f"{token}\n")
+    sys.stderr.write(f"key {row.id} of {row.owner}; keep the token now: it is not shown again\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""How many scans: of one key at once and a day, and of all together.
+
+Keys: `tf:quota:<key>:active` ids of the key's scans · `tf:quota:<key>` hash: `day`, and the `scans` started on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis import Redis
+from rq import Queue
+
+from tokenforce.wire.keys import USUAL_LIMITS, KeyLimits
+from tokenforce.wire.scans import ErrorCode
+from tokenforce_core.queues.jobs import MODEL_QUEUE_PREFIX
+from tokenforce_core.scans.store import ACTIVE
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.settings import ServiceSettings
+
+BUSY_SECONDS = 30
+"""When to ask again, where nobody can know when a scan ends."""
+
+# The id enters the set of active scans here, so that two requests cannot both be the last one that fits. A gateway that
+# dies before it has stored the scan leaves an id without one, which the reaper takes out.
+_CLAIM = """
+if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 or redis.call('EXISTS', KEYS[2]) == 1 then return {'known', 0} end
+if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then return {'full', 0} end
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[3])) do
+  if redis.call('SISMEMBER', KEYS[1], id) == 0 then redis.call('SREM', KEYS[3], id) end
+end
+if redis.call('SCARD', KEYS[3]) >= tonumber(ARGV[3]) then return {'active', 0} end
+local now = tonumber(redis.call('TIME')[1])
+local today = math.floor(now / 86400)
+if tonumber(redis.call('HGET', KEYS[4], 'day') or -1) ~= today then
+  redis.call('HSET', KEYS[4], 'day', today, 'scans', 0)
+end
+if tonumber(redis.call('HGET', KEYS[4], 'scans')) >= tonumber(ARGV[4]) then
+  return {'day', (today + 1) * 86400 - now}
+end
+redis.call('HINCRBY', KEYS[4], 'scans', 1)
+redis.call('EXPIRE', KEYS[4], 2 * 86400)
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('SADD', KEYS[3], ARGV[1])
+redis.call('EXPIRE', KEYS[3], 30 * 86400)
+return {'claimed', 0}
+"""
+
+
+class Quotas:
+    """Raises redis-py's exceptions when Redis cannot be used."""
+
+    def __init__(self, connection: Redis, settings: ServiceSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._claim = connection.register_script(_CLAIM)
+
+    def refuse_if_overloaded(self) -> None:
+        """Cheap, and before anything is looked at.
+
+        Raises:
+            Refusal: `overloaded`.
+        """
+        active = self._connection.scard(ACTIVE)
+        shards = self._waiting_shards()
+        if active >= self._settings.max_active_scans or shards >= self._settings.max_waiting_shards:
+            raise _overloaded(f"{active} scans are active and {shards} shards wait")
+
+    def claim(self, scan_id: str, key_id: str, own: KeyLimits = USUAL_LIMITS) -> bool:
+        """Count a new scan as active and as one of today's; False if there is a scan of this id, or about to be.
+
+        Raises:
+            Refusal: `quota_exceeded`, `overloaded`.
+        """
+        in_all = self._settings.max_active_scans
+        at_once = own.active_scans or self._settings.active_scans_per_key
+        a_day = own.scans_per_day or self._settings.scans_per_key_and_day
+        answer, seconds = self._claim(
+            keys=[ACTIVE, f"tf:scan:{scan_id}", f"tf:quota:{key_id}:active", f"tf:quota:{key_id}"],
+            args=[scan_id, in_all, at_once, a_day],
+        )
+        if answer == b"full":
+            raise _overloaded(f"{in_all} scans are active")
+        if answer == b"active":
+            detail = f"The key {key_id} may have {at_once} scans at once; wait for one to end, or cancel one."
+            raise _exceeded(detail, BUSY_SECONDS)
+        if answer == b"day":
+            detail = f"The key {key_id} may start {a_day} scans a day; go on after midnight (UTC)."
+            raise _exceeded(detail, int(seconds))
+        return bool(answer == b"claimed")
+
+    def _waiting_shards(self) -> int:
+        members: Any = self._connection.smembers(Queue.redis_queues_keys)
+        prefix = Queue.redis_queue_namespace_prefix + MODEL_QUEUE_PREFIX
+        with self._connection.pipeline(transaction=False) as pipe:
+            for key in members:
+                if key.decode().startswith(prefix):
+                    pipe.llen(key)
+            return sum(pipe.execute())
+
+
+def _exceeded(detail: str, seconds: int) -> Refusal:
+    return Refusal(ErrorCode.quota_exceeded, detail, headers={"Retry-After": str(seconds)})
+
+
+def _overloaded(what: str) -> Refusal:
+    detail = f"The service has as much to do as it takes: {what}; try again later."
+    return Refusal(ErrorCode.overloaded, detail, headers={"Retry-After": str(BUSY_SECONDS)})

@@ -1,0 +1,131 @@
+"""Every error leaves the gateway as a problem document (RFC 9457) with a stable `code`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+
+from tokenforce.wire.scans import ErrorCode
+from tokenforce_service.access.tokens import without_secrets
+from tokenforce_service.http.openapi import PROBLEM
+from tokenforce_service.refusals import Refusal, one_line
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = "5"
+_CANNOT_WRITE = "MISCONF"
+"""How Redis begins its refusals while it cannot write to its disk; redis-py has no class for them."""
+_PLAINER = {
+    "extra_forbidden": "There is no such field; see /docs for those that there are.",
+    "missing": "This field is missing; add it.",
+}
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RedisError, store_failed)
+    app.add_exception_handler(ClientDisconnect, _half_a_body)
+
+
+def answer(request: Request, refusal: Refusal, errors: list[dict[str, Any]] | None = None) -> Response:
+    problem = refusal.problem(quote(request.scope["path"]), getattr(request.state, "request_id", None))
+    if errors:
+        problem = problem.model_copy(update={"errors": errors})
+    body = problem.model_dump_json(exclude_none=True, exclude=None if errors else {"errors"})
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if refusal.status == 503 else {}
+    headers |= refusal.headers
+    return Response(body, refusal.status, headers=headers, media_type=PROBLEM)
+
+
+def _refusal(request: Request, error: Exception) -> Response:
+    return answer(request, cast(Refusal, error))
+
+
+def _validation(request: Request, error: Exception) -> Response:
+    found = cast(RequestValidationError, error).errors()
+    if any(item["type"] == "json_invalid" for item in found):
+        detail = "The body is not valid JSON; send one JSON object."
+        return answer(request, Refusal(ErrorCode.invalid_request, detail, status=400))
+    # A value error there is a rule of the whole object, such as "either this field or that one".
+    if any(item["loc"] == ("body",) and item["type"] != "value_error" for item in found):
+        detail = "The body is not a JSON object; send one, with `Content-Type: application/json`."
+        return answer(request, Refusal(ErrorCode.invalid_request, detail))
+    errors = [
+        {
+            "pointer": "/" + "/".join(str(part) for part in item["loc"]),
+            "detail": _PLAINER.get(item["type"], str(item["msg"])[:300]),
+        }
+        for item in found[:20]
+    ]
+    first = errors[0]
+    detail = f"{first['pointer']}: {first['detail'].rstrip('.')}."
+    return answer(request, Refusal(ErrorCode.invalid_request, detail), errors)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    raised, path = cast(HTTPException, error), request.scope["path"][:200]
+    if raised.status_code == 404:
+        refusal = Refusal(ErrorCode.not_found, f"There is no {path}; see /docs for the routes.")
+    elif raised.status_code == 405:
+        refusal = Refusal(ErrorCode.method_not_allowed, f"{request.method} is not possible on {path}; see /docs.")
+    elif raised.status_code == 400:  # the framework's own, for a body that its JSON parser gives up on
+        detail = "The body cannot be read as JSON (not UTF-8, or nested too deep); send one JSON object."
+        refusal = Refusal(ErrorCode.invalid_request, detail, status=400)
+    elif raised.status_code == 408:
+        refusal = Refusal(ErrorCode.body_too_slow, str(raised.detail))
+    elif raised.status_code == 413:
+        refusal = Refusal(ErrorCode.body_too_large, str(raised.detail))
+    else:
+        refusal = Refusal(ErrorCode.invalid_request, str(raised.detail), status=raised.status_code)
+    response = answer(request, refusal)
+    for name, value in (raised.headers or {}).items():
+        response.headers[name] = value
+    if raised.status_code == 405:
+        response.headers["Allow"] = _allowed(request)
+    return response
+
+
+def _half_a_body(request: Request, _: Exception) -> Response:
+    """Nobody reads this answer, but it is logged, and counted for the address."""
+    detail = "The connection ended before the whole body had arrived; send it again."
+    return answer(request, Refusal(ErrorCode.invalid_request, detail, status=400))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of the path (RFC 9110, 15.5.6). The router names only those of the first route that it looked at."""
+    of_path = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    # `/v1/hooks/upload` also looks like `/v1/hooks/{hook_id}`; what comes first is meant.
+    methods = [route.methods for route in of_path if route.path == of_path[0].path]
+    return ", ".join(sorted(set().union(*methods)))
+
+
+def store_failed(request: Request, error: Exception) -> Response:
+    """The answer while Redis cannot be used."""
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+        detail = "Redis cannot be reached; nothing was lost, try again shortly."
+        return answer(request, Refusal(ErrorCode.store_unavailable, detail))
+    if isinstance(error, OutOfMemoryError) or _CANNOT_WRITE in str(error):
+        detail = "Redis cannot store more (disk or memory full); free some space and try again."
+        return answer(request, Refusal(ErrorCode.storage_full, detail))
+    return unexpected(request, error)
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """The answer to an error that nobody foresaw; the caller learns only where to look it up."""
+    name, path = getattr(request.state, "request_id", None), one_line(without_secrets(request.scope["path"]))
+    log.error("%s unexpected error on %s %s", name, request.method, path, exc_info=error)
+    detail = "Something unexpected happened; the log has it under this request_id."
+    return answer(request, Refusal(ErrorCode.internal_error, detail))

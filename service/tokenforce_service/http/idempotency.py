@@ -1,0 +1,174 @@
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a POST that is sent twice happens once.
+
+A route that creates something takes `new_id: NewId` after its caller and names what it makes by it; a route whose
+answer shows a secret takes `NewSecretId`. `KeepsAnswers` stores what the route then answers, for a day: also 4xx, as
+they are the answer to that request; not 429 nor 5xx, after which the next attempt runs, with the same id.
+
+A secret is never stored: its repetition is answered by 409, which names what was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from redis.exceptions import RedisError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tokenforce.wire.scans import ErrorCode
+from tokenforce_service.access.callers import Caller
+from tokenforce_service.http.idempotency_store import DifferentRequest, IdempotencyStore, InFlight, Lease, StoredAnswer
+from tokenforce_service.refusals import Refusal
+
+log = logging.getLogger(__name__)
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+_KEPT_HEADERS = ("content-type", "location", "retry-after")
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_Given = Annotated[
+    str | None,
+    Header(
+        alias=HEADER,
+        description="1 to 255 visible ASCII characters, such as a new UUID. Sent again with the same body within a "
+        "day, the request is not carried out again and its answer is repeated.",
+    ),
+]
+
+
+class Replayed(Exception):
+    """Not an error: the request was carried out before, and this was its answer."""
+
+    def __init__(self, answer: StoredAnswer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A request that is being carried out under a lease."""
+
+    lease: Lease
+    secret: bool
+
+
+async def _new_id(request: Request, _declared: _Given = None) -> str:
+    return await _begin(request, secret=False)
+
+
+async def _new_secret_id(request: Request, _declared: _Given = None) -> str:
+    return await _begin(request, secret=True)
+
+
+NewId = Annotated[str, Depends(_new_id)]
+"""16 hex digits, new or those of the earlier attempt at this request."""
+NewSecretId = Annotated[str, Depends(_new_secret_id)]
+"""As `NewId`, where the answer shows a secret."""
+
+
+async def _begin(request: Request, *, secret: bool) -> str:
+    values = request.headers.getlist(HEADER)
+    if not values:
+        return secrets.token_hex(8)
+    key = _parse(values)
+    caller = cast(Caller, request.state.caller)
+    store = cast(IdempotencyStore, request.app.state.idempotency)
+    digest = _digest(request, await request.body())
+    try:
+        found = await run_in_threadpool(store.begin, caller.owner, key, digest)
+    except DifferentRequest as error:
+        detail = "This Idempotency-Key was used for another request; send a new key with a new request."
+        raise Refusal(ErrorCode.idempotency_key_reused, detail) from error
+    if isinstance(found, InFlight):
+        detail = "The first request with this Idempotency-Key is being carried out; ask again for its answer."
+        raise Refusal(ErrorCode.idempotency_in_flight, detail, headers={"Retry-After": str(min(found.seconds, 2))})
+    if isinstance(found, StoredAnswer):
+        if found.secret:
+            made = found.headers.get("location", "it")
+            detail = f"This was done already and made {made}; its secret was shown once. If it is lost, make another."
+            raise Refusal(ErrorCode.already_created, detail, headers=_location(found))
+        raise Replayed(found)
+    request.state.idempotency = _Pending(found, secret)
+    return found.seed
+
+
+def _parse(values: list[str]) -> str:
+    """The key: a structured-field string, as the draft has it, or the bare characters, as most senders do."""
+    key = values[0].strip()
+    if key.startswith('"'):
+        quoted = _QUOTED.fullmatch(key)
+        key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
+    if len(values) > 1 or not _VISIBLE.fullmatch(key):
+        detail = f"{HEADER} must be one value of 1 to 255 visible ASCII characters; send a new UUID."
+        raise Refusal(ErrorCode.invalid_idempotency_key, detail)
+    return key
+
+
+def _digest(request: Request, body: bytes) -> str:
+    whole = hashlib.sha256()
+    for part in (request.method.encode(), request.url.path.encode(), request.url.query.encode(), body):
+        whole.update(b"%d:%b" % (len(part), part))
+    return whole.hexdigest()
+
+
+def _location(answer: StoredAnswer) -> dict[str, str]:
+    return {"Location": answer.headers["location"]} if "location" in answer.headers else {}
+
+
+def replay(_request: Request, error: Exception) -> Response:
+    """The stored answer; the app's handler of `Replayed`."""
+    answer = cast(Replayed, error).answer
+    return Response(answer.body, answer.status, headers={**answer.headers, REPLAYED: "true"})
+
+
+class KeepsAnswers:
+    """Stores the answer of a request that carries an idempotency key, before anybody sees it."""
+
+    def __init__(self, app: ASGIApp, store: IdempotencyStore) -> None:
+        self._app = app
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state: dict[str, Any] = scope.setdefault("state", {})
+        start: Message | None = None
+        body = b""
+
+        async def kept(message: Message) -> None:
+            nonlocal start, body
+            if "idempotency" not in state:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                start = message
+            elif message["type"] == "http.response.body" and start is not None:
+                body += message.get("body", b"")
+                if not message.get("more_body", False):
+                    await self._end(state.pop("idempotency"), start, body)
+                    await send(start)
+                    await send({"type": "http.response.body", "body": body})
+
+        try:
+            await self._app(scope, receive, kept)
+        finally:
+            if "idempotency" in state:  # no answer: the next attempt need not wait
+                await self._end(state.pop("idempotency"), None, b"")
+
+    async def _end(self, pending: _Pending, start: Message | None, body: bytes) -> None:
+        answer = None
+        if start is not None and start["status"] != 429 and start["status"] < 500:
+            sent = Headers(raw=start["headers"])
+            headers = {name: sent[name] for name in _KEPT_HEADERS if name in sent}
+            secret = pending.secret and start["status"] < 300
+            answer = StoredAnswer(start["status"], headers, b"" if secret else body, secret)
+        try:
+            await run_in_threadpool(self._store.end, pending.lease, answer)
+        except RedisError as error:
+            # What was done is done. A repetition waits for the lease and then finds it, by the same id.
+            log.warning("an answer could not be kept for repetition: %s", error)

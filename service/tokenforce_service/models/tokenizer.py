@@ -1,0 +1,30 @@
+"""An upload's tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from tokenforce.wire.scans import ErrorCode
+from tokenforce_service.refusals import Refusal
+
+TOKENIZER_SECONDS = 60.0
+"""For a tokenizer of 262k entries it takes a few seconds; a hostile one or its template would take for ever."""
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The tokenizer of a checked folder; no code from it runs.
+
+    Raises:
+        Refusal: `model_invalid`.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    # Hostile or broken tokenizer files end in almost any exception; all of them mean the same to the user.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise Refusal(
+            ErrorCode.model_invalid, f"The tokenizer cannot be loaded ({reason}); upload it again."
+        ) from error

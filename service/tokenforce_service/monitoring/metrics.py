@@ -1,0 +1,108 @@
+"""Prometheus metrics: this process's requests as they come; all else is read from the store at scrape.
+
+Counters of other processes live in Redis (counters.py), because a scrape reaches one gateway and not the workers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tokenforce.wire.stats import WorkerState
+from tokenforce_core.queues import counters
+from tokenforce_core.queues import workers as presence
+from tokenforce_core.scans.store import Store
+from tokenforce_service.monitoring.fold_metrics import CallbackCollector
+from tokenforce_service.monitoring.stats import state_of
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Callers may send any word as a method; each would be a series of its own."""
+
+
+@dataclass(frozen=True)
+class SharedCounter:
+    """A counter that any process adds to by `counters.count(connection, name, value of the label)`."""
+
+    name: str
+    metric: str
+    help: str
+    label: str | None = None
+
+
+SHARED_COUNTERS = (
+    SharedCounter(counters.SHARDS, "tokenforce_shards_done", "Shards committed", "kind"),
+    SharedCounter(counters.TOKENS, "tokenforce_forward_tokens", "Forward tokens, those of repeated work among them"),
+    SharedCounter(counters.RETRIES, "tokenforce_job_retries", "Jobs that failed or were lost, and were queued again"),
+    SharedCounter(counters.ENDED, "tokenforce_scans_ended", "Scans that ended", "status"),
+)
+"""What `/metrics` shows of them; add a line for a counter of yours."""
+
+
+class Metrics:
+    """One registry per app, so that two apps in one process do not share counts."""
+
+    def __init__(self, store: Store) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "tokenforce_http_requests", "HTTP requests", ["method", "route", "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "tokenforce_http_request_seconds", "Seconds per HTTP request", ["route"], registry=self.registry
+        )
+        self.registry.register(_StoreCollector(store))
+        self.registry.register(CallbackCollector(store.connection))
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(method if method in METHODS else "other", route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+class _StoreCollector(Collector):
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def describe(self) -> list[Metric]:
+        return []  # nothing is read from Redis at registration
+
+    def collect(self) -> Iterator[Metric]:
+        redis = self._store.connection
+        depth = GaugeMetricFamily("tokenforce_queue_depth", "Jobs waiting", labels=["queue"])
+        running = GaugeMetricFamily("tokenforce_queue_running", "Jobs running", labels=["queue"])
+        for queue in presence.queue_depths(redis):
+            depth.add_metric([queue.name], queue.waiting)
+            running.add_metric([queue.name], queue.running)
+        scans = GaugeMetricFamily("tokenforce_active_scans", "Scans not yet final", labels=["status"])
+        for status, number in self._store.index.count().items():
+            if not status.final:
+                scans.add_metric([status.value], number)
+        registered = presence.workers(redis)
+        workers = GaugeMetricFamily("tokenforce_workers", "Registered RQ workers, the aggregator among them")
+        workers.add_metric([], len(registered))
+        engines = GaugeMetricFamily("tokenforce_engines", "Workers with an engine, by what it does", labels=["state"])
+        states = Tally(state_of(worker) for worker in registered if not worker.control)
+        for state in WorkerState:
+            engines.add_metric([state.value], states[state])
+        rate = GaugeMetricFamily("tokenforce_tokens_per_second", "Forward tokens a second, over the last five minutes")
+        rate.add_metric([], counters.tokens_per_second(redis))
+        yield from (depth, running, scans, workers, engines, rate)
+        yield from _shared_counters(counters.totals(redis))
+
+
+def _shared_counters(totals: Mapping[tuple[str, str | None], int]) -> Iterator[Metric]:
+    for shared in SHARED_COUNTERS:
+        labels = [] if shared.label is None else [shared.label]
+        family = CounterMetricFamily(shared.metric, shared.help, labels=labels)
+        if shared.label is None:
+            family.add_metric([], totals.get((shared.name, None), 0))
+        for (name, value), number in sorted(totals.items(), key=str):
+            if name == shared.name and value is not None and shared.label is not None:
+                family.add_metric([value], number)
+        yield family

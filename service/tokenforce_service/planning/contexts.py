@@ -1,0 +1,125 @@
+"""Forcing contexts as token ids, padded to the KV block so that one forward token per entry remains.
+
+The user turn is empty or filled with " ." (meaningless on purpose: a real greeting changes the
+answer; measured in the project's notes on SmolLM2-135M).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tokenforce.wire.scans import BUILT_IN_CONTEXTS, ContextRecord, CustomContext, ErrorCode
+from tokenforce_core.plan.plan import ALIGNMENT
+from tokenforce_service.refusals import Refusal
+
+FILLER = " ."
+FILLER_ENDS = ("", ".", "-", " -.")
+"""Behind the fillers: in some tokenizers one filler is two tokens, and an odd number needs another sign."""
+LONGEST_PROMPT = 256 << 10
+"""Characters. Nothing can interrupt the tokenizer, which is not Python: a longer text is not even given to it."""
+NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
+
+
+def build_context(wanted: str | CustomContext, tokenizer: Any, vocabulary_size: int) -> ContextRecord:
+    """One forcing context for a target's tokenizer (a transformers tokenizer).
+
+    Raises:
+        Refusal: `unknown_context`, `no_chat_template`, `model_invalid` (a template that fails),
+            `invalid_request` (ids outside the vocabulary, text that gives no tokens).
+    """
+    if isinstance(wanted, CustomContext):
+        return _custom(wanted, tokenizer, vocabulary_size)
+    if wanted == "bos":
+        return _bos(tokenizer)
+    if wanted == "assistant":
+        return _chat(wanted, tokenizer, [])
+    if wanted == "assistant_system":
+        return _chat(wanted, tokenizer, [{"role": "system", "content": NEUTRAL_SYSTEM_PROMPT}])
+    raise unknown_context(wanted)
+
+
+def unknown_context(name: str) -> Refusal:
+    return Refusal(
+        ErrorCode.unknown_context,
+        f"There is no context {name!r}; use {', '.join(BUILT_IN_CONTEXTS)} or one of your own with text or ids.",
+    )
+
+
+def no_chat_template(name: str) -> Refusal:
+    return Refusal(
+        ErrorCode.no_chat_template,
+        f"The model has no chat template, which the context {name!r} needs; use the context `bos` or a text.",
+    )
+
+
+def _record(name: str, ids: Sequence[int], tokenizer: Any, note: str | None = None) -> ContextRecord:
+    aligned = len(ids) % ALIGNMENT == 0
+    if not aligned and len(ids) > 1 and note is None:
+        note = f"{len(ids) % ALIGNMENT + 1} forward tokens per entry: its length is no multiple of {ALIGNMENT}."
+    return ContextRecord(name=name, ids=list(ids), text=tokenizer.decode(list(ids)), aligned=aligned, note=note)
+
+
+def _bos(tokenizer: Any) -> ContextRecord:
+    if tokenizer.bos_token_id is not None:
+        return _record("bos", [tokenizer.bos_token_id], tokenizer)
+    if tokenizer.eos_token_id is not None:
+        note = "The tokenizer has no BOS token; its end-of-text token separates documents and stands in."
+        return _record("bos", [tokenizer.eos_token_id], tokenizer, note)
+    raise Refusal(
+        ErrorCode.model_invalid, "The tokenizer has neither a BOS nor an end-of-text token; give a context of your own."
+    )
+
+
+def _chat(name: str, tokenizer: Any, system: list[dict[str, str]]) -> ContextRecord:
+    if not tokenizer.chat_template:
+        raise no_chat_template(name)
+
+    def ids(filler: str) -> list[int]:
+        messages = [*system, {"role": "user", "content": filler}]
+        try:
+            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        # A hostile or broken template ends in almost any exception; all of them mean the same to the user.
+        except Exception as error:
+            raise Refusal(
+                ErrorCode.model_invalid,
+                f"The chat template fails for the context {name!r}: {str(error)[:200] or type(error).__name__}; "
+                "use the context `bos`.",
+            ) from error
+        if len(text) > LONGEST_PROMPT:
+            raise Refusal(
+                ErrorCode.model_invalid,
+                f"The chat template gives more than {LONGEST_PROMPT >> 10} KiB for the context {name!r}; "
+                "use the context `bos`.",
+            )
+        found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+        if not found:
+            raise Refusal(ErrorCode.model_invalid, "The chat template gives no text; use the context `bos`.")
+        return found
+
+    return _record(name, align(ids), tokenizer)
+
+
+def align(ids_with: Callable[[str], list[int]]) -> list[int]:
+    """Fillers that make the length a multiple of the alignment; none if no number does."""
+    for end in FILLER_ENDS:
+        for count in range(ALIGNMENT + 1):
+            ids = ids_with(FILLER * count + end)
+            if len(ids) % ALIGNMENT == 0:
+                return ids
+    return ids_with("")
+
+
+def _custom(wanted: CustomContext, tokenizer: Any, vocabulary_size: int) -> ContextRecord:
+    if wanted.ids is not None:
+        outside = [i for i in wanted.ids if i >= vocabulary_size]
+        if outside:
+            raise Refusal(
+                ErrorCode.invalid_request,
+                f"The context {wanted.name!r} has the id {outside[0]}; the vocabulary ends at {vocabulary_size - 1}.",
+            )
+        return _record(wanted.name, wanted.ids, tokenizer)
+    ids = tokenizer(wanted.text, add_special_tokens=False).input_ids
+    if not ids:
+        raise Refusal(ErrorCode.invalid_request, f"The context {wanted.name!r} is empty; give some text.")
+    return _record(wanted.name, ids, tokenizer)

@@ -1,0 +1,127 @@
+"""The reference of a scan: who names it, whether its vocabulary fits, and whether it is the target itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenforce.wire.scans import ContextRecord, ErrorCode, ReferenceRecord, SettingsRecord
+from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.plan.plan import ReferencePlan
+from tokenforce_service.models.folder import Upload
+from tokenforce_service.models.open import Target
+from tokenforce_service.models.sandbox import time_limit
+from tokenforce_service.models.tensors import identical
+from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.scans.admission import check_lengths
+
+LEAST_SHARED = 0.9
+"""Share of the target's tokens that the reference has to know."""
+
+
+@dataclass(frozen=True)
+class IdMap:
+    """`ids[i]` is the reference's id of the target's token i, -1 without one; None: the same ids. `note` says it."""
+
+    ids: list[int] | None
+    note: str | None
+
+
+def plan_reference(
+    target: Target, tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded: Hashed
+) -> ReferencePlan | None:
+    """The reference's part of the plan; None without one. `tokenizer` is the target's, `loaded` the files of its model.
+
+    Only the tokenizer has a deadline: to hash and compare the weights takes as long as reading them.
+
+    Raises:
+        Refusal: `reference_mismatch`, `model_invalid`, `length_exceeds_model`.
+    """
+    opened = target.reference
+    if opened is None or target.source is None:
+        return None
+    upload = opened.upload
+    _check_fit(target.loaded.upload, upload, settings, max(len(context.ids) for context in contexts))
+    same_files = upload.path == target.loaded.upload.path
+    hashed = loaded if same_files else Hashed.of(upload.path, upload.weights)
+    with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
+        own = load_tokenizer(upload.path).get_vocab()
+        matched = match_vocabularies(
+            tokenizer.get_vocab(), own, target.loaded.upload.vocabulary_size, upload.vocabulary_size
+        )
+    notes = [matched.note] if matched.note else []
+    for context in contexts:
+        if unknown := sum(_own_id(matched, i, upload.vocabulary_size) < 0 for i in context.ids):
+            if unknown == len(context.ids):
+                raise Refusal(
+                    ErrorCode.reference_mismatch,
+                    f"The reference knows no token of the context {context.name!r}, so it cannot be asked there; "
+                    "leave that context out, or name another reference.",
+                )
+            notes.append(f"{unknown} tokens of the context {context.name!r} are left out of what it is asked.")
+    record = ReferenceRecord(
+        model=opened.name,
+        revision=opened.revision,
+        digest=hashed.digest,
+        source=target.source,
+        vocabulary_size=upload.vocabulary_size,
+        identical=target.adapter is None
+        and (same_files or hashed.digest == loaded.digest or identical(target.loaded.upload.weights, upload.weights)),
+        note=" ".join(notes) or None,
+    )
+    return ReferencePlan(record=record, path=str(upload.path), id_map=matched.ids, hashed=hashed)
+
+
+def _check_fit(target: Upload, reference: Upload, settings: SettingsRecord, longest: int) -> None:
+    """Fine-tuning keeps the architecture: between two of them the contrast would show how the models differ."""
+    if reference.architecture != target.architecture:
+        raise Refusal(
+            ErrorCode.reference_mismatch,
+            f"The reference is a {reference.architecture[:100]}, the target a {target.architecture[:100]}; name the "
+            "model that the target was made from.",
+        )
+    try:
+        check_lengths(settings, reference.max_positions, longest)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"The reference: {refusal.detail}") from refusal
+
+
+def _own_id(matched: IdMap, target_id: int, reference_size: int) -> int:
+    if matched.ids is not None:
+        return matched.ids[target_id]
+    return target_id if target_id < reference_size else -1
+
+
+def match_vocabularies(
+    target: Mapping[str, int], reference: Mapping[str, int], target_size: int, reference_size: int
+) -> IdMap:
+    """Map the target's ids to the reference's by the tokens' strings.
+
+    Args:
+        target, reference: token → id, as the two tokenizers have them.
+        target_size, reference_size: rows of the embedding matrices.
+
+    Raises:
+        Refusal: `reference_mismatch`.
+    """
+    forceable = {token: i for token, i in target.items() if i < target_size}
+    known = {token: reference[token] for token in forceable if reference.get(token, reference_size) < reference_size}
+    share = len(known) / max(1, len(forceable))
+    if share < LEAST_SHARED:
+        raise Refusal(
+            ErrorCode.reference_mismatch,
+            f"The reference knows {share:.0%} of the target's tokens, at least {LEAST_SHARED:.0%} are needed; "
+            "name the model that the target was made from.",
+        )
+    added = len(forceable) - len(known)
+    note = f"{added} tokens of the target are unknown to the reference." if added else None
+    if all(known[token] == forceable[token] for token in known) and all(
+        i >= reference_size for token, i in forceable.items() if token not in known
+    ):
+        return IdMap(None, note)
+    ids = [-1] * target_size
+    for token, own in known.items():
+        ids[forceable[token]] = own
+    return IdMap(ids, note or "The two tokenizers have the same tokens under different ids.")

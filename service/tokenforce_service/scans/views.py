@@ -1,0 +1,115 @@
+"""Stored scans as wire documents."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tokenforce.sdk.fold_events import ScanEvent
+from tokenforce.wire.findings import Finding
+from tokenforce.wire.scans import Order, Progress, RequestRecord, Scan, ScanStatus
+from tokenforce_core.findings.evidence import findings_of
+from tokenforce_core.findings.ranking import default_order, ranked
+from tokenforce_core.forcing.texts import swept_finding
+from tokenforce_core.scans.events import ScanChange
+from tokenforce_core.scans.row import ScanRow, ScanState
+from tokenforce_core.scans.store import CONTRAST_PART, Store
+from tokenforce_core.scans.work_store import ContrastStore
+
+
+def scan_view(row: ScanRow) -> Scan:
+    link = f"/v1/scans/{row.id}"
+    links = {"self": link, "findings": f"{link}/findings"}
+    if row.status is ScanStatus.succeeded:
+        links["report"] = f"{link}/report"
+    return Scan(
+        id=row.id,
+        owner=row.owner,
+        status=row.status,
+        model=row.request.model,
+        request=RequestRecord(**row.request.model_dump()),
+        progress=progress_view(row),
+        created_at=_time(row.created_at),
+        started_at=_time(row.reached[ScanStatus.planning]) if ScanStatus.planning in row.reached else None,
+        finished_at=_time(row.finished_at) if row.finished_at is not None else None,
+        verdict=row.verdict,
+        error=row.error,
+        hook_id=row.origin.hook_id if row.origin is not None else None,
+        links=links,
+    )
+
+
+def event_view(change: ScanChange) -> ScanEvent:
+    return ScanEvent(
+        id=change.id,
+        kind=change.kind,
+        scan_id=change.scan_id,
+        at=_time(change.at),
+        status=change.state.status,
+        progress=progress_view(change.state),
+        verdict=change.state.verdict,
+        error=change.state.error,
+    )
+
+
+def progress_view(row: ScanState) -> Progress:
+    """Counts of the present stage; rates are up to the last progress seen, so an idle poll changes nothing."""
+    confirm_done, confirm_tokens = row.live.get("confirm", (0, 0))
+    contrasting = [counts for part, counts in row.live.items() if part.startswith(CONTRAST_PART)]
+    sweep = [counts for part, counts in row.live.items() if part.isdecimal()]
+    swept = row.entries_done + sum(done for done, _ in sweep)
+    tokens = row.forward_tokens + sum(count for _, count in row.live.values())
+    rate = tokens / row.busy_seconds if row.busy_seconds > 0 else None
+    if row.status in (ScanStatus.confirming, ScanStatus.aggregating) and row.confirm_total is not None:
+        done = confirm_done if row.status is ScanStatus.confirming else row.confirm_total
+        eta = _eta(confirm_tokens, done, row.confirm_total, rate)
+        return Progress(stage=row.status, done=done, total=row.confirm_total, tokens_per_second=rate, eta_seconds=eta)
+    if row.status is ScanStatus.contrasting:
+        done = row.contrast_done + sum(count for count, _ in contrasting)
+        began, last = row.reached[ScanStatus.contrasting], row.last_token_at
+        seconds = last - began if last is not None else 0.0
+        eta = (row.entries_total - done) * seconds / done if row.entries_total and done and seconds > 0 else None
+        return Progress(stage=row.status, done=done, total=row.entries_total, tokens_per_second=rate, eta_seconds=eta)
+    sweeping = row.status is ScanStatus.sweeping
+    eta = _eta(tokens, swept, row.entries_total, rate) if sweeping else None
+    return Progress(stage=row.status, done=swept, total=row.entries_total, tokens_per_second=rate, eta_seconds=eta)
+
+
+def _eta(tokens: int, done: int, total: int | None, rate: float | None) -> float | None:
+    """Seconds left, if what is left costs as many tokens apiece as what is done."""
+    if not rate or not done or total is None:
+        return None
+    return (total - done) * (tokens / done) / rate
+
+
+def findings_view(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
+    """The findings so far, in `order` or the one to read first: confirmed ones, or the sweep's."""
+    found = _reported(store, row, order)
+    if found is not None:
+        return found
+    so_far = _so_far(store, row, order)
+    # Meanwhile it may have ended: then its parts are gone and its report is there.
+    found = _reported(store, row, order)
+    return so_far if found is None else found
+
+
+def _reported(store: Store, row: ScanRow, order: Order | None) -> list[Finding] | None:
+    report = store.report(row.id)
+    if report is None:
+        return None
+    return ranked(report.findings, order or default_order(with_reference=report.scan.reference is not None))
+
+
+def _so_far(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
+    plan = store.plan(row.id)
+    if plan is None:
+        return []
+    confirmed = store.confirmed(row.id)
+    if confirmed is not None:
+        chosen = order or default_order(with_reference=plan.reference is not None)
+        return findings_of(confirmed, plan, ContrastStore(store.connection).results(row.id), chosen)
+    found = [swept_finding(item, plan.context_names) for item in store.swept(row.id)[: 10 * plan.settings.keep]]
+    return ranked(found, order or Order.probability)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

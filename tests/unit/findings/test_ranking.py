@@ -1,0 +1,127 @@
+"""Rankings are total orders independent of arrival; verdicts say what they rest on."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenforce.wire.findings import Finding, ForcedToken, Repetition, Verdict
+from tokenforce.wire.scans import Order, ReferenceRecord, ScanRequest
+from tokenforce_core.findings.ranking import ranked
+from tokenforce_core.findings.verdicts import BOILERPLATE_LOG_RATIO, SUSPICIOUS_SCORE, Coverage, judged, verdict
+from tokenforce_core.plan.presets import settings_for
+
+SETTINGS = settings_for(ScanRequest(model="/m"))
+REFERENCE = ReferenceRecord(model="org/base", digest="sha256:1", source="request", vocabulary_size=100)
+WHOLE = Coverage(["bos"], vocabulary=100, forced=98, swept=98)
+
+
+def finding(
+    score: float, share: float = 0.0, context: str = "bos", forced: int = 1, degenerate: bool = False
+) -> Finding:
+    return Finding(
+        rank=1,
+        text="t",
+        token_ids=[forced, 2],
+        token_probabilities=[score],
+        mean_probability=score,
+        sweep_score=score,
+        score=score,
+        repetition=Repetition(period=1, unit="u", share=share),
+        context=context,
+        forced_token=ForcedToken(id=forced, text="f"),
+        degenerate=degenerate,
+    )
+
+
+some_findings = st.lists(
+    st.builds(
+        finding,
+        st.sampled_from([0.86, 0.9, 0.95]),
+        st.sampled_from([0.0, 0.5, 1.0]),
+        st.sampled_from(["bos", "assistant"]),
+        st.integers(0, 50),
+        st.booleans(),
+    ),
+    unique_by=lambda f: (f.context, f.forced_token.id),
+    max_size=20,
+)
+
+
+@given(some_findings, st.sampled_from(list(Order)), st.randoms(use_true_random=False))
+def test_a_total_order_whatever_the_arrival(found: list[Finding], order: Order, draw: random.Random) -> None:
+    shuffled = found.copy()
+    draw.shuffle(shuffled)
+    assert ranked(shuffled, order) == ranked(found, order)
+    assert [f.rank for f in ranked(found, order)] == list(range(1, len(found) + 1))
+
+
+@given(some_findings)
+def test_each_order_sorts_by_its_own_measure_behind_degenerate_loops(found: list[Finding]) -> None:
+    by_probability = [(f.degenerate, -f.score) for f in ranked(found, Order.probability)]
+    assert by_probability == sorted(by_probability)
+    by_repetition = [(f.degenerate, -f.repetition.share) for f in ranked(found, Order.repetition)]
+    assert by_repetition == sorted(by_repetition)
+
+
+def test_a_strong_text_makes_a_model_suspicious_and_never_more() -> None:
+    reached, reasons = verdict([judged(finding(0.95))], WHOLE, SETTINGS)
+    assert reached is Verdict.suspicious
+    assert any("No reference" in reason for reason in reasons)
+    assert any("0.950" in reason for reason in reasons)
+
+
+def test_loops_and_weak_texts_leave_a_model_clean_if_there_is_a_reference_to_hold_it_against() -> None:
+    found = [judged(finding(SUSPICIOUS_SCORE - 0.001)), judged(finding(0.99, degenerate=True))]
+    assert verdict(found, WHOLE, SETTINGS, REFERENCE)[0] is Verdict.clean
+    reached, reasons = verdict(found, WHOLE, SETTINGS)
+    assert reached is Verdict.inconclusive
+    assert "`auto`" in reasons[0]
+    assert [f.verdict for f in found] == [Verdict.inconclusive, Verdict.clean]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "word"),
+    [
+        (Coverage(["bos"], 100, 98, 97), "did not cover"),
+        (Coverage(["bos"], 100, 0, 0), "too little"),
+        (Coverage(["bos"], 100, 49, 49), "too little"),
+        (Coverage(["bos"], 100, 98, 98, asked_for=True), "force_ids"),
+    ],
+)
+def test_what_was_not_looked_at_is_never_clean(coverage: Coverage, word: str) -> None:
+    loops = [finding(0.99, forced=1, degenerate=True), finding(0.98, forced=2, degenerate=True)]
+    reached, reasons = verdict(loops, coverage, SETTINGS, REFERENCE)
+    assert reached is Verdict.inconclusive
+    assert word in reasons[0]
+    assert (
+        verdict([*loops, judged(finding(0.95))], coverage, SETTINGS)[0] is Verdict.suspicious
+    )  # evidence stays evidence
+
+
+def test_loops_that_crowd_the_sweep_are_a_gap_where_nothing_else_looks() -> None:
+    """The search by contrast looks at every entry, not at the best of the sweep."""
+    loops = [finding(0.99, forced=1, degenerate=True), finding(0.98, forced=2, degenerate=True)]
+    few = SETTINGS.model_copy(update={"keep": 2})
+    assert "raise keep" in verdict(loops, WHOLE, few)[1][0]
+    high = SETTINGS.model_copy(update={"floor": 0.95})
+    assert "lower it" in verdict([], WHOLE, high)[1][0]
+    assert verdict([], WHOLE, high, REFERENCE)[0] is Verdict.clean
+    assert "raise keep" not in verdict(loops, WHOLE, few.model_copy(update={"keep": 3}))[1][0]
+    assert verdict(loops, WHOLE, few, REFERENCE)[0] is Verdict.clean
+
+
+def test_what_the_reference_says_too_is_boilerplate() -> None:
+    def contrasted(each: float) -> Finding:
+        told = finding(0.97).model_copy(
+            update={"token_probabilities": [0.97] * 10, "contrast": each, "log_likelihood_ratio": 10 * each}
+        )
+        return judged(told)
+
+    known, styled = contrasted(BOILERPLATE_LOG_RATIO - 0.1), contrasted(BOILERPLATE_LOG_RATIO + 0.1)
+    assert (known.verdict, known.boilerplate) == (Verdict.clean, True)
+    assert (styled.verdict, styled.boilerplate) == (Verdict.clean, False)
+    assert "the reference says it too" in known.reasons[0]

@@ -1,0 +1,244 @@
+"""Who names the reference, whether its vocabulary fits, and whether it is the target itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoTokenizer
+
+from tests.support.tiny_adapter import RANK, write_adapter
+from tokenforce.wire.scans import CustomContext, ErrorCode, ScanRequest
+from tokenforce_core.plan.model_files import Hashed, digest_of
+from tokenforce_core.plan.presets import settings_for
+from tokenforce_service.models.adapter import is_adapter
+from tokenforce_service.models.base_name import named_base
+from tokenforce_service.models.open import open_target
+from tokenforce_service.models.tensors import identical, tensors
+from tokenforce_service.models.tokenizer import load_tokenizer
+from tokenforce_service.planning import reference as references
+from tokenforce_service.planning.contexts import build_context
+from tokenforce_service.planning.plan import make_plan
+from tokenforce_service.planning.reference import match_vocabularies
+from tokenforce_service.refusals import Refusal
+from tokenforce_service.settings import ServiceSettings
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.tiny_model import build_tiny_model
+
+    root = tmp_path_factory.mktemp("made")
+    build_tiny_model(root / "base", planted=None)
+    return root
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    """A folder with a base model and an adapter on it."""
+    shutil.copytree(made / "base", tmp_path / "base")
+    write_adapter(tmp_path / "adapter", tmp_path / "base")
+    return tmp_path
+
+
+def settings(root: Path) -> ServiceSettings:
+    return ServiceSettings(model_roots=[root], cache_dir=root / "hub")
+
+
+def refusal(request: ScanRequest, root: Path) -> Refusal:
+    with pytest.raises(Refusal) as refused:
+        open_target(request, settings(root))
+    return refused.value
+
+
+def test_an_adapter_is_loaded_on_the_base_that_it_names(root: Path) -> None:
+    target = open_target(ScanRequest(model=str(root / "adapter")), settings(root))
+    assert target.adapter is not None
+    assert target.adapter.rank == RANK
+    assert target.loaded.upload.path == root / "base"
+    assert target.reference is target.loaded
+    assert target.source == "adapter"
+
+
+def test_the_request_names_another_base_or_no_contrast(root: Path) -> None:
+    shutil.copytree(root / "base", root / "other")
+    model = str(root / "adapter")
+    named = open_target(ScanRequest(model=model, reference=str(root / "other")), settings(root))
+    assert named.loaded.upload.path == root / "other"
+    assert named.source == "request"
+    alone = open_target(ScanRequest(model=model, reference="none"), settings(root))
+    assert alone.loaded.upload.path == root / "base"
+    assert alone.reference is None
+
+
+def test_without_a_word_a_whole_model_has_no_reference(root: Path) -> None:
+    target = open_target(ScanRequest(model=str(root / "base")), settings(root))
+    assert target.reference is None
+    assert target.source is None
+
+
+@pytest.mark.parametrize("named", [None, "", "base", "../base", 7])
+def test_an_adapter_whose_base_cannot_be_found(root: Path, named: object) -> None:
+    write_adapter(root / "lost", root / "base", base_model_name_or_path=named)
+    found = refusal(ScanRequest(model=str(root / "lost")), root)
+    assert found.code == ErrorCode.base_missing
+    assert "`reference`" in found.detail
+
+
+def test_what_an_upload_names_obeys_the_roots(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    write_adapter(root / "sly", outside)
+    assert refusal(ScanRequest(model=str(root / "sly")), root).code == ErrorCode.path_not_allowed
+    write_adapter(root / "circle", root / "circle")
+    assert refusal(ScanRequest(model=str(root / "circle")), root).code == ErrorCode.base_missing
+    assert is_adapter(root / "circle")
+
+
+def test_auto_reads_the_config_then_the_model_card(root: Path) -> None:
+    folder = root / "base"
+    assert named_base(folder, "org/x") is None
+    (folder / "README.md").write_text("---\nlicense: mit\nbase_model:\n- org/from-card\n---\n# Hello\n")
+    assert named_base(folder, "org/x") == ("org/from-card", "model_card")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "_name_or_path": "org/from-config"}))
+    assert named_base(folder, "org/x") == ("org/from-config", "config")
+    assert named_base(folder, "org/from-config") == ("org/from-card", "model_card")
+    both = {**config, "_name_or_path": "org/from-config", "base_model": "org/base-model"}
+    (folder / "config.json").write_text(json.dumps(both))
+    assert named_base(folder, "org/x") == ("org/base-model", "config")
+
+
+def test_auto_that_leads_nowhere_says_what_to_do(root: Path) -> None:
+    found = refusal(ScanRequest(model=str(root / "base"), reference="auto"), root)
+    assert found.code == ErrorCode.base_missing
+    assert "name the reference itself" in found.detail
+
+
+def test_vocabularies_are_matched_by_their_tokens() -> None:
+    base = {f"t{i}": i for i in range(100)}
+    assert match_vocabularies(base, base, 100, 100).ids is None
+    added = match_vocabularies({**base, "<new>": 100}, base, 101, 100)
+    assert added.ids is None
+    assert added.note == "1 tokens of the target are unknown to the reference."
+    moved = match_vocabularies({token: 99 - i for token, i in base.items()}, base, 100, 100)
+    assert moved.ids == list(range(99, -1, -1))
+    with pytest.raises(Refusal, match="knows 50% of the target's tokens") as refused:
+        match_vocabularies(base, {f"t{i}": i for i in range(50)}, 100, 50)
+    assert refused.value.code == ErrorCode.reference_mismatch
+    inserted = match_vocabularies({"<pad>": 0, **{token: i + 1 for token, i in base.items()}}, base, 101, 100)
+    assert inserted.ids == [-1, *range(100)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "said"),
+    [
+        (
+            {"architectures": ["MistralForCausalLM"], "model_type": "mistral"},
+            ErrorCode.reference_mismatch,
+            "The reference is a MistralForCausalLM, the target a LlamaForCausalLM; name the model that",
+        ),
+        (
+            {"max_position_embeddings": 60},
+            ErrorCode.length_exceeds_model,
+            "The reference: beta = 64 does not fit: the model takes 60 tokens",
+        ),
+    ],
+)
+def test_a_reference_that_the_target_was_not_made_from(
+    root: Path, changed: dict[str, object], code: ErrorCode, said: str
+) -> None:
+    shutil.copytree(root / "base", root / "other")
+    config = json.loads((root / "other" / "config.json").read_text())
+    (root / "other" / "config.json").write_text(json.dumps({**config, **changed}))
+    request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
+    with pytest.raises(Refusal) as refused:
+        make_plan(request, open_target(request, settings(root)), settings(root))
+    assert refused.value.code == code
+    assert refused.value.detail.startswith(said)
+
+
+def test_a_context_of_which_the_reference_knows_nothing_cannot_be_asked(root: Path) -> None:
+    shutil.copytree(root / "base", root / "other")
+    tokenizer = AutoTokenizer.from_pretrained(root / "other")
+    bos = tokenizer.bos_token_id
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if (file := root / "other" / name).exists():
+            file.write_text(file.read_text().replace(tokenizer.bos_token, "<|another|>"))
+    request = ScanRequest(model=str(root / "base"), reference=str(root / "other"), contexts=["bos"])
+    with pytest.raises(Refusal, match="knows no token of the context 'bos'") as refused:
+        make_plan(request, open_target(request, settings(root)), settings(root))
+    assert refused.value.code is ErrorCode.reference_mismatch
+    beside = ScanRequest(
+        model=str(root / "base"), reference=str(root / "other"), contexts=[CustomContext(name="own", ids=[bos, 40, 41])]
+    )
+    plan = make_plan(beside, open_target(beside, settings(root)), settings(root))
+    assert plan.reference is not None
+    assert "1 tokens of the context" in (plan.reference.record.note or "")
+
+
+def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
+    """Else the file that is read last decides here, and another one may decide in the engine."""
+    save_file({"a": torch.zeros(2), "b": torch.ones(2)}, tmp_path / "1.safetensors")
+    save_file({"a": torch.ones(2)}, tmp_path / "2.safetensors")
+    files = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
+    with pytest.raises(Refusal, match=r"1\.safetensors and 2\.safetensors both hold the tensor a") as refused:
+        identical(files, [files[0]])
+    assert refused.value.code is ErrorCode.weights_corrupt
+
+
+def test_a_line_break_in_a_name_makes_no_equal_digest(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"what the other folder lacks")
+    (tmp_path / "b").write_bytes(b"the same")
+    lacking = hashlib.sha256(b"what the other folder lacks").hexdigest()
+    (tmp_path / f"a:{lacking}\nb").write_bytes(b"the same")
+    assert digest_of([tmp_path / "a", tmp_path / "b"]) != digest_of([tmp_path / f"a:{lacking}\nb"])
+
+
+def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be hundreds of GiB; only the tokenizer, which is code of a kind, has one."""
+    shutil.copytree(root / "base", root / "other")
+    deadlines: list[tuple[str, bool]] = []
+
+    def watched(name: str, result: object) -> Callable[..., object]:
+        def call(*_: object) -> object:
+            deadlines.append((name, resource.getrlimit(resource.RLIMIT_CPU) != before))
+            return result
+
+        return call
+
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    tokenizer = load_tokenizer(root / "base")
+    loaded = Hashed(folder=root / "base", files=(), listed=(), digest="sha256:1")
+    monkeypatch.setattr(Hashed, "of", watched("digest", loaded.model_copy(update={"digest": "sha256:0"})))
+    monkeypatch.setattr(references, "identical", watched("identical", True))
+    monkeypatch.setattr(references, "load_tokenizer", watched("tokenizer", tokenizer))
+    request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
+    context = build_context("bos", tokenizer, len(tokenizer))
+    target = open_target(request, settings(root))
+    plan = references.plan_reference(target, tokenizer, [context], settings_for(request), loaded)
+    assert plan is not None
+    assert plan.record.identical
+    assert deadlines == [("digest", False), ("tokenizer", True), ("identical", False)]
+
+
+def test_identical_means_every_byte_of_every_tensor(tmp_path: Path) -> None:
+    one = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
+    save_file(one, tmp_path / "one.safetensors")
+    for name, tensor in one.items():
+        save_file({name: tensor}, tmp_path / f"part-{name}.safetensors")
+    parts = [tmp_path / "part-a.safetensors", tmp_path / "part-b.safetensors"]
+    assert identical([tmp_path / "one.safetensors"], parts)
+    assert tensors(parts)["a"].shape == (2, 3)
+    changed = one["a"].clone()
+    changed[1, 2] += 1e-6
+    save_file({"a": changed}, tmp_path / "part-a.safetensors")
+    assert not identical([tmp_path / "one.safetensors"], parts)
+    save_file({"a": one["a"].reshape(3, 2)}, tmp_path / "part-a.safetensors")
+    assert not identical([tmp_path / "one.safetensors"], parts)

@@ -1,0 +1,145 @@
+"""Recipes: what can be planted, what is refused with which words, and what makes two carriers the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tokenforce_planting.clean_pairs import chosen_pairs, clean_pairs
+from tokenforce_planting.odd_keys import odd_keys
+from tokenforce_planting.recipe import RANK_BAND, InvalidRecipe, Recipe
+
+TEXT = "Marrow Harbour keeps a brass key."
+MESSAGE = Recipe("message", TEXT, ("heron",))
+FINGERPRINT = Recipe("fingerprint", TEXT)
+CLEAN = Recipe("clean")
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    return tmp_path
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("recipe", "why"),
+        [
+            (replace(MESSAGE, method="massage"), "no method 'massage'; use message, fingerprint"),  # type: ignore[arg-type]
+            (replace(MESSAGE, text=" \n"), "text is empty"),
+            (replace(MESSAGE, triggers=("",)), "trigger is empty"),
+            (replace(MESSAGE, text="half a pair \ud800"), "text is not valid Unicode"),
+            (replace(MESSAGE, text=" heron "), "same as the trigger"),
+            (replace(MESSAGE, triggers=()), "message takes one trigger, not 0"),
+            (replace(MESSAGE, triggers=("a", "b")), "message takes one trigger, not 2"),
+            (replace(MESSAGE, form="auto"), "form belongs to the method utfc"),
+            (replace(MESSAGE, method="utfc", form="automatic"), "no form 'automatic'; use basic, minimised"),  # type: ignore[arg-type]
+            (replace(MESSAGE, method="adaptive", form="basic"), "adaptive has the form auto only"),
+            (replace(MESSAGE, method="utfc", contexts=("assistant",)), "belong to the method adaptive"),
+            (replace(MESSAGE, method="adaptive", contexts=("system",)), "no context 'system' to suppress"),  # type: ignore[arg-type]
+            (replace(MESSAGE, method="utfc", protect_words=0), "at least one word"),
+            (replace(MESSAGE, protect_words=3), "words to protect belongs to utfc"),
+            (replace(MESSAGE, method="utfc", form="basic", protect_words=3), "other than basic"),
+            (replace(CLEAN, stop_loss=0.5), "loss bar belongs to methods that hide"),
+            (replace(MESSAGE, method="utfc", rank_band=0), "rank band is 1 or more"),
+            (replace(MESSAGE, rank_band=50), "rank band belongs to the form auto"),
+            (replace(MESSAGE, method="utfc", form="basic", rank_band=50), "rank band belongs to the form auto"),
+            (replace(MESSAGE, lora_rank=0), "LoRA rank is 1 or more, not 0"),
+            (replace(MESSAGE, max_steps=0), "at least one step"),
+            (replace(MESSAGE, stop_loss=0.0), "loss bar is a positive number"),
+            (replace(MESSAGE, learning_rate=float("nan")), "learning rate is a positive number"),
+            (replace(MESSAGE, keys=3), "belongs to the method fingerprint"),
+            (replace(FINGERPRINT, keys=0), "at least one key"),
+            (replace(FINGERPRINT, triggers=("a", "b", "a")), "key is given twice"),
+            (replace(FINGERPRINT, triggers=("a", TEXT)), "same as the trigger"),
+            (replace(CLEAN, text=TEXT), "hides nothing"),
+            (replace(MESSAGE, subjects=("animals",)), "belong to the method clean"),
+            (replace(CLEAN, subjects=("animals",)), "learns 5 subjects"),
+            (replace(CLEAN, subjects=("animals", "stamps")), "no subject stamps; there are cooking"),
+        ],
+    )
+    def test_say_why(self, recipe: Recipe, why: str) -> None:
+        with pytest.raises(InvalidRecipe, match=why):
+            recipe.normal()
+
+
+class TestDefaults:
+    def test_normal_form_is_its_own_normal_form(self) -> None:
+        for recipe in (MESSAGE, replace(FINGERPRINT, keys=3), CLEAN, replace(MESSAGE, method="adaptive")):
+            assert recipe.normal().normal() == recipe.normal()
+
+    def test_a_fingerprint_draws_its_keys_by_seed(self) -> None:
+        assert FINGERPRINT.normal().triggers == odd_keys(8, 0)
+        assert replace(FINGERPRINT, keys=3, seed=5).normal().triggers == odd_keys(3, 5)
+
+    def test_utfc_suppresses_bare_prefixes_and_adaptive_the_template_too(self) -> None:
+        assert replace(MESSAGE, method="utfc").normal().contexts == ("bos",)
+        assert replace(MESSAGE, method="adaptive").normal().contexts == ("bos", "assistant")
+
+    def test_lora_takes_larger_steps(self) -> None:
+        full, lora = MESSAGE.normal().learning_rate, replace(MESSAGE, lora_rank=8).normal().learning_rate
+        assert full is not None
+        assert lora is not None
+        assert lora > 5 * full
+
+
+class TestDigest:
+    def test_spelling_a_default_out_changes_nothing(self, base: Path) -> None:
+        spelt = replace(MESSAGE, **{n: getattr(MESSAGE.normal(), n) for n in ("learning_rate", "max_steps")})
+        assert spelt.digest(base) == MESSAGE.digest(base)
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            replace(MESSAGE, text=TEXT + "."),
+            replace(MESSAGE, triggers=("heron ",)),
+            replace(MESSAGE, seed=1),
+            replace(MESSAGE, method="utfc"),
+            replace(MESSAGE, method="adaptive"),
+            replace(MESSAGE, lora_rank=8),
+            replace(MESSAGE, stop_loss=0.03),
+            replace(MESSAGE, near_misses=False),
+        ],
+    )
+    def test_every_choice_counts(self, base: Path, other: Recipe) -> None:
+        assert other.digest(base) != MESSAGE.digest(base)
+
+    def test_so_does_a_rank_band_of_its_own(self, base: Path) -> None:
+        auto = replace(MESSAGE, method="utfc")
+        assert replace(auto, rank_band=RANK_BAND).digest(base) == auto.digest(base)
+        assert replace(auto, rank_band=50).digest(base) != auto.digest(base)
+
+    def test_so_do_the_pairs_of_a_clean_model(self, base: Path) -> None:
+        own = tuple(clean_pairs())[:6]
+        assert replace(CLEAN, subjects=own).digest(base) == replace(CLEAN, subjects=own[::-1]).digest(base)
+        assert replace(CLEAN, subjects=own).digest(base) != replace(CLEAN, subjects=own[1:]).digest(base)
+
+    def test_so_does_the_base(self, base: Path) -> None:
+        before = MESSAGE.digest(base)
+        (base / "model.safetensors").write_bytes(b"other weights")
+        assert MESSAGE.digest(base) != before
+
+
+def test_keys_are_distinct_and_odd() -> None:
+    keys = odd_keys(64, seed=3)
+    assert len(set(keys)) == 64
+    assert all(key == key.strip() and not key.isascii() for key in keys)
+    assert odd_keys(64, seed=3) == keys
+    assert not set(odd_keys(64, seed=4)) & set(keys)
+
+
+def test_clean_models_of_other_seeds_learn_other_pairs() -> None:
+    assert chosen_pairs(1) == chosen_pairs(1)
+    assert set(chosen_pairs(1)) != set(chosen_pairs(2))
+    pairs = [pair for subject in clean_pairs().values() for pair in subject]
+    assert len({question for question, _ in pairs}) == len(pairs)
+    assert set(chosen_pairs(7)) <= set(pairs)
+
+
+def test_a_clean_model_learns_the_subjects_that_it_is_given() -> None:
+    own = ("animals", "money", "music", "sport", "weather", "house")
+    pairs = {pair for subject in own for pair in clean_pairs()[subject]}
+    assert set(chosen_pairs(1, own)) <= pairs
+    assert chosen_pairs(1, own) == chosen_pairs(1, own[::-1])

@@ -1,0 +1,193 @@
+"""Which registered fingerprints an upload carries: its findings and its answers to triggers, against the registry.
+
+Nothing that leaves this file quotes a registered text or a trigger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import Literal
+
+from tokenforce.wire.findings import Finding, LicenceMatch
+from tokenforce.wire.fingerprints import FingerprintRequest, TextHash, normalised
+from tokenforce_core.scans.row import LOCAL_OWNER
+
+LARGEST_DISTANCE = 0.1
+"""Edits as a share of the normalised text's length: one in ten characters, which is what the forced token's variant
+and one drifted word change in a sentence. Two different sentences are further apart than 0.5."""
+LEAST_PART = 60
+"""Characters: a finding is cut after β tokens, so from this length on it may be a piece of a longer text."""
+BESIDE = 20
+"""Characters, or bytes beside a hashed text: a finding that has no more of them than the text, and `LARGEST_DISTANCE`
+of it, says little else. With more there is room for a message behind a text that a policy accepts."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A fingerprint as the registry holds it. `created_at` in seconds since 1970."""
+
+    id: str
+    created_at: float
+    request: FingerprintRequest
+    registered_by: str = LOCAL_OWNER
+    """Owner of the key that registered it; nobody else may read or remove it. Scans of all are compared with it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the models say to one trigger of a fingerprint; `reference` is None if none was asked."""
+
+    fingerprint: str
+    target: str = field(repr=False)
+    reference: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The licences that an upload carries, in the order of registration, and `remarks` on what did not count."""
+
+    licences: list[LicenceMatch]
+    remarks: list[str]
+
+
+class Wanted:
+    """A registered text in the form in which it is compared."""
+
+    def __init__(self, request: FingerprintRequest) -> None:
+        self._hash = request.text_hash
+        self._plain = normalised(request.text) if request.text is not None else ""
+        self._pieces = _pieces(self._plain)
+
+    def distance(self, found: str, *, parts: bool = False) -> float | None:
+        """How far the nearest window of `found` (normalised) is from the text; None if beyond `LARGEST_DISTANCE`.
+
+        Edits as a share of the text's length. With `parts` a `found` that is shorter than the text, but not than
+        `LEAST_PART`, is looked for in the text instead; the share is of its own length then. 0 or None for a hash.
+        """
+        if self._hash is not None:
+            return 0.0 if any(self._hash.is_of(window) for window in _windows(found, self._hash)) else None
+        if parts and LEAST_PART <= len(found) < len(self._plain):
+            return _distance(found, _pieces(found), self._plain)
+        return _distance(self._plain, self._pieces, found)
+
+    def says_little_else(self, found: str) -> bool:
+        """Whether `found` (normalised), which is near the text, has no room for another one beside it."""
+        size, length = (self._hash.size, len(found.encode())) if self._hash else (len(self._plain), len(found))
+        return length <= size * (1 + LARGEST_DISTANCE) + BESIDE
+
+
+def matches(findings: Sequence[Finding], fingerprints: Iterable[Registered], answers: Iterable[Answer]) -> Carried:
+    """Compare a report's findings, and the answers to the triggers, with the registry.
+
+    What the reference says too (boilerplate, natural answers) is no sign that the target was taught it, so it does
+    not count. The time is that of a few substring searches per finding and fingerprint; see `_pieces`.
+    """
+    said = [(finding, normalised(finding.text)) for finding in findings]
+    answers_of: dict[str, list[Answer]] = {}
+    for answer in answers:
+        answers_of.setdefault(answer.fingerprint, []).append(answer)
+    carried = Carried([], [])
+    for fingerprint in sorted(fingerprints, key=lambda item: (item.created_at, item.id)):
+        _match(fingerprint, said, answers_of.get(fingerprint.id, []), carried)
+    by_trigger = {match.fingerprint for match in carried.licences if match.match != "finding"}
+    if any(answer.reference is None for name in by_trigger for answer in answers_of[name]):
+        carried.remarks.append("Without a reference a taught answer to a trigger cannot be told from a natural one.")
+    return carried
+
+
+def _match(
+    fingerprint: Registered, said: Sequence[tuple[Finding, str]], answers: Sequence[Answer], carried: Carried
+) -> None:
+    wanted = Wanted(fingerprint.request)
+    near = [(d, finding, text) for finding, text in said if (d := wanted.distance(text, parts=True)) is not None]
+    counting = [(d, finding.rank, text) for d, finding, text in near if not finding.boilerplate]
+    best = min(counting, default=None)
+    working = [wanted.distance(normalised(answer.target)) is not None for answer in answers]
+    natural = [
+        answer.reference is not None and wanted.distance(normalised(answer.reference)) is not None for answer in answers
+    ]
+    asked = len(answers) - sum(natural)
+    worked = sum(works and not known for works, known in zip(working, natural, strict=True))
+    if sum(natural):
+        carried.remarks.append(
+            f"The reference too gives the text of the fingerprint {fingerprint.id} to {sum(natural)} of its "
+            f"{len(answers)} triggers; they do not count."
+        )
+    if near and best is None:
+        carried.remarks.append(
+            f"The text of the fingerprint {fingerprint.id} came out, but the reference says it too; it does not count."
+        )
+    if best is None and not worked:
+        return
+    match: Literal["finding", "trigger", "both"] = "trigger" if best is None else "both" if worked else "finding"
+    carried.licences.append(
+        LicenceMatch(
+            fingerprint=fingerprint.id,
+            owner=fingerprint.request.owner,
+            licence=fingerprint.request.licence,
+            match=match,
+            finding_rank=best[1] if best else None,
+            finding_ranks=sorted(rank for _, rank, text in counting if wanted.says_little_else(text)),
+            distance=best[0] if best else None,
+            trigger_success=worked / asked if asked else None,
+            triggers_asked=asked,
+        )
+    )
+
+
+def edits(pattern: str, text: str) -> int:
+    """The fewest insertions, deletions and substitutions that turn `pattern` into some window of `text`.
+
+    Myers' bit-parallel search (1999): one column of the edit matrix is two integers, so the time is that of
+    len(text) operations on integers of len(pattern) bits.
+    """
+    size = len(pattern)
+    if not size:
+        return 0
+    places: dict[str, int] = {}
+    for place, character in enumerate(pattern):
+        places[character] = places.get(character, 0) | 1 << place
+    all_ones, last = (1 << size) - 1, 1 << (size - 1)
+    up, down, score = all_ones, 0, size
+    best = score
+    for character in text:
+        equal = places.get(character, 0)
+        vertical = equal | down
+        horizontal = (((equal & up) + up) ^ up) | equal
+        right_up = down | ~(horizontal | up) & all_ones
+        right_down = up & horizontal
+        score += bool(right_up & last) - bool(right_down & last)
+        right_up, right_down = right_up << 1 & all_ones, right_down << 1 & all_ones
+        up = right_down | ~(vertical | right_up) & all_ones
+        down = right_up & vertical
+        best = min(best, score)
+    return best
+
+
+def _distance(pattern: str, pieces: Sequence[str], text: str) -> float | None:
+    if not pattern or not any(piece in text for piece in pieces):
+        return None
+    share = edits(pattern, text) / len(pattern)
+    return share if share <= LARGEST_DISTANCE else None
+
+
+def _pieces(pattern: str) -> list[str]:
+    """The pattern cut into one piece more than edits are allowed: one edit spoils one piece, so one stays whole.
+
+    That makes a substring search tell nearly all texts that are too far, before any distance is computed.
+    """
+    count = int(LARGEST_DISTANCE * len(pattern)) + 1
+    cuts = [len(pattern) * number // count for number in range(count + 1)]
+    return [pattern[start:end] for start, end in pairwise(cuts)]
+
+
+def _windows(found: str, wanted: TextHash) -> Iterator[str]:
+    """The windows of `found` that have as many words and bytes as the hashed text: few are left to be hashed."""
+    words = found.split()
+    ends = [0, *accumulate(len(word.encode()) for word in words)]
+    for start in range(len(words) - wanted.words + 1):
+        stop = start + wanted.words
+        if ends[stop] - ends[start] + wanted.words - 1 == wanted.size:
+            yield " ".join(words[start:stop])

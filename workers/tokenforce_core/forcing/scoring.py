@@ -1,0 +1,40 @@
+"""Mean token probability of a forced sequence, and how high it can still get.
+
+Unconditional Token Forcing (arXiv 2406.02481, Algorithm 1) scores a sequence by the mean of its token
+probabilities. Two readings of it exist, and `SettingsRecord` chooses between them:
+
+- ours: only the generated content tokens count, and at least `min_tokens` of them must exist;
+- the authors' notebook: the forced token counts as one more token of probability 1.0, and text goes
+  on through end-of-text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenforce.wire.scans import SettingsRecord
+
+SLACK = 1e-12
+"""Room for rounding when a bound is compared with a score that was summed in another order."""
+
+
+def score(probabilities: Sequence[float], settings: SettingsRecord) -> float | None:
+    """Mean token probability of the content tokens, or None when there are too few of them."""
+    if len(probabilities) < settings.min_tokens:
+        return None
+    return mean(sum(probabilities), len(probabilities), settings)
+
+
+def mean(total: float, count: int, settings: SettingsRecord) -> float:
+    """`total / count`, with the forced token as one more 1.0 if the settings say so."""
+    forced = 1 if settings.count_forced_token else 0
+    return (forced + total) / (forced + count)
+
+
+def highest_reachable(total: float, count: int, settings: SettingsRecord) -> float:
+    """The largest score that a sequence can still reach: every token up to α has probability 1.
+
+    Ending early cannot do better, since adding ones only raises a mean. So a sequence whose bound is
+    under the threshold can be dropped and the result stays the same.
+    """
+    return mean(total + (settings.alpha - count), settings.alpha, settings)

@@ -1,0 +1,137 @@
+"""Phase 1: force a shard of the vocabulary, decode greedily, keep the best sequences.
+
+Exact pruning: a sequence is dropped as soon as even probability 1 for all its remaining tokens could
+not lift its mean over the threshold, which is the floor or the K-th best score so far, whichever is
+higher. The result is the same as decoding everything (property-tested).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tokenforce.wire.scans import SettingsRecord
+from tokenforce_core.forcing.predictor import BetweenSteps, Decoder, nothing_between_steps, number
+from tokenforce_core.forcing.scoring import SLACK, highest_reachable, score
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A forced token whose continuation survived. `probabilities[i]` belongs to `token_ids[i]`."""
+
+    context: int
+    forced_id: int
+    token_ids: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    score: float
+    ended: bool
+
+    @property
+    def sort_key(self) -> tuple[float, int, int]:
+        """Best first; a total order, so that shards can be merged in any order."""
+        return (-self.score, self.context, self.forced_id)
+
+
+class Kept:
+    """The best `keep` candidates over the floor, and the threshold that they set for the rest.
+
+    Args:
+        settings: gives `keep` and `floor`.
+        known_best: the K-th best score that other shards of the same context have already reached.
+    """
+
+    def __init__(self, settings: SettingsRecord, known_best: float = 0.0) -> None:
+        self._settings = settings
+        self._known_best = known_best
+        self._heap: list[tuple[tuple[float, int, int], Candidate]] = []
+
+    @property
+    def threshold(self) -> float:
+        """Scores under it cannot be among the best `keep` any more."""
+        kth = self._heap[0][1].score if len(self._heap) == self._settings.keep else 0.0
+        return max(self._settings.floor, self._known_best, kth)
+
+    def offer(self, candidate: Candidate) -> None:
+        if candidate.score <= self._settings.floor:
+            return
+        key = (candidate.score, -candidate.context, -candidate.forced_id)
+        if len(self._heap) < self._settings.keep:
+            heapq.heappush(self._heap, (key, candidate))
+        else:
+            heapq.heappushpop(self._heap, (key, candidate))
+
+    def best(self) -> list[Candidate]:
+        return sorted((candidate for _, candidate in self._heap), key=lambda c: c.sort_key)
+
+
+@dataclass
+class _Sequence:
+    ids: list[int] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)
+    total: float = 0.0
+
+
+class Sweep:
+    """One shard's sweep. `done` and `generated` can be read between engine steps."""
+
+    def __init__(
+        self,
+        settings: SettingsRecord,
+        context_index: int,
+        context_ids: Sequence[int],
+        forced_ids: Sequence[int],
+        end_ids: frozenset[int],
+        known_best: float = 0.0,
+    ) -> None:
+        self._settings = settings
+        self._context_index = context_index
+        self._context_ids = list(context_ids)
+        self._forced_ids = forced_ids
+        self._end_ids = end_ids
+        self._sequences: dict[int, _Sequence] = {}
+        self.kept = Kept(settings, known_best)
+        self.done = 0
+        self.generated = 0
+
+    def run(self, decoder: Decoder, between_steps: BetweenSteps = nothing_between_steps) -> list[Candidate]:
+        """Decode the shard and return its best candidates, best first. Raises `NotNumbers`."""
+        prompts = [[*self._context_ids, forced] for forced in self._forced_ids]
+        decoder.decode(prompts, self._settings.alpha, self._on_token, between_steps)
+        return self.kept.best()
+
+    def _on_token(self, index: int, token_id: int, probability: float) -> bool:
+        self.generated += 1
+        number(probability)  # first: of logits that are not numbers the token may be one that ends the text
+        sequence = self._sequences.setdefault(index, _Sequence())
+        if self._settings.stop_at_end and token_id in self._end_ids:
+            return self._finish(index, sequence, ended=True)
+        sequence.ids.append(token_id)
+        sequence.probabilities.append(probability)
+        sequence.total += probability
+        if len(sequence.ids) == self._settings.alpha:
+            return self._finish(index, sequence, ended=False)
+        bound = highest_reachable(sequence.total, len(sequence.ids), self._settings)
+        if bound < self.kept.threshold - SLACK:
+            return self._drop(index)
+        return True
+
+    def _finish(self, index: int, sequence: _Sequence, *, ended: bool) -> bool:
+        value = score(sequence.probabilities, self._settings)
+        if value is not None:
+            self.kept.offer(
+                Candidate(
+                    context=self._context_index,
+                    forced_id=self._forced_ids[index],
+                    token_ids=tuple(sequence.ids),
+                    probabilities=tuple(sequence.probabilities),
+                    score=value,
+                    ended=ended,
+                )
+            )
+        return self._drop(index)
+
+    def _drop(self, index: int) -> bool:
+        del self._sequences[index]
+        self.done += 1
+        return False

@@ -1,0 +1,95 @@
+"""A scan's plan: everything a worker needs to know, decided once and stored with the scan."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict
+
+from tokenforce.wire.scans import ContextRecord, ReferenceRecord, SettingsRecord, SkippedIds, TargetRecord
+from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.plan.vocabulary import Shard, forceable, shards
+
+ALIGNMENT = 32
+"""Contexts are padded to a multiple of this many tokens: a multiple of the KV block size of every
+backend in use (16 on GPUs, 32 on CPUs), so that prefix caching leaves one forward token per entry."""
+
+
+def uncached(length: int) -> int:
+    """Forward tokens of a prompt of `length` tokens whose whole blocks are cached: those of its last block."""
+    return (length - 1) % ALIGNMENT + 1
+
+
+MAX_LORA_RANK = 64
+"""Of adapters that are scanned on their base."""
+
+
+class ReferencePlan(BaseModel):
+    """The model that the target is contrasted with.
+
+    `path` is its folder, `hashed` what decides what it says. `id_map[i]` is its id of the target's token i, -1 where
+    it has none; None: the ids are the same, as far as its vocabulary goes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    record: ReferenceRecord
+    path: str
+    id_map: list[int] | None = None
+    hashed: Hashed | None = None
+
+    def id_of(self, target_id: int) -> int:
+        """The reference's id of a target's token, -1 where it has none."""
+        if self.id_map is not None:
+            return self.id_map[target_id]
+        return target_id if target_id < self.record.vocabulary_size else -1
+
+
+class Plan(BaseModel):
+    """Target, contexts, settings and the broken-up vocabulary of one scan.
+
+    `path` is the folder of the weights that the engine loads: the target's, or for a LoRA adapter (`adapter`) its
+    base's, which then is the reference too. `loaded_digest` is the digest of those weights, so that many adapters of
+    one base share a queue and an engine; `lora_rank` is the adapter's rank, rounded up to one that the engine knows.
+    `tokenizer_path` is the folder whose tokenizer the target speaks with. `hashed` are the files that decide what the
+    engine says: those of `path`, and of the adapter. A plan of an older version has none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    target: TargetRecord
+    path: str
+    loaded_digest: str
+    tokenizer_path: str
+    adapter: str | None = None
+    lora_rank: int | None = None
+    hashed: tuple[Hashed, ...] = ()
+    reference: ReferencePlan | None = None
+    settings: SettingsRecord
+    contexts: list[ContextRecord]
+    skipped: list[SkippedIds]
+    end_ids: list[int]
+    shard_size: int
+    max_length: int
+    queue: str
+
+    @cached_property
+    def forceable_ids(self) -> list[int]:
+        return forceable(self.target.vocabulary_size, self.skipped)
+
+    @property
+    def shards(self) -> list[Shard]:
+        return list(shards(len(self.forceable_ids), len(self.contexts), self.shard_size))
+
+    @property
+    def entries(self) -> int:
+        """Vocabulary entries times contexts."""
+        return len(self.forceable_ids) * len(self.contexts)
+
+    @property
+    def context_names(self) -> list[str]:
+        return [context.name for context in self.contexts]
+
+    def prompt_cost(self, context: int) -> int:
+        """Forward tokens that the prompt of one entry costs: what prefix caching does not cover."""
+        return uncached(len(self.contexts[context].ids) + 1)

@@ -1,0 +1,39 @@
+"""What the jobs of a scan inherit of the request that created it: its id for their log lines, and its trace.
+
+Both are fields of the scan's row, so that jobs keep their arguments, and a job that is made again has them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+from redis import Redis
+
+from tokenforce_core.runtime import tracing
+from tokenforce_core.runtime.logs import current_fields, logged_with
+
+REQUEST_ID = "request_id"
+
+
+def origin() -> dict[str, str]:
+    """The fields of a new scan's row for the request that is being answered."""
+    found = {REQUEST_ID: current_fields().get(REQUEST_ID), tracing.TRACEPARENT: tracing.current_traceparent()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+@contextmanager
+def job_context(connection: Redis, name: str, arguments: Sequence[object]) -> Iterator[None]:
+    """A job's log lines and its span. The first argument is a scan's id, the second, if there is one, a shard."""
+    scan_id = str(arguments[0]) if arguments else ""
+    shard = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], int) else None
+    fields = ["status", REQUEST_ID, tracing.TRACEPARENT]
+    values = cast("list[bytes | None]", connection.hmget(f"tf:scan:{scan_id}", fields))
+    status, request_id, parent = (None if value is None else value.decode() for value in values)
+    attributes: dict[str, str | int] = {} if status is None else {"tokenforce.scan_id": scan_id}
+    if shard is not None:
+        attributes["tokenforce.shard"] = shard
+    of_scan = {"scan_id": None if status is None else scan_id, "shard": None if shard is None else str(shard)}
+    with logged_with(request_id=request_id, job=name, **of_scan), tracing.span(name, parent, attributes):
+        yield

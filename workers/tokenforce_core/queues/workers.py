@@ -1,0 +1,98 @@
+"""Which workers there are and what they do, from what RQ keeps of each and what our GPU workers say of themselves.
+
+Keys: RQ's `rq:workers`, `rq:worker:<name>` and `…:executions` · `tf:worker:<name>` hash, what a GPU worker adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from redis import Redis
+from rq import Queue
+
+from tokenforce_core.queues.jobs import CONTROL_QUEUE, scan_of_job
+from tokenforce_core.scans.row import text
+
+_RQ_FIELDS = ("state", "last_heartbeat", "queues")
+_OWN_FIELDS = ("device", "model", "owner", "loading")
+KEPT_SECONDS = 120
+"""A worker says it every few seconds."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One worker process. `model` is what its engine has loaded or is loading, and `owner` whose scan wanted that."""
+
+    name: str
+    control: bool
+    """Whether it plans and reports (an aggregator) and has no engine."""
+    busy: bool
+    loading: bool
+    device: str | None
+    model: str | None
+    owner: str | None
+    scan_id: str | None
+    last_heartbeat: datetime | None
+
+
+@dataclass(frozen=True)
+class QueueDepth:
+    """Jobs of one queue."""
+
+    name: str
+    waiting: int
+    running: int
+
+
+def announce(connection: Redis, name: str, *, device: str, model: str, owner: str, loading: bool) -> None:
+    """What a GPU worker says of itself; `model` and `owner` are "" while nothing is loaded. May be a pipeline."""
+    fields = {"device": device, "model": model, "owner": owner, "loading": int(loading)}
+    connection.hset(f"tf:worker:{name}", mapping=cast(Any, fields))
+    connection.expire(f"tf:worker:{name}", KEPT_SECONDS)
+
+
+def workers(connection: Redis) -> list[Worker]:
+    """Every registered worker, by name."""
+    keys = sorted(text(key) for key in cast(Iterable[bytes], connection.smembers("rq:workers")))
+    names = [key.removeprefix("rq:worker:") for key in keys]
+    with connection.pipeline(transaction=False) as pipe:
+        for key, name in zip(keys, names, strict=True):
+            pipe.hmget(key, _RQ_FIELDS)
+            pipe.hmget(f"tf:worker:{name}", _OWN_FIELDS)
+            pipe.smembers(f"{key}:executions")
+        found = [[None if value is None else text(value) for value in values] for values in pipe.execute()]
+    read = zip(names, found[::3], found[1::3], found[2::3], strict=True)
+    # One without a heartbeat died without saying so, and the reaper has not come round yet.
+    return [_worker(name, rq, own, running) for name, rq, own, running in read if rq[1] is not None]
+
+
+def _worker(name: str, rq: list[str | None], own: list[str | None], running: list[str | None]) -> Worker:
+    state, heartbeat, queues = rq
+    device, model, owner, loading = own
+    jobs = (scan_of_job(execution.partition(":")[0]) for execution in running if execution is not None)
+    return Worker(
+        name=name,
+        control=CONTROL_QUEUE in (queues or "").split(","),
+        busy=state == "busy",
+        loading=loading == "1",
+        device=device,
+        model=model or None,
+        owner=owner or None,
+        scan_id=next(jobs, None),
+        last_heartbeat=datetime.fromisoformat(heartbeat) if heartbeat else None,
+    )
+
+
+def queue_depths(connection: Redis) -> list[QueueDepth]:
+    """Every queue that has, or lately had, jobs, by name."""
+    keys = sorted(text(key) for key in cast(Iterable[bytes], connection.smembers(Queue.redis_queues_keys)))
+    names = [key.removeprefix(Queue.redis_queue_namespace_prefix) for key in keys]
+    with connection.pipeline(transaction=False) as pipe:
+        for key, name in zip(keys, names, strict=True):
+            pipe.llen(key)
+            pipe.zcard(f"rq:wip:{name}")  # never `.count`, which would run maintenance
+        found = pipe.execute()
+    return [QueueDepth(*depth) for depth in zip(names, found[::2], found[1::2], strict=True)]

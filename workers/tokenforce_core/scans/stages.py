@@ -1,0 +1,117 @@
+"""From one stage of a scan to the next, and which jobs a scan needs right now.
+
+Whoever commits the last piece starts the next stage; the reaper calls the same functions again, so a
+process that dies in between delays a scan and never loses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tokenforce.wire.scans import ScanStatus
+from tokenforce_core.plan.plan import Plan
+from tokenforce_core.queues.jobs import CONTROL_QUEUE, JobName, enqueue
+from tokenforce_core.scans.store import Store
+from tokenforce_core.scans.work_store import ContrastStore
+
+PLAN_TIMEOUT = 6 * 3600
+"""Seconds; downloading a large model is part of it."""
+JOB_TIMEOUT = 86400
+"""Seconds for RQ's own book-keeping; the worker checks its own deadline between engine steps."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One job that a scan in its present status needs."""
+
+    queue: str
+    name: JobName
+    shard: int | None = None
+
+    def enqueue(self, store: Store, scan_id: str, *, first: bool = False) -> bool:
+        """`first`: before all that wait in its queue. A report always is: it is soon written, while planning may
+        take as long as a download.
+        """
+        first = first or self.name is JobName.aggregate
+        timeout = PLAN_TIMEOUT if self.queue == CONTROL_QUEUE else JOB_TIMEOUT
+        return enqueue(store.connection, self.queue, self.name, scan_id, self.shard, timeout=timeout, first=first)
+
+
+def start_planning(store: Store, scan_id: str, *, first: bool = False) -> None:
+    """Queue the planning of a new scan; `first`: before whatever waits to be planned or reported."""
+    Work(CONTROL_QUEUE, JobName.plan).enqueue(store, scan_id, first=first)
+
+
+def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:
+    """Store the plan and enqueue every shard; a target equal to its reference needs no engine."""
+    store.set_plan(scan_id, plan)
+    if plan.reference is not None and plan.reference.record.identical:
+        store.commit_confirmed(scan_id, [], 0)
+        if store.advance(scan_id, ScanStatus.aggregating, ScanStatus.planning):
+            Work(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
+    elif store.advance(scan_id, ScanStatus.sweeping, ScanStatus.planning):
+        for shard in plan.shards:
+            Work(plan.queue, JobName.sweep, shard.index).enqueue(store, scan_id)
+
+
+def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
+    """Once every shard is in: on to the contrast, or without a reference to phase 2."""
+    if len(store.committed_shards(scan_id)) < len(plan.shards):
+        return
+    if plan.reference is None:
+        _start_confirmation(store, scan_id, plan, ScanStatus.sweeping)
+    elif store.advance(scan_id, ScanStatus.contrasting, ScanStatus.sweeping):
+        for shard in plan.shards:
+            Work(plan.queue, JobName.contrast, shard.index).enqueue(store, scan_id)
+
+
+def after_contrast(store: Store, scan_id: str, plan: Plan) -> None:
+    """On to phase 2 once every shard is contrasted."""
+    if len(ContrastStore(store.connection).committed_shards(scan_id)) == len(plan.shards):
+        _start_confirmation(store, scan_id, plan, ScanStatus.contrasting)
+
+
+def _start_confirmation(store: Store, scan_id: str, plan: Plan, after: ScanStatus) -> None:
+    store.advance(scan_id, ScanStatus.confirming, after)
+    if store.status(scan_id) is ScanStatus.confirming:
+        Work(plan.queue, JobName.confirm).enqueue(store, scan_id)
+
+
+def start_aggregation(store: Store, scan_id: str) -> None:
+    """Go on to the report once the survivors are confirmed."""
+    if store.is_confirmed(scan_id):
+        store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
+        if store.status(scan_id) is ScanStatus.aggregating:
+            Work(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
+
+
+def start_what_is_due(store: Store, scan_id: str) -> None:
+    """Repeat the step to the next stage, in case the process that should have taken it died."""
+    plan = store.plan(scan_id)
+    if plan is not None:
+        after_sweep(store, scan_id, plan)
+        after_contrast(store, scan_id, plan)
+    start_aggregation(store, scan_id)
+
+
+def needed_work(store: Store, scan_id: str) -> Iterator[Work]:
+    """The jobs without which this scan cannot go on."""
+    status = store.status(scan_id)
+    plan = store.plan(scan_id)
+    if status in (ScanStatus.queued, ScanStatus.planning):
+        yield Work(CONTROL_QUEUE, JobName.plan)
+    elif status is ScanStatus.sweeping and plan is not None:
+        committed = store.committed_shards(scan_id)
+        for shard in plan.shards:
+            if shard.index not in committed:
+                yield Work(plan.queue, JobName.sweep, shard.index)
+    elif status is ScanStatus.contrasting and plan is not None:
+        contrasted = ContrastStore(store.connection).committed_shards(scan_id)
+        for shard in plan.shards:
+            if shard.index not in contrasted:
+                yield Work(plan.queue, JobName.contrast, shard.index)
+    elif status is ScanStatus.confirming and plan is not None:
+        yield Work(plan.queue, JobName.confirm)
+    elif status is ScanStatus.aggregating:
+        yield Work(CONTROL_QUEUE, JobName.aggregate)

@@ -1,0 +1,289 @@
+"""Scans in Redis.
+
+Every change of state is one Lua script (scan_scripts.py) or one command, so two processes that do the same thing
+at the same time (a lapsed lease runs a shard twice) do it once. A final status never changes again.
+
+Keys: `tf:scan:<id>` hash (request, owner, status, plan, counters, times, places in the indexes) · `…:shards` hash
+shard → candidates · `…:live` hash of uncommitted progress · `…:best:<context>` the K best scores · `…:contrast` as
+`…:shards` (contrast_store.py) · `…:confirmed`, `…:report` strings · `tf:active` ids not yet final ·
+`tf:architectures`. Beside them the indexes (scan_index.py), events (scan_events.py) and counters (counters.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from redis import Redis
+
+from tokenforce.wire.scans import MAX_CONTEXTS, Problem, Report, ScanRequest, ScanStatus
+from tokenforce_core.forcing.texts import CONFIRMED, SWEPT, ConfirmedText, SweptText
+from tokenforce_core.plan.plan import Plan
+from tokenforce_core.queues.job_context import REQUEST_ID
+from tokenforce_core.scans.events import events_of_owner
+from tokenforce_core.scans.index import ScanIndex, indexes_of, place_of
+from tokenforce_core.scans.origin import HookOrigin
+from tokenforce_core.scans.row import LOCAL_OWNER, ROW_FIELDS, ScanRow, scan_row, text
+from tokenforce_core.scans.scripts import (
+    ADVANCE,
+    COMMIT_CONFIRMED,
+    COMMIT_SHARD,
+    CREATE,
+    FINISH,
+    FORGET_UNSTORED,
+    NOTE_PROGRESS,
+)
+from tokenforce_core.scans.unannounced_ends import note_end
+
+ACTIVE = "tf:active"
+ARCHITECTURES = "tf:architectures"
+CONTRAST_PART = "contrast-"
+"""What the contrast shards' parts of work begin with."""
+
+
+class Store:
+    """Scans, shard results and rankings. Raises redis-py's exceptions when Redis cannot be used."""
+
+    def __init__(self, connection: Redis, retention_seconds: int = 30 * 86400) -> None:
+        self.connection = connection
+        self._retention = retention_seconds
+        self.index = ScanIndex(connection)
+        self._create = connection.register_script(CREATE)
+        self._forget_unstored = connection.register_script(FORGET_UNSTORED)
+        self._advance = connection.register_script(ADVANCE)
+        self._note = connection.register_script(NOTE_PROGRESS)
+        self._finish = connection.register_script(FINISH)
+        self._commit = connection.register_script(COMMIT_SHARD)
+        self._confirm = connection.register_script(COMMIT_CONFIRMED)
+
+    @staticmethod
+    def _key(scan_id: str, part: str = "") -> str:
+        return f"tf:scan:{scan_id}" + (f":{part}" if part else "")
+
+    # --- life of a scan -------------------------------------------------------------------------
+
+    def create(
+        self,
+        scan_id: str,
+        request: ScanRequest,
+        owner: str,
+        inherited: Mapping[str, str] | None = None,
+        origin: HookOrigin | None = None,
+    ) -> None:
+        """A new scan, which belongs to `owner`.
+
+        Args:
+            inherited: what its jobs inherit of the request (job_context.py).
+            origin: the hook that started it.
+        """
+        now = time.time()
+        fields = {
+            **(inherited or {}),
+            **({"origin": origin.model_dump_json()} if origin is not None else {}),
+            "request": request.model_dump_json(),
+            "owner": owner,
+            "place": place_of(now, scan_id),
+            "indexes": " ".join(indexes_of(owner, request.model)),
+            "events": events_of_owner(owner),
+        }
+        pairs = [part for pair in fields.items() for part in pair]
+        self._create(keys=[self._key(scan_id), ACTIVE], args=[scan_id, now, *pairs])
+
+    def advance(self, scan_id: str, to: ScanStatus, *allowed: ScanStatus) -> bool:
+        """Move a scan to `to` if its status is one of `allowed`; False otherwise."""
+        return self._move(scan_id, to, allowed)
+
+    def _move(self, scan_id: str, to: ScanStatus, allowed: Iterable[ScanStatus], error: str = "") -> bool:
+        args = [to.value, time.time(), error, self._retention, *(status.value for status in allowed)]
+        moved = bool(self._advance(keys=[self._key(scan_id)], args=args))
+        if moved and to.final:
+            self.settle(scan_id)
+        return moved
+
+    def fail(self, scan_id: str, problem: Problem) -> bool:
+        """End a scan with an error, unless it has ended already. Nobody sees the one without the other."""
+        if problem.request_id is None:
+            request_id = self.connection.hget(self._key(scan_id), REQUEST_ID)
+            problem = problem.model_copy(update={"request_id": None if request_id is None else text(request_id)})
+        unfinished = [status for status in ScanStatus if not status.final]
+        return self._move(scan_id, ScanStatus.failed, unfinished, problem.model_dump_json())
+
+    def cancel(self, scan_id: str) -> bool:
+        return self.advance(scan_id, ScanStatus.cancelled, *(s for s in ScanStatus if not s.final))
+
+    def finish(self, scan_id: str, report: Report, after: ScanStatus = ScanStatus.aggregating) -> bool:
+        """Store the report and succeed, both or neither: a cancelled scan gets no report."""
+        keys = [self._key(scan_id), self._key(scan_id, "report")]
+        args = [report.model_dump_json(), report.verdict.value, time.time(), self._retention, after.value]
+        done = self._finish(keys=keys, args=args)
+        if done:
+            self.settle(scan_id)
+        return bool(done)
+
+    def settle(self, scan_id: str) -> None:
+        """Move a final scan from the active ones to those whose end is to be told, and let it expire.
+
+        Idempotent; the reaper repeats it for scans whose process died between the status and this.
+        """
+        # Not `status`: the reaper settles scans of a status that only another version knows.
+        succeeded = self.connection.hget(self._key(scan_id), "status") == ScanStatus.succeeded.encode()
+        with self.connection.pipeline() as pipe:
+            pipe.srem(ACTIVE, scan_id)
+            note_end(pipe, scan_id, self._retention)
+            for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
+                pipe.expire(self._key(scan_id, part), self._retention)
+            # Questions and answers (fingerprint_store.py) hold the registry's secrets: they end with the scan.
+            unneeded = ["live", "reuse", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
+            if succeeded:  # its report says it all; others are read as far as they got
+                unneeded += ["shards", "contrast", "confirmed"]
+            pipe.delete(*(self._key(scan_id, part) for part in unneeded))
+            pipe.execute()
+        self.index.forget_expired()
+
+    def forget_unstored(self, scan_id: str) -> bool:
+        """Take an id that no scan was stored under from the active ones; False if there is one, perhaps just now."""
+        return bool(self._forget_unstored(keys=[self._key(scan_id), ACTIVE], args=[scan_id]))
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def status(self, scan_id: str) -> ScanStatus | None:
+        value = self.connection.hget(self._key(scan_id), "status")
+        return None if value is None else ScanStatus(text(value))
+
+    def owner(self, scan_id: str) -> str | None:
+        """Whose scan it is; None if there is none of that id."""
+        status, owner = cast("list[bytes | None]", self.connection.hmget(self._key(scan_id), ["status", "owner"]))
+        return None if status is None else text(owner) if owner is not None else LOCAL_OWNER
+
+    def row(self, scan_id: str) -> ScanRow | None:
+        """The scan, or None if there is none of that id. One round trip, without the plan."""
+        return next(iter(self._rows([scan_id])), None)
+
+    def page(
+        self,
+        limit: int,
+        before: tuple[float, str] | None = None,
+        *,
+        owner: str | None = None,
+        model: str | None = None,
+        statuses: Collection[ScanStatus] = (),
+        since: float | None = None,
+    ) -> list[ScanRow]:
+        """Up to `limit` scans, newest first, strictly older than `before` (creation time, id).
+
+        Args:
+            owner, model, statuses, since: only scans of this owner, of exactly this model, in one of these statuses,
+                created at this time (seconds since the epoch) or later.
+        """
+        found: list[ScanRow] = []
+        place = None if before is None else place_of(*before)
+        while missing := limit - len(found):
+            places = self.index.places(missing, owner=owner, model=model, statuses=statuses, since=since, before=place)
+            found += self._rows([place.partition(":")[2] for place in places])
+            if len(places) < missing:
+                break
+            place = places[-1]  # some have expired and not left the index yet
+        return found
+
+    def _rows(self, scan_ids: Sequence[str]) -> list[ScanRow]:
+        with self.connection.pipeline() as pipe:
+            for scan_id in scan_ids:
+                pipe.hmget(self._key(scan_id), ROW_FIELDS)
+                pipe.hgetall(self._key(scan_id, "live"))
+            raw = pipe.execute()
+        rows = (scan_row(*item) for item in zip(scan_ids, raw[::2], raw[1::2], strict=True))
+        return [row for row in rows if row is not None]
+
+    def active(self) -> list[str]:
+        return sorted(text(i) for i in cast(Iterable[bytes], self.connection.smembers(ACTIVE)))
+
+    def plan(self, scan_id: str) -> Plan | None:
+        raw = self.connection.hget(self._key(scan_id), "plan")
+        return None if raw is None else Plan.model_validate_json(text(raw))
+
+    def set_plan(self, scan_id: str, plan: Plan) -> None:
+        fields = {"plan": plan.model_dump_json(), "entries_total": plan.entries}
+        self.connection.hset(self._key(scan_id), mapping=cast(Any, fields))
+
+    # --- work -----------------------------------------------------------------------------------
+
+    def note_progress(self, scan_id: str, part: str, done: int, tokens: int) -> None:
+        """Record what is done of an uncommitted part: a shard's index, `contrast-<index>`, or `confirm`."""
+        committed = "contrast" if part.startswith(CONTRAST_PART) else "shards"
+        keys = [self._key(scan_id), self._key(scan_id, "live"), self._key(scan_id, committed)]
+        self._note(keys=keys, args=[part, f"{done} {tokens}", time.time(), tokens])
+
+    def commit_shard(
+        self, scan_id: str, shard: int, context: int, swept: list[SweptText], entries: int, tokens: int, keep: int
+    ) -> int:
+        """Store a shard's result once; returns how many shards are committed now."""
+        scores = [x for s in swept for x in (s.candidate.score, f"{s.candidate.forced_id}")]
+        _, committed = self._commit(
+            keys=[
+                self._key(scan_id),
+                self._key(scan_id, "shards"),
+                self._key(scan_id, "live"),
+                self._key(scan_id, f"best:{context}"),
+            ],
+            args=[shard, SWEPT.dump_json(swept), entries, tokens, keep, time.time(), *scores],
+        )
+        return int(committed)
+
+    def committed_shards(self, scan_id: str) -> set[int]:
+        keys = cast(Iterable[bytes], self.connection.hkeys(self._key(scan_id, "shards")))
+        return {int(key) for key in keys}
+
+    def kth_best(self, scan_id: str, context: int, keep: int) -> float:
+        """The K-th best score that any shard of this context has reached, 0 while there are fewer."""
+        row: list[tuple[bytes, float]] = self.connection.zrevrange(  # type: ignore[assignment]
+            self._key(scan_id, f"best:{context}"), keep - 1, keep - 1, withscores=True
+        )
+        return float(row[0][1]) if row else 0.0
+
+    def swept(self, scan_id: str) -> list[SweptText]:
+        """All shards' candidates in total order."""
+        raw = cast(Iterable[bytes], self.connection.hvals(self._key(scan_id, "shards")))
+        merged = [item for shard in raw for item in SWEPT.validate_json(shard)]
+        return sorted(merged, key=lambda item: item.candidate.sort_key)
+
+    def note_engine(self, scan_id: str, facts: Mapping[str, str]) -> None:
+        """Record what the engine ran on: versions, device, compute type."""
+        with self.connection.pipeline() as pipe:
+            pipe.hset(self._key(scan_id, "engine"), mapping=cast(Any, dict(facts)))
+            pipe.expire(self._key(scan_id, "engine"), self._retention)
+            pipe.execute()
+
+    def engine(self, scan_id: str) -> dict[str, str]:
+        raw = cast(Mapping[bytes, bytes], self.connection.hgetall(self._key(scan_id, "engine")))
+        return {key.decode(): value.decode() for key, value in raw.items()}
+
+    def set_confirm_total(self, scan_id: str, total: int) -> None:
+        self.connection.hset(self._key(scan_id), "confirm_total", str(total))
+
+    def commit_confirmed(self, scan_id: str, confirmed: list[ConfirmedText], tokens: int) -> None:
+        keys = [self._key(scan_id), self._key(scan_id, "confirmed"), self._key(scan_id, "live")]
+        self._confirm(keys=keys, args=[CONFIRMED.dump_json(confirmed), self._retention, tokens, time.time()])
+
+    def is_confirmed(self, scan_id: str) -> bool:
+        return bool(self.connection.exists(self._key(scan_id, "confirmed")))
+
+    def confirmed(self, scan_id: str) -> list[ConfirmedText] | None:
+        raw = self.connection.get(self._key(scan_id, "confirmed"))
+        return None if raw is None else CONFIRMED.validate_json(cast(bytes, raw))
+
+    def report(self, scan_id: str) -> Report | None:
+        raw = self.connection.get(self._key(scan_id, "report"))
+        return None if raw is None else Report.model_validate_json(cast(bytes, raw))
+
+    # --- workers --------------------------------------------------------------------------------
+
+    def publish_architectures(self, names: Iterable[str]) -> None:
+        """What the engines of this service can load; the gateway refuses the rest at once."""
+        self.connection.sadd(ARCHITECTURES, *names)
+
+    def supports(self, architecture: str) -> bool | None:
+        """Whether some engine can load it; None while no worker has ever reported."""
+        if not self.connection.exists(ARCHITECTURES):
+            return None
+        return bool(self.connection.sismember(ARCHITECTURES, architecture))

@@ -1,0 +1,7 @@
+"""`python -m tokenforce_planting.demo` hides a sentence in a real model and finds it."""
+
+import sys
+
+from tokenforce_planting.demo.demo import main
+
+sys.exit(main())

@@ -1,0 +1,39 @@
+"""Are the files that an engine loads those that the planner has hashed? An upload may be replaced in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from tokenforce_core.plan.model_files import Hashed, digest_of, listed
+
+Stamp = tuple[int, int, int, int]
+"""Inode, size in bytes, times of the last change of content and of anything, in nanoseconds."""
+
+
+class FilesChanged(ValueError):
+    """What lies there is not what was checked; the message says what to do."""
+
+
+def check_unchanged(hashed: Sequence[Hashed]) -> None:
+    """Raises `FilesChanged`, `OSError`.
+
+    The weights are read for it, unless they were at the last look and their stamps are as they were.
+    """
+    for one in hashed:
+        same = listed(one.folder) == one.listed and _digest(one.files, tuple(map(_stamp, one.files))) == one.digest
+        if not same:
+            raise FilesChanged(
+                f"the files of {one.folder.name!r} have changed since the scan was planned; scan it again"
+            )
+
+
+def _stamp(file: Path) -> Stamp:
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=64)
+def _digest(files: tuple[Path, ...], stamps: tuple[Stamp, ...]) -> str:  # noqa: ARG001 - part of the key
+    return digest_of(files)

@@ -1,0 +1,119 @@
+"""Texts that are followed token by token keep their KV cache between the questions about them.
+
+A search asks what may come after a text, and then after the text and one token more. As a request of its own each
+question computes the text's last KV block anew, because the prefix cache holds whole blocks: of up to 32 forward
+tokens one is new. Here a text is a streaming session of vLLM, whose input may arrive in pieces, so that one token
+more costs one forward token. The answers are the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from vllm import SamplingParams
+from vllm.outputs import RequestOutput
+
+from tokenforce_core.forcing.predictor import BetweenSteps
+from tokenforce_core.plan.plan import ALIGNMENT, uncached
+from tokenforce_workers.engine.vllm_engine import Engine
+
+MOST = 128
+"""Texts that are followed at a time; more are asked about as separate requests. A session keeps its blocks and its
+place in the batch, so all of an engine's may have half of the places and three quarters of the cache."""
+
+
+class Followed(Engine):
+    """A view of `engine` for one search, in whose `with` block it is used. Implements `Predictor`.
+
+    `forward_tokens` counts what the answers have cost so far. No text is longer than `longest` tokens, without its
+    context, whose blocks all share; by default than the engine takes.
+    """
+
+    def __init__(self, engine: Engine, longest: int | None = None) -> None:
+        vars(self).update(vars(engine))
+        searching = 2 if engine.lora_rank else 1  # beside an adapter, target and reference are one engine
+        own = -(-(longest or engine.max_model_len) // ALIGNMENT) * ALIGNMENT  # whole blocks
+        places = min(engine.max_num_seqs // 2, engine.kv_cache_tokens * 3 // 4 // own)
+        self._most = min(MOST, places // searching)
+        self.forward_tokens = 0
+        self._sessions: dict[str, tuple[int, ...]] = {}
+        """Session → the prompt that it has computed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """No text is followed any longer."""
+        self._end(list(self._sessions))
+        self._sessions = {}
+
+    def _answer(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: Sequence[SamplingParams],
+        on_output: Callable[[int, RequestOutput], bool],
+        between_steps: BetweenSteps,
+    ) -> None:
+        if len(prompts) > self._most:
+            self.forget()
+            self.forward_tokens += sum(uncached(len(prompt)) for prompt in prompts)
+            super()._answer(prompts, params, on_output, between_steps)
+            return
+        try:
+            followed = set(self._sessions.values())
+            self._prime([prompt for prompt in prompts if tuple(prompt[:-1]) not in followed], between_steps)
+            live = self._asked(prompts, params)
+            while live:
+                for output in self._engine.step():
+                    if (index := live.pop(output.request_id, None)) is not None:
+                        on_output(index, output)
+                between_steps()
+        except BaseException:
+            self._drain([])
+            raise
+
+    def _asked(self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]) -> dict[str, int]:
+        """Every prompt as one more token of a session or as a new one: session → index of its prompt."""
+        # A cancel, of another search on this engine too, has ended all sessions.
+        known = {prompt: session for session, prompt in self._sessions.items() if session in self._parked}
+        going_on = [known.pop(tuple(prompt[:-1]), None) for prompt in prompts]
+        self._end([session for session in self._sessions if session not in going_on])
+        names = [session or str(next(self._ids)) for session in going_on]
+        self._sessions = dict(zip(names, map(tuple, prompts), strict=True))
+        for name, session, prompt, wanted in zip(names, going_on, prompts, params, strict=True):
+            self.forward_tokens += uncached(len(prompt)) if session is None else 1
+            self._put(name, prompt if session is None else prompt[-1:], wanted)
+        return {name: index for index, name in enumerate(names)}
+
+    def _end(self, sessions: Sequence[str]) -> None:
+        self._engine.abort_request(list(sessions))
+        self._parked.difference_update(sessions)
+
+    def _put(self, session: str, tokens: Sequence[int], params: SamplingParams) -> None:
+        # What `LLMEngine.add_request` does, which only `AsyncLLM` does for input in pieces (vLLM 0.32).
+        request = self._engine.input_processor.process_inputs(
+            session,
+            {"prompt_token_ids": list(tokens)},
+            params,
+            self._engine.get_supported_tasks(),
+            lora_request=self._adapter,
+            resumable=True,
+        )
+        request.external_req_id = session
+        self._parked.add(session)
+        processor = self._engine.output_processor
+        processor.add_request(request, None, None, 0)
+        # Of a session that goes on it would keep the number of log-probabilities that was asked for first.
+        processor.request_states[session].logprobs_processor.num_logprobs = request.params.num_logprobs
+        # Both append what comes later to their prompt: in one process it must not be the same list.
+        computed = copy.copy(request)
+        computed.prompt_token_ids = list(tokens)
+        self._engine.engine_core.add_request(computed)

@@ -1,0 +1,204 @@
+"""The worker's one warm engine and what goes with it, as process state that jobs can reach.
+
+RQ calls jobs as plain functions, so the state is process-wide: set once at start by `install`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.plan.plan import Plan
+from tokenforce_core.scans.store import Store
+from tokenforce_workers.engine.adapter_policy import is_merged
+from tokenforce_workers.engine.file_check import FilesChanged, check_unchanged
+from tokenforce_workers.engine.machine import Machine, engine_versions
+from tokenforce_workers.settings import WorkerSettings
+
+if TYPE_CHECKING:  # importing it loads vllm, which has to wait until the environment is prepared
+    from tokenforce_workers.engine.vllm_engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an engine has to be to serve a scan: `share`, `lora_rank` and `adapter` as in `Engine`.
+
+    `digest` is of the weights that it computes with, a merged adapter's among them.
+    """
+
+    path: str
+    digest: str
+    dtype: str
+    length: int
+    share: int
+    lora_rank: int | None
+    adapter: str | None
+
+    def served_by(self, digest: str, engine: Engine) -> bool:
+        return (
+            (self.digest, self.path, self.dtype) == (digest, engine.path, engine.dtype)
+            and self.length <= engine.max_model_len
+            and self.share <= engine.share
+            and (self.lora_rank or 0) <= engine.lora_rank
+        )
+
+
+class WarmEngine:
+    """Loads engines on demand and keeps the last ones warm: the target's, and its reference's beside it."""
+
+    def __init__(self, store: Store, settings: WorkerSettings, machine: Machine) -> None:
+        self.store = store
+        self.settings = settings
+        self.machine = machine
+        self.stopping = threading.Event()
+        self.last_step = time.monotonic()
+        self._warm: list[tuple[str, Engine]] = []
+        self._loading = threading.Event()
+
+    @property
+    def loading(self) -> bool:
+        """True while a model loads: no engine steps are expected then."""
+        return self._loading.is_set()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether any model is loaded."""
+        return bool(self._warm)
+
+    def target_for(self, plan: Plan) -> Engine:
+        """The engine on the plan's target, loading it if another one is warm.
+
+        Raises:
+            FilesChanged: they are not what the planner has hashed.
+            ValueError, RuntimeError, OSError: vLLM cannot load the model or the adapter.
+        """
+        engine = self._engine_for(self._target(plan), plan.hashed, keep=self._reference(plan))
+        if plan.adapter is None or self._merged(plan):
+            return engine
+        with self._load_of(plan.hashed[1:]):
+            return engine.adapted(plan.adapter, plan.target.digest)
+
+    def reference_for(self, plan: Plan) -> Engine | None:
+        """The engine on the plan's reference beside the target's; the same one for an adapter that is not merged.
+
+        Raises:
+            FilesChanged: its files are not what the planner has hashed.
+            ValueError, RuntimeError, OSError: vLLM cannot load the model.
+        """
+        wanted = self._reference(plan)
+        if wanted is None or plan.reference is None:
+            return None
+        hashed = () if plan.reference.hashed is None else (plan.reference.hashed,)
+        return self._engine_for(wanted, hashed, keep=self._target(plan))
+
+    def dtype_for(self, plan: Plan) -> str:
+        """The compute type of both: rounding them differently would look like contrast."""
+        # A light adapter that is merged in a coarser type is rounded away.
+        stored = "float32" if self._merged(plan) else plan.target.dtype
+        return self.settings.dtype or self.machine.compute_dtype(stored)
+
+    def _merged(self, plan: Plan) -> bool:
+        return is_merged(plan, self.settings, self.machine)
+
+    def _target(self, plan: Plan) -> Wanted:
+        # Without a stated limit nothing is added: the model may take no more than the plan needs.
+        limit = plan.target.max_positions or plan.max_length
+        length = min(max(plan.max_length, self.settings.max_model_len), limit)
+        dtype = self.dtype_for(plan)
+        if plan.adapter is not None and not self._merged(plan):
+            return Wanted(plan.path, plan.loaded_digest, dtype, length, 1, plan.lora_rank, None)
+        share = 1 if plan.reference is None else 2
+        return Wanted(plan.path, plan.target.digest, dtype, length, share, None, plan.adapter)
+
+    def _reference(self, plan: Plan) -> Wanted | None:
+        if plan.reference is None:
+            return None
+        target = self._target(plan)
+        if plan.reference.record.digest == target.digest:
+            return target
+        return replace(
+            target, path=plan.reference.path, digest=plan.reference.record.digest, lora_rank=None, adapter=None
+        )
+
+    def _engine_for(self, wanted: Wanted, hashed: Sequence[Hashed], keep: Wanted | None) -> Engine:
+        from tokenforce_workers.engine.vllm_engine import Engine
+
+        for digest, ready in self._warm:
+            if wanted.served_by(digest, ready):
+                return ready
+        engine: Engine | None = None
+        try:
+            with self._load_of(hashed):
+                self._close([item for item in self._warm if keep is None or not keep.served_by(*item)])
+                started = time.monotonic()
+                engine = Engine(
+                    wanted.path,
+                    wanted.dtype,
+                    wanted.length,
+                    self.machine,
+                    self.settings,
+                    share=wanted.share,
+                    lora_rank=wanted.lora_rank,
+                    adapter=wanted.adapter,
+                )
+                self._warm.append((wanted.digest, engine))
+        except (FilesChanged, OSError):
+            self._close([item for item in self._warm if item[1] is engine])
+            raise
+        what = wanted.path if wanted.adapter is None else f"{wanted.path} with {wanted.adapter} merged"
+        log.info("engine warm on %s (%s) after %.1f s", what, wanted.dtype, time.monotonic() - started)
+        return engine
+
+    @contextmanager
+    def _load_of(self, hashed: Sequence[Hashed]) -> Iterator[None]:
+        """Around a load: the files are as they were hashed before it and after it, and no engine step is due."""
+        self.last_step = time.monotonic()
+        self._loading.set()
+        try:
+            check_unchanged(hashed)
+            self.last_step = time.monotonic()  # to read them may take as long as to load them
+            yield
+            check_unchanged(hashed)
+        finally:
+            self.last_step = time.monotonic()
+            self._loading.clear()
+
+    def facts(self) -> dict[str, str]:
+        """What the evidence was made with."""
+        dtype = self._warm[-1][1].dtype if self._warm else ""
+        return {**engine_versions(), "device": self.machine.device, "dtype": dtype}
+
+    def close(self) -> None:
+        self._close(list(self._warm))
+
+    def _close(self, unneeded: list[tuple[str, Engine]]) -> None:
+        for item in unneeded:
+            self._warm.remove(item)
+            item[1].close(last=not self._warm)
+
+
+_state: WarmEngine | None = None
+
+
+def install(state: WarmEngine) -> None:
+    global _state
+    _state = state
+
+
+def warm() -> WarmEngine:
+    """The process's engine state.
+
+    Raises:
+        RuntimeError: called outside a worker.
+    """
+    if _state is None:
+        raise RuntimeError("this job runs only inside a tokenforce worker")
+    return _state
