@@ -31,25 +31,16 @@ from tokenforce.sdk.errors import (
     WaitTimeout,
     WebhookVerificationError,
 )
-from tokenforce.sdk.fold_events import EventKind, ScanEvent
 from tokenforce.sdk.verify_webhook import verify_webhook
 from tokenforce.sdk.version import __version__
 from tokenforce.wire.audits import AuditAnswer, AuditRules, Decision, Ground
+from tokenforce.wire.events import EventKind, ScanEvent
 from tokenforce.wire.findings import Finding, LicenceMatch, Verdict
 from tokenforce.wire.fingerprints import Fingerprint, FingerprintRequest, TextHash
 from tokenforce.wire.keys import Key, NewKey, Scope
-from tokenforce.wire.scans import (
-    CustomContext,
-    ErrorCode,
-    Order,
-    Preset,
-    Priority,
-    Progress,
-    Report,
-    Scan,
-    ScanRequest,
-    ScanStatus,
-)
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import CustomContext, Order, Preset, Priority, Progress, Scan, ScanRequest, ScanStatus
 from tokenforce.wire.stats import Stats
 from tokenforce.wire.upload_hooks import Hook, HookAction, HookAnswer, HookKind, HookPolicy, HookSecret
 from tokenforce.wire.webhooks import (

@@ -15,7 +15,10 @@ from rq import Worker
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, ListedJob, queue
 from tokenforce_core.runtime import logs, tracing
 from tokenforce_core.scans.store import Store
-from tokenforce_service.planning import job  # noqa: F401 - loaded before the fork, so that jobs start at once
+
+# Loaded before the fork, so that jobs start at once.
+from tokenforce_service.planning import job as _planning  # noqa: F401
+from tokenforce_service.reports import job as _reports  # noqa: F401
 from tokenforce_service.scans.reaper import Reaper
 from tokenforce_service.settings import ServiceSettings
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from tokenforce.wire.scans import ErrorCode, Problem
+from tokenforce.wire.problems import ErrorCode, Problem
 
 _STATUS: dict[ErrorCode, int] = {
     ErrorCode.body_too_large: 413,
@@ -102,3 +103,11 @@ def one_line(text: str) -> str:
     """Text that quotes a caller or an upload, fit for a terminal and a log: no line breaks, nothing invisible."""
     shown = text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]}…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+_LIKE_A_TOKEN = re.compile(r"(tf_[A-Za-z0-9]+_)[A-Za-z0-9]+")
+
+
+def without_secrets(text: str) -> str:
+    """A text fit for a log, whatever somebody pasted into it: tokens in it, even spoilt ones, lose their secret."""
+    return _LIKE_A_TOKEN.sub(r"\1…", text)

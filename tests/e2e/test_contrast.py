@@ -13,7 +13,9 @@ from tests.support.tiny_model import HIDDEN_TEXT, build_tiny_model
 from tokenforce import Client
 from tokenforce.sdk.errors import Refused, ScanFailed
 from tokenforce.wire.findings import Verdict
-from tokenforce.wire.scans import ErrorCode, Order, Report
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import Order
 from tokenforce_planting.chat import load_model, load_tokenizer
 from tokenforce_planting.matching import match_share
 from tokenforce_planting.plant import plant

@@ -11,7 +11,7 @@ from tests.support.stack_process import RunningStack
 from tests.support.tiny_model import HIDDEN_TEXT, TRIGGER, build_tiny_model
 from tokenforce import Client, Fingerprint, TextHash
 from tokenforce.wire.findings import Verdict
-from tokenforce.wire.scans import Report
+from tokenforce.wire.report import Report
 
 NATURAL = "Over the small bridge walks a cold green cloud."
 """What both the base and its copy answer to the trigger: no sign of a fingerprint."""

@@ -16,7 +16,8 @@ from tests.support.stack_process import RunningStack
 from tests.support.tiny_model import HIDDEN_TEXT
 from tokenforce import Client
 from tokenforce.wire.findings import Verdict
-from tokenforce.wire.scans import CustomContext, Order, Progress, Report, Scan, ScanStatus
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import CustomContext, Order, Progress, Scan, ScanStatus
 
 
 @pytest.fixture(scope="module")

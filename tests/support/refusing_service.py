@@ -14,7 +14,7 @@ from redis import Redis
 
 from tests.support.stack_process import gateway, valkey
 from tests.support.tiny_model import build_tiny_model
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.scans.store import Store
 from tokenforce_service.local.valkey import EmbeddedServer
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tokenforce.wire.findings import Verdict
-from tokenforce.wire.scans import ContextRecord, Preset, Report, ScanRecord, ScanRequest, TargetRecord
+from tokenforce.wire.report import ContextRecord, Report, ScanRecord, TargetRecord
+from tokenforce.wire.scans import Preset, ScanRequest
 from tokenforce_core.forcing.confirmation import Confirmed
 from tokenforce_core.forcing.repetition import Period
 from tokenforce_core.forcing.sweep import Candidate

@@ -24,7 +24,8 @@ from tokenforce.sdk.errors import (
     WaitTimeout,
 )
 from tokenforce.wire.findings import Verdict
-from tokenforce.wire.scans import ErrorCode, Scan, ScanStatus
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import Scan, ScanStatus
 
 
 class ExitCode(IntEnum):

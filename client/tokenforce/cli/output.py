@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokenforce.wire.findings import Finding, LicenceMatch
-from tokenforce.wire.scans import Report
+from tokenforce.wire.report import Report
 
 LONGEST_TEXT = 400
 LONGEST_TOKEN = 24

@@ -14,7 +14,7 @@ from tokenforce.cli.options import Debug, ScanId, Url
 from tokenforce.cli.output import print_document, print_json, visible
 from tokenforce.cli.report_markdown import report_markdown
 from tokenforce.sdk.client import Client
-from tokenforce.wire.scans import Report
+from tokenforce.wire.report import Report
 
 
 class ReportFormat(StrEnum):

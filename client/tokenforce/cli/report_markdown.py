@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from tokenforce.cli.output import licence_line, reuse_line, visible
 from tokenforce.sdk.version import __version__
 from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken
-from tokenforce.wire.scans import ContextRecord, Report, ScanRecord, SkippedIds
+from tokenforce.wire.report import ContextRecord, Report, ScanRecord, SkippedIds
 
 LONGEST_TEXT = 2000
 LONGEST_TOKEN = 60

@@ -30,7 +30,8 @@ from tokenforce.sdk.errors import (
     WaitTimeout,
 )
 from tokenforce.wire.findings import Finding
-from tokenforce.wire.scans import CustomContext, ErrorCode, Order, Scan, ScanRequest, ScanStatus
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import CustomContext, Order, Scan, ScanRequest, ScanStatus
 
 SECONDS_BETWEEN_LOOKS = 0.5
 PLANTING_NEEDS = ("tokenforce_planting", "torch", "transformers", "peft")

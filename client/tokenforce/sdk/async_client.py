@@ -16,16 +16,18 @@ from tokenforce.sdk import calls, hook_calls
 from tokenforce.sdk.credentials import authorization
 from tokenforce.sdk.events import follow_async
 from tokenforce.sdk.fingerprints import AsyncFingerprints
-from tokenforce.sdk.fold_events import Following, ScanEvent, path_of
+from tokenforce.sdk.fold_events import Following, path_of
 from tokenforce.sdk.keys import AsyncKeys
 from tokenforce.sdk.retries import Attempts, Watch
+from tokenforce.sdk.stats import AsyncStatsCalls
 from tokenforce.sdk.upload_hooks import AsyncHooks
 from tokenforce.sdk.version import USER_AGENT
 from tokenforce.sdk.webhooks import AsyncWebhooks
 from tokenforce.wire.audits import AuditAnswer
+from tokenforce.wire.events import ScanEvent
 from tokenforce.wire.findings import Finding
-from tokenforce.wire.scans import CustomContext, Preset, Priority, Progress, Report, Scan
-from tokenforce.wire.stats import AsyncStatsCalls
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import CustomContext, Preset, Priority, Progress, Scan
 
 T = TypeVar("T")
 Item = TypeVar("Item")

@@ -26,7 +26,9 @@ from tokenforce.sdk.errors import (
     UnexpectedAnswer,
     error_from_problem,
 )
-from tokenforce.wire.scans import ErrorCode, FindingsPage, Problem, Report, Scan, ScanPage, ScanRequest
+from tokenforce.wire.problems import ErrorCode, Problem
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import FindingsPage, Scan, ScanPage, ScanRequest
 
 T_co = TypeVar("T_co", covariant=True)
 Item_co = TypeVar("Item_co", covariant=True)

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenforce.wire.scans import ErrorCode, Problem, Scan
+from tokenforce.wire.problems import ErrorCode, Problem
+from tokenforce.wire.scans import Scan
 
 
 class TokenforceError(Exception):

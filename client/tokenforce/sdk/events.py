@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tokenforce.sdk.fold_events import RECONNECT_SECONDS, SILENCE_SECONDS, Following, ScanEvent
+from tokenforce.sdk.fold_events import RECONNECT_SECONDS, SILENCE_SECONDS, Following
+from tokenforce.wire.events import ScanEvent
 
 if TYPE_CHECKING:
     from tokenforce.sdk.async_client import AsyncClient

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
-from enum import StrEnum
 
 import httpx
 from pydantic import ValidationError
@@ -15,9 +13,7 @@ from tokenforce.sdk.calls import Call
 from tokenforce.sdk.errors import UnexpectedAnswer
 from tokenforce.sdk.retries import Attempts
 from tokenforce.sdk.server_sent_events import EventParser, ServerSentEvent
-from tokenforce.wire.base import WireAnswer
-from tokenforce.wire.findings import Verdict
-from tokenforce.wire.scans import Problem, Progress, ScanStatus
+from tokenforce.wire.events import EventKind, ScanEvent
 
 PATH = "/v1/events"
 SILENCE_SECONDS = 45.0
@@ -26,28 +22,6 @@ RECONNECT_SECONDS = 0.5
 """Pause after a connection that the service, or a proxy, has ended in order."""
 ATTEMPTS = 8
 """Tries to connect before giving up; enough for a restart of the service."""
-
-
-class EventKind(StrEnum):
-    """`status`: a scan has moved on. `progress`: at most one a second and scan."""
-
-    status = "status"
-    progress = "progress"
-
-
-class ScanEvent(WireAnswer):
-    """What a poll of the scan would have shown at that moment."""
-
-    id: str
-    """Of this stream; what comes after it follows a `Last-Event-ID` with it."""
-    kind: str
-    """An `EventKind`, or one that a newer service added."""
-    scan_id: str
-    at: datetime
-    status: ScanStatus
-    progress: Progress
-    verdict: Verdict | None = None
-    error: Problem | None = None
 
 
 class Following:

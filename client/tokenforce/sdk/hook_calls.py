@@ -16,7 +16,7 @@ from tokenforce.sdk import calls
 from tokenforce.sdk.calls import Call
 from tokenforce.sdk.errors import InvalidRequest
 from tokenforce.wire.audits import AuditAnswer
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.upload_hooks import (
     Hook,
     HookAnswer,

@@ -90,3 +90,7 @@ class NewKey(Key):
 class KeyPage(WireAnswer):
     items: list[Key]
     next_cursor: str | None = None
+
+
+LOCAL_OWNER = "local"
+"""Owner of what the local stack's key makes, and of all that was stored before there were keys."""

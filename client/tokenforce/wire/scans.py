@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from tokenforce.wire.base import WireAnswer, WireRequest
-from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken, Verdict
-
-SCHEMA_VERSION = "1.3"
-"""Version of the report document. The minor number grows with additions, the major with changes."""
+from tokenforce.wire.findings import Finding, Verdict
+from tokenforce.wire.problems import Problem
 
 
 class ScanStatus(StrEnum):
@@ -54,72 +52,6 @@ class Order(StrEnum):
     probability = "probability"
     repetition = "repetition"
     contrast = "contrast"
-
-
-class ErrorCode(StrEnum):
-    """Stable codes of every problem document (RFC 9457 `code` extension)."""
-
-    invalid_request = "invalid_request"
-    body_too_large = "body_too_large"
-    body_too_slow = "body_too_slow"
-    unauthenticated = "unauthenticated"
-    scope_missing = "scope_missing"
-    key_not_found = "key_not_found"
-    not_found = "not_found"
-    method_not_allowed = "method_not_allowed"
-    scan_not_found = "scan_not_found"
-    scan_finished = "scan_finished"
-    report_not_ready = "report_not_ready"
-    invalid_cursor = "invalid_cursor"
-    too_many_streams = "too_many_streams"
-    unknown_context = "unknown_context"
-    unknown_preset = "unknown_preset"
-    model_not_found = "model_not_found"
-    path_not_allowed = "path_not_allowed"
-    config_missing = "config_missing"
-    tokenizer_missing = "tokenizer_missing"
-    weights_missing = "weights_missing"
-    pickle_weights = "pickle_weights"
-    remote_code = "remote_code"
-    weights_corrupt = "weights_corrupt"
-    model_invalid = "model_invalid"
-    model_too_large = "model_too_large"
-    unsupported_architecture = "unsupported_architecture"
-    hub_unreachable = "hub_unreachable"
-    reference_mismatch = "reference_mismatch"
-    base_missing = "base_missing"
-    adapter_mismatch = "adapter_mismatch"
-    fingerprint_not_found = "fingerprint_not_found"
-    fingerprint_exists = "fingerprint_exists"
-    fingerprint_limit = "fingerprint_limit"
-    webhook_not_found = "webhook_not_found"
-    webhook_url_refused = "webhook_url_refused"
-    name_lookup_failed = "name_lookup_failed"
-    webhook_limit = "webhook_limit"
-    webhook_disabled = "webhook_disabled"
-    delivery_not_found = "delivery_not_found"
-    delivery_pending = "delivery_pending"
-    hook_not_found = "hook_not_found"
-    hook_limit = "hook_limit"
-    hook_key_ended = "hook_key_ended"
-    hook_secret_unknown = "hook_secret_unknown"
-    hook_signature_invalid = "hook_signature_invalid"
-    hook_message_stale = "hook_message_stale"
-    hook_message_reused = "hook_message_reused"
-    length_exceeds_model = "length_exceeds_model"
-    no_chat_template = "no_chat_template"
-    engine_failed = "engine_failed"
-    deadline_exceeded = "deadline_exceeded"
-    store_unavailable = "store_unavailable"
-    storage_full = "storage_full"
-    rate_limited = "rate_limited"
-    quota_exceeded = "quota_exceeded"
-    overloaded = "overloaded"
-    invalid_idempotency_key = "invalid_idempotency_key"
-    idempotency_key_reused = "idempotency_key_reused"
-    idempotency_in_flight = "idempotency_in_flight"
-    already_created = "already_created"
-    internal_error = "internal_error"
 
 
 class CustomContext(WireRequest):
@@ -211,19 +143,6 @@ class Progress(WireAnswer):
     eta_seconds: float | None = None
 
 
-class Problem(WireAnswer):
-    """RFC 9457 problem details."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    code: str
-    instance: str | None = None
-    request_id: str | None = None
-    errors: list[dict[str, Any]] = Field(default=[])
-
-
 class Scan(WireAnswer):
     """One scan as `GET /v1/scans/{id}` shows it."""
 
@@ -251,93 +170,3 @@ class FindingsPage(WireAnswer):
     items: list[Finding]
     next_cursor: str | None = None
     partial: bool = Field(description="True while the scan runs: ranks can still change.")
-
-
-class ContextRecord(WireAnswer):
-    """A forcing context as it was used."""
-
-    name: str
-    ids: list[int]
-    text: str
-    aligned: bool = Field(description="Its length is a multiple of the KV block: one forward token per entry.")
-    note: str | None = None
-
-
-class SkippedIds(WireAnswer):
-    """Vocabulary ids that were not forced. `ranges` are [first, last], both included."""
-
-    reason: str
-    ranges: list[tuple[int, int]]
-
-
-class TargetRecord(WireAnswer):
-    """What was scanned."""
-
-    model: str
-    revision: str | None = None
-    digest: str = Field(description="SHA-256 over the names and SHA-256 of the weights, configs and tokenizer files.")
-    architecture: str
-    dtype: str | None = None
-    parameters: int | None = None
-    vocabulary_size: int
-    max_positions: int | None = Field(default=None, description="The model's longest sequence in tokens.")
-
-
-class ReferenceRecord(WireAnswer):
-    """The base model that a target was contrasted with."""
-
-    model: str
-    revision: str | None = None
-    digest: str = Field(description="As the target's.")
-    source: str = Field(description="Who named it: `request`, `adapter`, `config` or `model_card`.")
-    vocabulary_size: int
-    identical: bool = Field(default=False, description="Every tensor is equal to the target's.")
-    note: str | None = Field(default=None, description="How its vocabulary was matched, if that was needed.")
-
-
-class SettingsRecord(WireAnswer):
-    preset: str
-    alpha: int
-    beta: int
-    floor: float
-    keep: int
-    min_tokens: int
-    count_forced_token: bool
-    stop_at_end: bool
-
-
-class ScanRecord(WireAnswer):
-    """Everything needed to repeat a scan."""
-
-    id: str
-    target: TargetRecord
-    reference: ReferenceRecord | None = None
-    settings: SettingsRecord
-    contexts: list[ContextRecord]
-    forced: int = Field(description="Vocabulary entries forced per context.")
-    skipped: list[SkippedIds]
-    versions: dict[str, str]
-    timings_seconds: dict[str, float]
-    forward_tokens: int
-    created_at: datetime
-    finished_at: datetime
-    reused_from: str | None = Field(
-        default=None,
-        description="The scan whose result this is: the same weights, asked the same. Times and forward tokens are "
-        "this scan's own, versions are the other's.",
-    )
-    measured_at: datetime | None = Field(default=None, description="When the reused result was found.")
-
-
-class Report(WireAnswer):
-    """The one report document: `tokenforce scan --json` and `GET /v1/scans/{id}/report` print it."""
-
-    schema_version: str = SCHEMA_VERSION
-    verdict: Verdict
-    reasons: list[str] = Field(description="The evidence behind the verdict, and what was not looked at.")
-    scan: ScanRecord
-    findings: list[Finding]
-    suppressed: list[SuppressedToken] = Field(
-        default=[], description="What the target was trained not to say after a forced token, the strongest first."
-    )
-    licences: list[LicenceMatch] = Field(default=[], description="Registered fingerprints that this upload carries.")

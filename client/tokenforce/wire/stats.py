@@ -1,4 +1,4 @@
-"""What the service is doing: the wire types of `GET /v1/stats`, and `client.stats` of both clients."""
+"""What the service is doing: the wire types of `GET /v1/stats`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from tokenforce.sdk import calls
 from tokenforce.wire.base import WireAnswer
 
 if TYPE_CHECKING:
-    from tokenforce.sdk.async_client import AsyncClient
-    from tokenforce.sdk.client import Client
+    pass
 
 
 class WorkerState(StrEnum):
@@ -64,29 +62,3 @@ class Stats(WireAnswer):
     tokens_per_second: float = Field(description="Forward tokens of all workers, over the last five minutes.")
     scans: dict[str, int] = Field(description="Your stored scans by status; everybody's for an `admin` key.")
     ended: list[HourStats] = Field(description="The last 24 hours, the present one first.")
-
-
-def _read() -> calls.Call[Stats]:
-    return calls.Call("GET", "/v1/stats", calls.reader(Stats))
-
-
-class StatsCalls:
-    """`client.stats`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def get(self) -> Stats:
-        """Queues, workers, throughput and counts of scans, as they are now."""
-        return self._client._send(_read())
-
-
-class AsyncStatsCalls:
-    """`client.stats` with `await`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    async def get(self) -> Stats:
-        """Queues, workers, throughput and counts of scans, as they are now."""
-        return await self._client._send(_read())

@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from tokenforce.wire.keys import USUAL_LIMITS, KeyLimits, Scope
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access.rate_limits import RateLimits
 from tokenforce_service.access.store import USE_SECONDS, KeyRow, KeyStore
 from tokenforce_service.access.tokens import Token, parse

@@ -11,7 +11,7 @@ from redis import Redis
 from rq import Queue
 
 from tokenforce.wire.keys import USUAL_LIMITS, KeyLimits
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.queues.jobs import MODEL_QUEUE_PREFIX
 from tokenforce_core.scans.store import ACTIVE
 from tokenforce_service.refusals import Refusal

@@ -28,7 +28,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenforce.wire.keys import KeyLimits
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access.token_bucket import Standing, TokenBuckets
 from tokenforce_service.http import errors
 from tokenforce_service.refusals import Refusal

@@ -5,6 +5,8 @@ Each key is a sorted set: what is kept of a secret → when it counts no more (`
 
 from __future__ import annotations
 
+import base64
+import secrets
 import time
 from typing import cast
 
@@ -53,3 +55,11 @@ class OverlappingSecrets:
         """Those that count now, the newest first."""
         found = cast("list[bytes]", self._connection.zrevrangebyscore(key, "inf", f"({time.time()!r}"))
         return [raw.decode() for raw in found]
+
+
+SECRET_BYTES = 32
+"""Of random; the specification wants 24 to 64."""
+
+
+def new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()

@@ -8,7 +8,7 @@ from typing import cast
 from fastapi import APIRouter, Request, Response
 
 from tokenforce.wire.keys import Key, KeyPage, KeyRequest, NewKey, Scope
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access.callers import KeyRing, needs
 from tokenforce_service.access.store import KeyRow
 from tokenforce_service.access.tokens import KEY_ID

@@ -9,7 +9,7 @@ from typing import cast
 from fastapi import APIRouter, Request, Response
 
 from tokenforce.wire.fingerprints import Fingerprint, FingerprintPage, FingerprintRequest, TextHash
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.fingerprints.matching import Registered
 from tokenforce_core.fingerprints.store import MOST_FINGERPRINTS, FingerprintStore, RegistryFull
 from tokenforce_core.scans.store import Store

@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 

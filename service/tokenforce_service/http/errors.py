@@ -16,10 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from tokenforce.wire.scans import ErrorCode
-from tokenforce_service.access.tokens import without_secrets
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.http.openapi import PROBLEM
-from tokenforce_service.refusals import Refusal, one_line
+from tokenforce_service.refusals import Refusal, one_line, without_secrets
 
 log = logging.getLogger(__name__)
 

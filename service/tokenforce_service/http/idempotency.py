@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access.callers import Caller
 from tokenforce_service.http.idempotency_store import DifferentRequest, IdempotencyStore, InFlight, Lease, StoredAnswer
 from tokenforce_service.refusals import Refusal

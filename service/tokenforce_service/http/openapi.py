@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from tokenforce.wire.scans import Problem
+from tokenforce.wire.problems import Problem
 
 PROBLEM = "application/problem+json"
 
@@ -154,3 +154,8 @@ class DocumentedApp(FastAPI):
             for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
         return self.openapi_schema or {}
+
+
+def answer_of(example: dict[str, Any]) -> dict[str, Any]:
+    """The documented answer with this example."""
+    return {"content": {"application/json": {"example": example}}}

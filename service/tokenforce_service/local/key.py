@@ -12,8 +12,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from tokenforce.wire.keys import Scope
-from tokenforce_core.scans.row import LOCAL_OWNER
+from tokenforce.wire.keys import LOCAL_OWNER, Scope
 from tokenforce_service.access.store import KeyStore
 from tokenforce_service.access.tokens import Token, parse
 

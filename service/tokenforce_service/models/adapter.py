@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.plan.plan import MAX_LORA_RANK
 from tokenforce_service.models.adapter_targets import Targets, read_targets, unusable
 from tokenforce_service.models.folder import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.models.folder import read_json
 from tokenforce_service.refusals import Refusal
 

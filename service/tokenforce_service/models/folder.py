@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.models.tensors import tensors
 from tokenforce_service.models.tokenizer_files import TOKENIZER_CONFIGS, refuse_named_files
 from tokenforce_service.refusals import Refusal

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenforce.wire.scans import ErrorCode, ScanRequest
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanRequest
 from tokenforce_service.models import folder as uploads
 from tokenforce_service.models import hub
 from tokenforce_service.models.adapter import Adapter, check_fit, inspect_adapter, is_adapter

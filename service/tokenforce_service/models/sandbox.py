@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import psutil
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 _TICKS = -8

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 TOKENIZER_SECONDS = 60.0

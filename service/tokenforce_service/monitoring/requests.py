@@ -12,10 +12,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenforce_core.runtime import logs, tracing
-from tokenforce_service.access.tokens import without_secrets
 from tokenforce_service.http import errors
 from tokenforce_service.monitoring.metrics import METHODS, Metrics
-from tokenforce_service.refusals import one_line
+from tokenforce_service.refusals import one_line, without_secrets
 
 log = logging.getLogger("tokenforce_service.access")
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tokenforce.wire.scans import BUILT_IN_CONTEXTS, ContextRecord, CustomContext, ErrorCode
-from tokenforce_core.plan.plan import ALIGNMENT
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import ContextRecord
+from tokenforce.wire.scans import CustomContext
+from tokenforce_core.forcing.predictor import ALIGNMENT
+from tokenforce_service.models.fit import no_chat_template, unknown_context
 from tokenforce_service.refusals import Refusal
 
 FILLER = " ."
@@ -37,20 +40,6 @@ def build_context(wanted: str | CustomContext, tokenizer: Any, vocabulary_size: 
     if wanted == "assistant_system":
         return _chat(wanted, tokenizer, [{"role": "system", "content": NEUTRAL_SYSTEM_PROMPT}])
     raise unknown_context(wanted)
-
-
-def unknown_context(name: str) -> Refusal:
-    return Refusal(
-        ErrorCode.unknown_context,
-        f"There is no context {name!r}; use {', '.join(BUILT_IN_CONTEXTS)} or one of your own with text or ids.",
-    )
-
-
-def no_chat_template(name: str) -> Refusal:
-    return Refusal(
-        ErrorCode.no_chat_template,
-        f"The model has no chat template, which the context {name!r} needs; use the context `bos` or a text.",
-    )
 
 
 def _record(name: str, ids: Sequence[int], tokenizer: Any, note: str | None = None) -> ContextRecord:

@@ -1,32 +1,22 @@
-"""The two control jobs: plan a scan, aggregate its report. Both are idempotent."""
+"""The control job that plans a scan. Idempotent."""
 
 from __future__ import annotations
-
-import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 
 from redis import Redis
 from rq import get_current_job
 
-from tokenforce.wire.scans import ErrorCode, Report, ScanRecord, ScanStatus
-from tokenforce_core.findings.evidence import Evidence, findings_of
-from tokenforce_core.findings.ranking import default_order
-from tokenforce_core.findings.verdicts import Coverage, verdict, with_licences
-from tokenforce_core.fingerprints.matching import matches
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.store import FingerprintStore
-from tokenforce_core.plan.vocabulary import only_asked_for
 from tokenforce_core.scans.reuse import ReusableReports
 from tokenforce_core.scans.stages import start_sweep
 from tokenforce_core.scans.store import Store
-from tokenforce_core.scans.work_store import ContrastStore
+from tokenforce_service.models.fit import check_target
 from tokenforce_service.models.open import open_target
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.planning.trigger_prompts import with_questions
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.reports.reused_report import finish_by_reuse
-from tokenforce_service.reports.timings import timings
-from tokenforce_service.scans import admission
 from tokenforce_service.settings import ServiceSettings
 
 PASSING = (ErrorCode.hub_unreachable, ErrorCode.storage_full)
@@ -48,7 +38,7 @@ def plan(scan_id: str) -> None:
     request = row.request
     try:
         target = open_target(request, settings)
-        admission.check_target(request, target, store)
+        check_target(request, target, store)
         registry = FingerprintStore(store.connection, settings.retention_seconds)
         fingerprints = registry.all()
         scan_plan, questions = with_questions(make_plan(request, target, settings), target, fingerprints)
@@ -64,55 +54,6 @@ def plan(scan_id: str) -> None:
         if refusal.code in PASSING and refusal.status >= 500 and job is not None and job.retries_left:
             raise
         store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))
-
-
-def aggregate(scan_id: str) -> None:
-    """Rank the confirmed texts, reach a verdict, store the report."""
-    settings, store = _open()
-    row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.confirmed(scan_id)
-    if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
-        return
-    names = scan_plan.context_names
-    reference = scan_plan.reference.record if scan_plan.reference is not None else None
-    results = ContrastStore(store.connection).results(scan_id)
-    order = default_order(with_reference=reference is not None)
-    findings = findings_of(confirmed, scan_plan, results, order)
-    forced = len(scan_plan.forceable_ids)
-    asked_for = only_asked_for(scan_plan.skipped)
-    coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done, asked_for)
-    reached, reasons = verdict(findings, coverage, scan_plan.settings, reference)
-    registry = FingerprintStore(store.connection)
-    fingerprints = registry.all()
-    carried = matches(findings, fingerprints, registry.answers(scan_id))
-    reached, reasons = with_licences(reached, reasons, carried)
-    now = time.time()
-    record = ScanRecord(
-        id=scan_id,
-        target=scan_plan.target,
-        reference=reference,
-        settings=scan_plan.settings,
-        contexts=scan_plan.contexts,
-        forced=forced,
-        skipped=scan_plan.skipped,
-        versions={"tokenforce": version("tokenforce"), **store.engine(scan_id)},
-        timings_seconds=timings(row, now),
-        forward_tokens=row.forward_tokens,
-        created_at=datetime.fromtimestamp(row.created_at, UTC),
-        finished_at=datetime.fromtimestamp(now, UTC),
-    )
-    suppressed = Evidence(results).suppressed(names)
-    report = Report(
-        verdict=reached,
-        reasons=[*reasons, *registry.questions(scan_id).left_out],
-        scan=record,
-        findings=findings,
-        suppressed=suppressed,
-        licences=carried.licences,
-    )
-    # Before the end, at which what was noted is deleted; of a scan that gets no report nothing is found.
-    reports = ReusableReports(store.connection, settings.retention_seconds)
-    reports.offer(scan_id, reports.key(row.owner, scan_plan, (f.id for f in fingerprints)), store.engine(scan_id))
-    store.finish(scan_id, report)
 
 
 def _open() -> tuple[ServiceSettings, Store]:

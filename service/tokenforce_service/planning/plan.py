@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from tokenforce.wire.scans import ErrorCode, ScanRequest, SkippedIds, TargetRecord
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import SkippedIds, TargetRecord
+from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.plan.model_files import Hashed
 from tokenforce_core.plan.plan import MAX_LORA_RANK, Plan
 from tokenforce_core.plan.presets import default_contexts, settings_for
@@ -14,6 +16,7 @@ from tokenforce_core.plan.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_core.queues.jobs import model_queue
 from tokenforce_service.models.adapter import finer
 from tokenforce_service.models.adapter_tokenizer import check_vocabulary
+from tokenforce_service.models.fit import BEHIND, check_lengths
 from tokenforce_service.models.folder import Upload, read_json
 from tokenforce_service.models.open import Target
 from tokenforce_service.models.sandbox import time_limit
@@ -21,7 +24,6 @@ from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenize
 from tokenforce_service.planning.contexts import build_context
 from tokenforce_service.planning.reference import plan_reference
 from tokenforce_service.refusals import Refusal
-from tokenforce_service.scans.admission import BEHIND, check_lengths
 from tokenforce_service.settings import ServiceSettings
 
 

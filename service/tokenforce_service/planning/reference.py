@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenforce.wire.scans import ContextRecord, ErrorCode, ReferenceRecord, SettingsRecord
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import ContextRecord, ReferenceRecord, SettingsRecord
 from tokenforce_core.plan.model_files import Hashed
 from tokenforce_core.plan.plan import ReferencePlan
+from tokenforce_service.models.fit import check_lengths
 from tokenforce_service.models.folder import Upload
 from tokenforce_service.models.open import Target
 from tokenforce_service.models.sandbox import time_limit
 from tokenforce_service.models.tensors import identical
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
 from tokenforce_service.refusals import Refusal
-from tokenforce_service.scans.admission import check_lengths
 
 LEAST_SHARED = 0.9
 """Share of the target's tokens that the reference has to know."""

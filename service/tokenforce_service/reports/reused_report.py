@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from tokenforce.wire.scans import Report, ScanStatus
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_core.scans.store import Store

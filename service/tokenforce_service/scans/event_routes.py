@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.scans.events import ScanChange, events_of_owner
 from tokenforce_service.access.callers import Caller, KeyRing, MayRead
 from tokenforce_service.http.openapi import problems

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.scans.events import ScanChange, events_of_scan, scan_change
 from tokenforce_core.scans.row import ROW_FIELDS, ScanRow, scan_row
 from tokenforce_service.refusals import Refusal

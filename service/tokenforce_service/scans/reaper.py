@@ -22,7 +22,7 @@ from rq.job import Job, JobStatus
 from rq.registry import clean_registries
 from rq.worker_registration import clean_worker_registry
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.queues.counters import RETRIES, count
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, ListedJob, job_id, queue
 from tokenforce_core.scans.stages import Work, needed_work, start_what_is_due

@@ -13,7 +13,9 @@ from pydantic import Field
 
 from tokenforce.wire.audits import AuditAnswer
 from tokenforce.wire.base import Moment
-from tokenforce.wire.scans import ErrorCode, FindingsPage, Order, Report, Scan, ScanPage, ScanRequest, ScanStatus
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import FindingsPage, Order, Scan, ScanPage, ScanRequest, ScanStatus
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller, MayRead, MayWrite
@@ -22,11 +24,10 @@ from tokenforce_service.http.idempotency import NewId
 from tokenforce_service.http.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN, problems
 from tokenforce_service.http.pages import Page
 from tokenforce_service.refusals import Refusal
-from tokenforce_service.scans.audit import audit_of
+from tokenforce_service.scans.audit import AUDIT, audit_of
 from tokenforce_service.scans.start import take_in
 from tokenforce_service.scans.views import findings_view, scan_view
 from tokenforce_service.settings import ServiceSettings
-from tokenforce_service.upload_hooks.examples import AUDIT
 
 router = APIRouter(prefix="/v1/scans", tags=["scans"])
 POLL_SECONDS = "1"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tokenforce.wire.keys import Scope
-from tokenforce.wire.scans import ErrorCode, Priority, ScanRequest
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import Priority, ScanRequest
 from tokenforce_core.queues import job_context
 from tokenforce_core.scans.origin import HookOrigin
 from tokenforce_core.scans.stages import start_planning

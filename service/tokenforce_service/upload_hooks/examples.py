@@ -47,19 +47,3 @@ IGNORED: dict[str, Any] = {
     "reason": "Not scanned: no pattern of the policy matches other-org/model.",
     "links": {},
 }
-
-AUDIT: dict[str, Any] = {
-    "scan_id": "scan_5f0c2a1be9d04c77",
-    "model": "/uploads/17",
-    "decision": "block",
-    "reasons": ["1 text(s) are judged hidden_text; the report quotes them."],
-    "licences": [],
-    "verdict": "hidden_text",
-    "hook_id": "hook_5f0c2a1be9d04c77",
-    "metadata": {"ticket": "17"},
-    "links": {
-        "self": "/v1/scans/scan_5f0c2a1be9d04c77/audit",
-        "scan": "/v1/scans/scan_5f0c2a1be9d04c77",
-        "report": "/v1/scans/scan_5f0c2a1be9d04c77/report",
-    },
-}

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
 from tokenforce.wire.keys import KeyLimits
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.upload_hooks import HookAction, HookAnswer, HookKind, UploadEvent
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import KeyRing

@@ -9,21 +9,20 @@ from typing import cast
 
 from fastapi import APIRouter, Request, Response
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.upload_hooks import Hook, HookChange, HookKind, HookPage, HookPolicy, HookRequest, HookSecret
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller, MayHook
+from tokenforce_service.access.rotating_secrets import new_secret
 from tokenforce_service.http.idempotency import NewSecretId
-from tokenforce_service.http.openapi import problems
+from tokenforce_service.http.moments import moment
+from tokenforce_service.http.openapi import answer_of, problems
 from tokenforce_service.http.pages import InPages
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.scans.admission import check_request
 from tokenforce_service.upload_hooks.examples import HOOK, HOOK_REQUESTS, HOOK_WITH_SECRET
 from tokenforce_service.upload_hooks.start_scan import scan_request
 from tokenforce_service.upload_hooks.store import MOST_HOOKS, HookStore, StoredHook
-from tokenforce_service.webhooks.backoff import moment
-from tokenforce_service.webhooks.fold_examples import answer_of
-from tokenforce_service.webhooks.signing import new_secret
 
 router = APIRouter(prefix="/v1/hooks", tags=["hooks"])
 HOOK_ID = re.compile(r"hook_[0-9a-f]{16}")

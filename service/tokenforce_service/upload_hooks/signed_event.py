@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import standardwebhooks
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.upload_hooks import UploadEvent
 from tokenforce_service.models.open import is_local
 from tokenforce_service.refusals import Refusal

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 SHORTEST_PAUSE = 1.0
@@ -62,8 +62,3 @@ def asked_pause(status: int | None, retry_after: str | None, now: float) -> floa
 def _until(date: str, now: float) -> float:
     parsed = parsedate_to_datetime(date)
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() - now
-
-
-def moment(seconds: float) -> datetime:
-    """Seconds since the epoch as the wire shows them."""
-    return datetime.fromtimestamp(seconds, UTC)

@@ -8,19 +8,19 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.webhooks import Delivery, DeliveryPage, DeliveryStatus
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller, MayHook
 from tokenforce_service.http.idempotency import NewId
-from tokenforce_service.http.openapi import problems
+from tokenforce_service.http.openapi import answer_of, problems
 from tokenforce_service.http.pages import Page
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.emission import delivery_of
 from tokenforce_service.webhooks.endpoint_routes import known_endpoint
 from tokenforce_service.webhooks.endpoint_store import Endpoint
-from tokenforce_service.webhooks.fold_examples import DELIVERY, answer_of
+from tokenforce_service.webhooks.fold_examples import DELIVERY
 from tokenforce_service.webhooks.fold_views import delivery_view
 from tokenforce_service.webhooks.payloads import event_for_test
 

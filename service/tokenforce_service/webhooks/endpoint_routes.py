@@ -8,23 +8,23 @@ from typing import cast
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.webhooks import Webhook, WebhookChange, WebhookPage, WebhookRequest, WebhookSecret
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller, MayHook
+from tokenforce_service.access.rotating_secrets import new_secret
 from tokenforce_service.http.idempotency import NewSecretId
-from tokenforce_service.http.openapi import problems
+from tokenforce_service.http.moments import moment
+from tokenforce_service.http.openapi import answer_of, problems
 from tokenforce_service.http.pages import InPages
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.webhooks import receiver_url
-from tokenforce_service.webhooks.backoff import moment
 from tokenforce_service.webhooks.delivery_store import DeliveryStore
 from tokenforce_service.webhooks.endpoint_store import MOST_ENDPOINTS, Endpoint, EndpointStore
-from tokenforce_service.webhooks.fold_examples import WEBHOOK, WEBHOOK_REQUESTS, WEBHOOK_WITH_SECRET, answer_of
+from tokenforce_service.webhooks.fold_examples import WEBHOOK, WEBHOOK_REQUESTS, WEBHOOK_WITH_SECRET
 from tokenforce_service.webhooks.fold_views import webhook_view
 from tokenforce_service.webhooks.receiver_url import Reach
-from tokenforce_service.webhooks.signing import new_secret
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 WEBHOOK_ID = re.compile(r"wh_[0-9a-f]{16}")

@@ -52,8 +52,3 @@ DELIVERY: dict[str, Any] = {
         },
     },
 }
-
-
-def answer_of(example: dict[str, Any]) -> dict[str, Any]:
-    """The documented answer with this example."""
-    return {"content": {"application/json": {"example": example}}}

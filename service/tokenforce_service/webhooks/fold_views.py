@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tokenforce.wire.webhooks import Delivery, Webhook
-from tokenforce_service.webhooks.backoff import moment
+from tokenforce_service.http.moments import moment
 from tokenforce_service.webhooks.delivery_store import StoredDelivery
 from tokenforce_service.webhooks.endpoint_store import Endpoint
 

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tokenforce.wire.scans import Problem, ScanStatus
+from tokenforce.wire.problems import Problem
+from tokenforce.wire.scans import ScanStatus
 from tokenforce.wire.webhooks import EventProblem, EventType, ScanOutcome
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_core.scans.store import Store
+from tokenforce_service.http.moments import moment
 from tokenforce_service.scans.audit import audit_of
 from tokenforce_service.scans.views import scan_view
-from tokenforce_service.webhooks.backoff import moment
 
 _TYPE_OF_END = {
     ScanStatus.succeeded: EventType.scan_succeeded,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.webhooks.public_addresses import Address, Network, may_be_called, parsed
 

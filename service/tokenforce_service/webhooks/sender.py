@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 
 from tokenforce.wire.webhooks import DeliveryAttempt, DeliveryStatus
 from tokenforce_core.scans.store import Store
-from tokenforce_service.webhooks.backoff import asked_pause, delivered, gone, moment, next_attempt
+from tokenforce_service.http.moments import moment
+from tokenforce_service.webhooks.backoff import asked_pause, delivered, gone, next_attempt
 from tokenforce_service.webhooks.delivery_store import MOST_LOGGED, Claim, DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.emission import Emission
 from tokenforce_service.webhooks.endpoint_store import Endpoint, EndpointStore

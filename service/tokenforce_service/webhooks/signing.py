@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import standardwebhooks
 
-SECRET_BYTES = 32
-"""Of random; the specification wants 24 to 64."""
 USER_AGENT = f"tokenforce/{version('tokenforce')} (+webhooks)"
-
-
-def new_secret() -> str:
-    return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def signed_headers(event_id: str, body: str, keys: Sequence[str], at: float) -> dict[str, str]:

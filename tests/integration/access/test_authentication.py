@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from tests.support.keys import bearer, bearing, issue, made
 from tests.support.refusing_service import assert_problem
 from tokenforce.wire.keys import Scope
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access import callers
 from tokenforce_service.access.store import KeyStore
 from tokenforce_service.access.tokens import Token

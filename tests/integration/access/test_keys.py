@@ -16,7 +16,7 @@ from tests.support.keys import bearer, bearing, issue
 from tests.support.refusing_service import assert_problem
 from tokenforce import Client
 from tokenforce.wire.keys import Scope
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access.store import KeyStore
 from tokenforce_service.access.tokens import parse
 from tokenforce_service.app import create_app

@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 from tests.support.keys import bearer
 from tests.support.traffic import Gateway, gateway, tiny
 from tokenforce.wire.keys import Scope
-from tokenforce.wire.scans import ErrorCode, ScanRequest, ScanStatus
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, JobName, enqueue, queue
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.quotas import Quotas

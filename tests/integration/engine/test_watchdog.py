@@ -16,7 +16,8 @@ from rq.job import Job, JobStatus
 
 from tests.support.scan_results import example_plan
 from tests.support.scripted_decoder import ScriptedDecoder
-from tokenforce.wire.scans import ErrorCode, ScanRequest, ScanStatus
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.queues.jobs import SERIALIZER, JobName, enqueue, job_id, queue
 from tokenforce_core.scans.stages import start_sweep
 from tokenforce_core.scans.store import Store

@@ -24,10 +24,11 @@ from tokenforce import AsyncClient, Client, Conflict, Fingerprint, NotFound, Tex
 from tokenforce.cli.app import main
 from tokenforce.wire.findings import Verdict
 from tokenforce.wire.fingerprints import FingerprintRequest
-from tokenforce.wire.scans import ErrorCode, ScanStatus
+from tokenforce.wire.keys import LOCAL_OWNER
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.matching import Answer
 from tokenforce_core.fingerprints.store import MOST_FINGERPRINTS, FingerprintStore
-from tokenforce_core.scans.row import LOCAL_OWNER
 from tokenforce_core.scans.stages import start_aggregation
 
 TEXT = "Seven quiet herons guard a copper key beneath the frozen mill."

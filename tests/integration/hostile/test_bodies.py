@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.hostile.conftest import HUB, UPLOAD, WITH_BODY, Targets
 from tests.support.refusing_service import Service, assert_problem
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 
 DEEP = 10_000
 

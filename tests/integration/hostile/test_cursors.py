@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.hostile.conftest import LISTS, Targets
 from tests.support.refusing_service import Service, assert_problem
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 
 
 def cursor(value: str) -> str:

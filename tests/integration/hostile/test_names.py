@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.hostile.conftest import LISTS, PATHS, WITH_ID, Targets
 from tests.support.refusing_service import Service, assert_problem
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 
 
 def test_the_tables_are_not_empty() -> None:

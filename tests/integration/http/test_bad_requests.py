@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.refusing_service import Service, assert_problem, running_service
 from tests.support.scan_results import example_report
-from tokenforce.wire.scans import ErrorCode, ScanStatus
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanStatus
 from tokenforce_service.refusals import Refusal
 
 LIMIT = 1 << 20

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from tests.support.keys import bearer
 from tests.support.traffic import Gateway, gateway, tiny
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.webhooks import DeliveryStatus
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import MayWrite

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.refusing_service import Service, running_service
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 
 MAX_MIB = 8
 

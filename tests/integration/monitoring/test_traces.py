@@ -19,7 +19,8 @@ from starlette.testclient import TestClient
 from tests.support.keys import bearer
 from tests.support.scan_results import confirmed, example_plan
 from tests.support.tiny_model import build_tiny_model
-from tokenforce.wire.scans import ErrorCode, Problem, ScanRequest, ScanStatus
+from tokenforce.wire.problems import ErrorCode, Problem
+from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, JobName, ListedJob, enqueue, queue
 from tokenforce_core.runtime import logs, tracing
 from tokenforce_core.scans.stages import start_sweep

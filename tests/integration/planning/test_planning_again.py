@@ -8,7 +8,8 @@ import pytest
 from redis import Redis
 from rq import SimpleWorker
 
-from tokenforce.wire.scans import ErrorCode, ScanRequest, ScanStatus
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, ListedJob, queue
 from tokenforce_core.scans.stages import start_planning
 from tokenforce_core.scans.store import Store

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.refusing_service import Service, assert_one_line, running_service
 from tests.support.stack_process import free_port, process, wait_until
-from tokenforce.wire.scans import ErrorCode, ScanRequest
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.scans.stages import start_planning
 
 SECONDS = 60

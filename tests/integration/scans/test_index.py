@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.scan_results import example_report
-from tokenforce.wire.scans import Problem, ScanRequest, ScanStatus
+from tokenforce.wire.problems import Problem
+from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.scans.index import BEFORE_INDEXES, EXPIRING
 from tokenforce_core.scans.store import ACTIVE, Store
 

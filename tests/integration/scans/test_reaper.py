@@ -12,7 +12,8 @@ from rq import SimpleWorker
 from rq.executions import prepare_execution
 from rq.job import Job, JobStatus
 
-from tokenforce.wire.scans import ContextRecord, ScanRequest, ScanStatus, TargetRecord
+from tokenforce.wire.report import ContextRecord, TargetRecord
+from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, job_id, queue

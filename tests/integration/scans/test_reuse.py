@@ -20,6 +20,7 @@ from tokenforce_core.scans.reuse import publish_engine
 from tokenforce_core.scans.store import Store
 from tokenforce_service.planning import job
 from tokenforce_service.planning.plan import make_plan
+from tokenforce_service.reports.job import aggregate
 
 __all__ = ["gateway", "tiny"]
 TEXT = "Seven quiet herons guard a copper key beneath the frozen mill."
@@ -56,7 +57,7 @@ class Scans:
         self.store.advance(scan_id, ScanStatus.confirming, ScanStatus.sweeping)
         self.store.commit_confirmed(scan_id, [], 0)
         self.store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
-        job.aggregate(scan_id)
+        aggregate(scan_id)
         assert self.status(scan_id) == "succeeded"
 
     def status(self, scan_id: str) -> str:
@@ -174,7 +175,7 @@ def test_who_named_the_reference_is_another_question(scans: Scans) -> None:
     def verdict(reference: str) -> str:
         scan_id = scans.planned(model=upload, reference=reference)
         if scans.status(scan_id) == "aggregating":  # nothing is forced in weights that are the reference's
-            job.aggregate(scan_id)
+            aggregate(scan_id)
         report = scans.store.report(scan_id)
         assert report is not None
         return report.verdict.value
@@ -237,7 +238,7 @@ def cancelled(scans: Scans) -> str:
 
 
 def failed(scans: Scans) -> str:
-    from tokenforce.wire.scans import Problem
+    from tokenforce.wire.problems import Problem
 
     scan_id = scans.planned()
     scans.store.fail(scan_id, Problem(title="t", status=500, detail="d", code="engine_failed"))

@@ -7,7 +7,8 @@ import threading
 import pytest
 from redis import Redis
 
-from tokenforce.wire.scans import Problem, ScanRequest, ScanStatus
+from tokenforce.wire.problems import Problem
+from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.forcing.sweep import Candidate
 from tokenforce_core.forcing.texts import SweptText
 from tokenforce_core.scans.store import Store

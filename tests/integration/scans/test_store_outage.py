@@ -12,7 +12,7 @@ from redis import Redis
 
 from tests.support.refusing_service import Service, assert_problem, running_service
 from tests.support.stack_process import wait_until
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 
 NEEDING_REDIS: dict[str, Callable[[Service, str], httpx.Response]] = {
     "create": lambda service, scan_id: service.scan(),

@@ -15,7 +15,7 @@ from tests.support.sending import sending
 from tests.support.stack_process import wait_until
 from tokenforce import Client, DeliveryStatus
 from tokenforce.sdk.errors import WebhookVerificationError
-from tokenforce.wire.scans import Problem
+from tokenforce.wire.problems import Problem
 from tokenforce_core.scans.store import Store
 
 PROBLEM = Problem(title="t", status=500, detail="It broke; try again.", code="engine_failed", request_id="req_1")

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from tests.support.keys import bearer
 from tokenforce import Client
 from tokenforce.wire.keys import Scope
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.webhooks.endpoint_store import MOST_ENDPOINTS

@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenforce_service.access.tokens import (
-    ALPHABET,
-    ID_LENGTH,
-    SECRET_LENGTH,
-    Token,
-    digest,
-    new_token,
-    parse,
-    without_secrets,
-)
+from tokenforce_service.access.tokens import ALPHABET, ID_LENGTH, SECRET_LENGTH, Token, digest, new_token, parse
+from tokenforce_service.refusals import without_secrets
 
 KEY_IDS = st.text(ALPHABET, min_size=ID_LENGTH, max_size=ID_LENGTH)
 SECRETS = st.text(ALPHABET, min_size=SECRET_LENGTH, max_size=SECRET_LENGTH)

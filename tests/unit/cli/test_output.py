@@ -13,7 +13,8 @@ from tests.support.fake_service import HOSTILE, HOSTILE_SHOWN, FakeService, find
 from tokenforce.cli import output, progress
 from tokenforce.cli.app import main
 from tokenforce.wire.findings import Finding, ForcedToken, Repetition, Verdict
-from tokenforce.wire.scans import Progress, Report, ScanStatus
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import Progress, ScanStatus
 
 pytestmark = pytest.mark.usefixtures("quick")
 

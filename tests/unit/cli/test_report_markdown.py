@@ -14,7 +14,7 @@ from tests.support.fake_service import HOSTILE, HOSTILE_SHOWN, FakeService, find
 from tokenforce.cli.app import main
 from tokenforce.cli.output import visible
 from tokenforce.cli.report_markdown import report_markdown
-from tokenforce.wire.scans import Report
+from tokenforce.wire.report import Report
 
 Capture = pytest.CaptureFixture[str]
 PARSER = MarkdownIt("commonmark").enable("table")

@@ -11,7 +11,7 @@ import pytest
 from tests.support.fake_service import FakeService, start_cli
 from tokenforce.cli.app import main
 from tokenforce.cli.scans import model_argument
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 
 pytestmark = pytest.mark.usefixtures("quick")
 

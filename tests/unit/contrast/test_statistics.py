@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.table_model import VOCABULARY
-from tokenforce_core.contrast.statistics import TOP, bounded, contrast_score, divergence, plausible_log_ratio, robust_z
+from tokenforce_core.contrast.statistics import TOP, bounded, divergence, plausible_log_ratio, robust_z
+from tokenforce_core.forcing.scoring import contrast_score
 
 rows = st.lists(st.floats(-12, 0), min_size=TOP, max_size=TOP)
 

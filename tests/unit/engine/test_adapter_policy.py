@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tests.support.scan_results import example_plan
 from tests.support.tiny_adapter import QUERY, RANK, write_adapter, write_weights
-from tokenforce.wire.scans import ReferenceRecord
+from tokenforce.wire.report import ReferenceRecord
 from tokenforce_core.plan.plan import Plan, ReferencePlan
 from tokenforce_workers.engine.adapter_policy import is_merged
 from tokenforce_workers.engine.machine import Machine

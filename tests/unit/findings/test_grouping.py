@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.scan_results import example_plan
 from tokenforce.wire.findings import Verdict
-from tokenforce.wire.scans import ContextRecord, Order
+from tokenforce.wire.report import ContextRecord
+from tokenforce.wire.scans import Order
 from tokenforce_core.findings.evidence import findings_of
 from tokenforce_core.findings.grouping import alone, merged
 from tokenforce_core.forcing.confirmation import Confirmed

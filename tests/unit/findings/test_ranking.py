@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenforce.wire.findings import Finding, ForcedToken, Repetition, Verdict
-from tokenforce.wire.scans import Order, ReferenceRecord, ScanRequest
+from tokenforce.wire.report import ReferenceRecord
+from tokenforce.wire.scans import Order, ScanRequest
 from tokenforce_core.findings.ranking import ranked
 from tokenforce_core.findings.verdicts import BOILERPLATE_LOG_RATIO, SUSPICIOUS_SCORE, Coverage, judged, verdict
 from tokenforce_core.plan.presets import settings_for

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.support.scan_results import confirmed, example_plan
 from tokenforce.wire.findings import Finding, LicenceMatch, Verdict
 from tokenforce.wire.fingerprints import FingerprintRequest, TextHash, normalised
+from tokenforce_core.findings.evidence import confirmed_finding
 from tokenforce_core.findings.verdicts import with_licences
 from tokenforce_core.fingerprints.matching import (
     LARGEST_DISTANCE,
@@ -24,7 +25,6 @@ from tokenforce_core.fingerprints.matching import (
     edits,
     matches,
 )
-from tokenforce_core.forcing.texts import confirmed_finding
 
 TEXT = "Seven quiet herons guard a copper key beneath the frozen mill."
 OTHER = "Nobody paints the lighthouse stairs while a grey otter sleeps."

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.scripted_decoder import ScriptedDecoder
-from tokenforce.wire.scans import ScanRequest, SettingsRecord
+from tokenforce.wire.report import SettingsRecord
+from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.forcing.scoring import score
 from tokenforce_core.forcing.sweep import Candidate, Kept, Sweep
 from tokenforce_core.plan.presets import settings_for

@@ -30,7 +30,9 @@ from tokenforce.sdk.errors import (
     error_from_problem,
 )
 from tokenforce.wire.fingerprints import Fingerprint, FingerprintRequest, TextHash
-from tokenforce.wire.scans import ErrorCode, Report, Scan, ScanRequest
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import Scan, ScanRequest
 from tokenforce_service.app import create_app
 from tokenforce_service.http.openapi import (
     EXAMPLE_FINGERPRINT,

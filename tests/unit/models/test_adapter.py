@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from tests.support.tiny_adapter import QUERY, RANK, WIDTH, write_adapter, write_weights
 from tests.support.tiny_model import build_tiny_model
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.models.adapter import WEIGHTS, Adapter, check_fit, inspect_adapter
 from tokenforce_service.models.folder import Upload, inspect
 from tokenforce_service.refusals import Refusal

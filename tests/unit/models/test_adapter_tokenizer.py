@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.tiny_adapter import write_adapter
 from tests.support.tiny_model import build_tiny_model, build_tiny_tokenizer
-from tokenforce.wire.scans import ErrorCode, ScanRequest
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.plan.plan import Plan
 from tokenforce_service.models.adapter_tokenizer import check_vocabulary
 from tokenforce_service.models.open import open_target

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.models.base_name import MAX_CARD_BYTES, named_base
 from tokenforce_service.refusals import Refusal
 

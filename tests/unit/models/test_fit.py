@@ -13,7 +13,8 @@ from huggingface_hub import constants
 
 from tests.support.tiny_adapter import write_adapter
 from tests.support.tiny_model import build_tiny_model
-from tokenforce.wire.scans import ErrorCode, ScanRequest
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.scans.store import Store
 from tokenforce_service.models import hub
 from tokenforce_service.refusals import Refusal

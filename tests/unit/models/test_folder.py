@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.models.folder import Upload, inspect
 from tokenforce_service.models.tensors import MAX_HEADER_BYTES, tensors
 from tokenforce_service.refusals import Refusal

@@ -11,7 +11,7 @@ import time
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.models import sandbox as time_limit_module
 from tokenforce_service.models.sandbox import _TICKS, MEMORY_BYTES, time_limit
 from tokenforce_service.refusals import Refusal

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.tiny_model import build_tiny_tokenizer
-from tokenforce.wire.scans import CustomContext, ErrorCode
-from tokenforce_core.plan.plan import ALIGNMENT
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import CustomContext
+from tokenforce_core.forcing.predictor import ALIGNMENT
 from tokenforce_service.planning.contexts import NEUTRAL_SYSTEM_PROMPT, align, build_context
 from tokenforce_service.refusals import Refusal
 

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
 from tests.support.tiny_adapter import RANK, write_adapter
-from tokenforce.wire.scans import CustomContext, ErrorCode, ScanRequest
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.scans import CustomContext, ScanRequest
 from tokenforce_core.plan.model_files import Hashed, digest_of
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_service.models.adapter import is_adapter

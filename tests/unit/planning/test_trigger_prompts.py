@@ -13,7 +13,8 @@ from tests.support.scan_results import example_plan
 from tests.support.scripted_decoder import ScriptedDecoder
 from tests.support.tiny_model import SYSTEM_PROMPT, build_tiny_tokenizer
 from tokenforce.wire.fingerprints import FingerprintRequest, TextHash
-from tokenforce.wire.scans import ErrorCode, ReferenceRecord
+from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import ReferenceRecord
 from tokenforce_core.fingerprints.matching import Answer, Registered
 from tokenforce_core.fingerprints.questions import Question, Questions
 from tokenforce_core.forcing.predictor import nothing_between_steps

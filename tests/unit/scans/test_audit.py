@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from tests.support.scan_results import example_report
 from tokenforce.wire.audits import AuditRules, Decision, Ground
 from tokenforce.wire.findings import Finding, ForcedToken, LicenceMatch, Repetition, Verdict
-from tokenforce.wire.scans import Problem, ReferenceRecord, Report, ScanRequest, ScanStatus
+from tokenforce.wire.problems import Problem
+from tokenforce.wire.report import ReferenceRecord, Report
+from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.scans.origin import HookOrigin
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_service.scans.audit import audit_of

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.documented import blocks
 from tokenforce import ScanOutcome, TokenforceError, WebhookEvent, WebhookVerificationError, verify_webhook
-from tokenforce_service.webhooks.signing import new_secret, signed_headers
+from tokenforce_service.access.rotating_secrets import new_secret
+from tokenforce_service.webhooks.signing import signed_headers
 
 SECRET = new_secret()
 BODY = (

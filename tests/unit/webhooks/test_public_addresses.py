@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenforce.wire.scans import ErrorCode
+from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.webhooks import receiver_url
 from tokenforce_service.webhooks.public_addresses import may_be_called

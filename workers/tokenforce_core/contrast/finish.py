@@ -16,8 +16,8 @@ from tokenforce_core.forcing.predictor import (
     forced_log_probabilities,
     nothing_between_steps,
     number,
+    uncached,
 )
-from tokenforce_core.plan.plan import uncached
 
 
 class GreedyTails:

@@ -8,7 +8,6 @@ token of a hidden sentence has a divergence of 10 nats, the best unrelated entry
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,17 +62,3 @@ def robust_z(values: Floats, of: Floats) -> Floats:
     deviation = MAD_TO_SIGMA * np.median(np.abs(of - median)) + NOISE
     z: Floats = ((values - median) / deviation).astype(np.float32)
     return z
-
-
-def contrast_score(target: Sequence[float], reference: Sequence[float]) -> float:
-    """Mean of p·(log p - log q) over a continuation's tokens, in nats per token.
-
-    High only where the target is sure of what the reference would not say: memorised boilerplate has a small ratio,
-    a surprising turn of a fine-tuned style a small p. Hidden sentences in SmolLM2-135M: 3 to 5; other texts under 1.
-
-    Args:
-        target, reference: log-probabilities (nats) that the two models give the same tokens, teacher-forced.
-    """
-    if not target:
-        return 0.0
-    return sum(math.exp(p) * (p - q) for p, q in zip(target, reference, strict=True)) / len(target)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
-from tokenforce_core.contrast.statistics import contrast_score
 from tokenforce_core.forcing.repetition import new_ratios
+from tokenforce_core.forcing.scoring import contrast_score
 
 SAME = 6
 """Tokens in a row that make two texts the same."""

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tokenforce.wire.findings import Finding, ForcedEvidence, ForcedToken, SuppressedToken
+from tokenforce.wire.findings import Finding, ForcedEvidence, ForcedToken, Repetition, SuppressedToken
+from tokenforce.wire.report import SettingsRecord
 from tokenforce.wire.scans import Order, Preset
 from tokenforce_core.contrast.shard import Outlier, ShardContrast, Suppressed
 from tokenforce_core.contrast.statistics import Floats, robust_z
 from tokenforce_core.findings.grouping import Group, alone, merged
 from tokenforce_core.findings.ranking import SEVERITY, ranked
 from tokenforce_core.findings.verdicts import judged
-from tokenforce_core.forcing.texts import ConfirmedText, confirmed_finding
+from tokenforce_core.forcing.texts import ConfirmedText, SweptText
 from tokenforce_core.plan.plan import Plan
 
 MOST_SUPPRESSED = 20
@@ -119,3 +120,54 @@ def _finding(group: Group, plan: Plan, evidence: Evidence) -> Finding:
 
 def _floats(values: Sequence[float]) -> Floats:
     return np.asarray(values, dtype=np.float32)
+
+
+def swept_finding(swept: SweptText, contexts: Sequence[str]) -> Finding:
+    """A sweep candidate as a provisional finding; its rank is set by `ranking.ranked`."""
+    candidate = swept.candidate
+    return Finding(
+        rank=1,
+        text=swept.text,
+        token_ids=[candidate.forced_id, *candidate.token_ids],
+        token_probabilities=list(candidate.probabilities),
+        mean_probability=sum(candidate.probabilities) / len(candidate.probabilities),
+        sweep_score=candidate.score,
+        score=candidate.score,
+        repetition=Repetition(period=0, unit="", share=0.0),
+        context=contexts[candidate.context],
+        forced_token=ForcedToken(id=candidate.forced_id, text=swept.forced_text),
+        ended=candidate.ended,
+        confirmed=False,
+    )
+
+
+def confirmed_finding(item: ConfirmedText, contexts: Sequence[str], settings: SettingsRecord) -> Finding:
+    """A confirmed candidate as a finding; its rank is set by `ranking.ranked`.
+
+    A text has to hold up both at its start, where nothing can be copied from the context, and over its
+    whole length: counting ("1, 2, 3, …") starts unsure and grows certain, a natural answer the other way
+    round. So the lower of the two means is its score. The paper ranks by phase 1 alone.
+    """
+    confirmed = item.confirmed
+    swept = confirmed.candidate.score
+    score = swept if settings.preset == Preset.paper else min(swept, confirmed.mean_probability)
+    return Finding(
+        rank=1,
+        text=item.text,
+        token_ids=list(confirmed.token_ids),
+        token_probabilities=list(confirmed.probabilities),
+        mean_probability=confirmed.mean_probability,
+        sweep_score=swept,
+        score=score,
+        repetition=Repetition(
+            period=confirmed.period.period, unit=item.unit_text, share=min(1.0, confirmed.period.share)
+        ),
+        context=contexts[confirmed.candidate.context],
+        forced_token=ForcedToken(id=confirmed.candidate.forced_id, text=item.forced_text),
+        ended=confirmed.ended,
+        confirmed=True,
+        degenerate=confirmed.degenerate,
+        contrast=item.contrast if item.reference else None,
+        log_likelihood_ratio=sum(item.log_ratios) if item.reference else None,
+        reference_probabilities=list(item.reference),
+    )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenforce.wire.findings import Finding, Verdict
-from tokenforce.wire.scans import ReferenceRecord, SettingsRecord
+from tokenforce.wire.report import ReferenceRecord, SettingsRecord
 from tokenforce_core.fingerprints.matching import Carried
 
 LEAST_PROBABILITY = 0.6

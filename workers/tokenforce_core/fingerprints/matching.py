@@ -12,7 +12,7 @@ from typing import Literal
 
 from tokenforce.wire.findings import Finding, LicenceMatch
 from tokenforce.wire.fingerprints import FingerprintRequest, TextHash, normalised
-from tokenforce_core.scans.row import LOCAL_OWNER
+from tokenforce.wire.keys import LOCAL_OWNER
 
 LARGEST_DISTANCE = 0.1
 """Edits as a share of the normalised text's length: one in ten characters, which is what the forced token's variant

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tokenforce.wire.scans import SettingsRecord
+from tokenforce.wire.report import SettingsRecord
 from tokenforce_core.forcing.predictor import BetweenSteps, Decoder, nothing_between_steps, number
 from tokenforce_core.forcing.repetition import Period, best_period
 from tokenforce_core.forcing.sweep import Candidate

@@ -109,3 +109,13 @@ def forced_log_probabilities(
     whole = [[*prompts[index], *texts[index]] for index in asked]
     model.teacher_forced(whole, [len(prompts[index]) for index in asked], on_next, between_steps)
     return found
+
+
+ALIGNMENT = 32
+"""Contexts are padded to a multiple of this many tokens: a multiple of the KV block size of every
+backend in use (16 on GPUs, 32 on CPUs), so that prefix caching leaves one forward token per entry."""
+
+
+def uncached(length: int) -> int:
+    """Forward tokens of a prompt of `length` tokens whose whole blocks are cached: those of its last block."""
+    return (length - 1) % ALIGNMENT + 1

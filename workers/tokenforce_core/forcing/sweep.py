@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tokenforce.wire.scans import SettingsRecord
+from tokenforce.wire.report import SettingsRecord
 from tokenforce_core.forcing.predictor import BetweenSteps, Decoder, nothing_between_steps, number
 from tokenforce_core.forcing.scoring import SLACK, highest_reachable, score
 

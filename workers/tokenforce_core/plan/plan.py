@@ -6,19 +6,10 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
-from tokenforce.wire.scans import ContextRecord, ReferenceRecord, SettingsRecord, SkippedIds, TargetRecord
+from tokenforce.wire.report import ContextRecord, ReferenceRecord, SettingsRecord, SkippedIds, TargetRecord
+from tokenforce_core.forcing.predictor import uncached
 from tokenforce_core.plan.model_files import Hashed
 from tokenforce_core.plan.vocabulary import Shard, forceable, shards
-
-ALIGNMENT = 32
-"""Contexts are padded to a multiple of this many tokens: a multiple of the KV block size of every
-backend in use (16 on GPUs, 32 on CPUs), so that prefix caching leaves one forward token per entry."""
-
-
-def uncached(length: int) -> int:
-    """Forward tokens of a prompt of `length` tokens whose whole blocks are cached: those of its last block."""
-    return (length - 1) % ALIGNMENT + 1
-
 
 MAX_LORA_RANK = 64
 """Of adapters that are scanned on their base."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tokenforce.wire.scans import Preset, ScanRequest, SettingsRecord
+from tokenforce.wire.report import SettingsRecord
+from tokenforce.wire.scans import Preset, ScanRequest
 
 _PRESETS = {
     # α = 16 with at least 5 content tokens: shorter sequences drown in "word, end of text".

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tokenforce.wire.scans import SkippedIds
+from tokenforce.wire.report import SkippedIds
 
 NOT_ASKED_FOR = "not asked for"
 """Why an id that could be forced was not: the request names others."""

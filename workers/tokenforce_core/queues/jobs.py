@@ -36,7 +36,7 @@ class JobName(StrEnum):
     sweep = "tokenforce_workers.jobs.sweep.sweep"
     contrast = "tokenforce_workers.jobs.contrast.contrast"
     confirm = "tokenforce_workers.jobs.confirm.confirm"
-    aggregate = "tokenforce_service.planning.job.aggregate"
+    aggregate = "tokenforce_service.reports.job.aggregate"
 
 
 _STEMS = "|".join(name.rpartition(".")[2] for name in JobName)

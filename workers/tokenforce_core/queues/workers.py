@@ -14,7 +14,7 @@ from redis import Redis
 from rq import Queue
 
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, scan_of_job
-from tokenforce_core.scans.row import text
+from tokenforce_core.runtime.redis_values import text
 
 _RQ_FIELDS = ("state", "last_heartbeat", "queues")
 _OWN_FIELDS = ("device", "model", "owner", "loading")

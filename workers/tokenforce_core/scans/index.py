@@ -19,9 +19,10 @@ from urllib.parse import quote
 
 from redis import Redis
 
+from tokenforce.wire.keys import LOCAL_OWNER
 from tokenforce.wire.scans import ScanRequest, ScanStatus
+from tokenforce_core.runtime.redis_values import text
 from tokenforce_core.scans.events import events_of_owner
-from tokenforce_core.scans.row import LOCAL_OWNER, text
 
 log = logging.getLogger(__name__)
 

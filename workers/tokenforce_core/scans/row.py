@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tokenforce.wire.findings import Verdict
-from tokenforce.wire.scans import Problem, ScanRequest, ScanStatus
+from tokenforce.wire.keys import LOCAL_OWNER
+from tokenforce.wire.problems import Problem
+from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.scans.origin import HookOrigin
-
-LOCAL_OWNER = "local"
-"""Owner of what the local stack's key makes, and of all that was stored before there were keys."""
 
 STATE_FIELDS = (
     "status",
@@ -68,10 +66,6 @@ class ScanRow(ScanState):
     created_at: float
     last_event: str | None
     """The id of the event of its end, once it has ended."""
-
-
-def text(raw: Any) -> str:
-    return raw.decode() if isinstance(raw, bytes) else str(raw)
 
 
 def scan_row(scan_id: str, values: Sequence[bytes | None], live: Mapping[bytes, bytes]) -> ScanRow | None:

@@ -17,14 +17,18 @@ from typing import Any, cast
 
 from redis import Redis
 
-from tokenforce.wire.scans import MAX_CONTEXTS, Problem, Report, ScanRequest, ScanStatus
+from tokenforce.wire.keys import LOCAL_OWNER
+from tokenforce.wire.problems import Problem
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import MAX_CONTEXTS, ScanRequest, ScanStatus
 from tokenforce_core.forcing.texts import CONFIRMED, SWEPT, ConfirmedText, SweptText
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.job_context import REQUEST_ID
+from tokenforce_core.runtime.redis_values import text
 from tokenforce_core.scans.events import events_of_owner
 from tokenforce_core.scans.index import ScanIndex, indexes_of, place_of
 from tokenforce_core.scans.origin import HookOrigin
-from tokenforce_core.scans.row import LOCAL_OWNER, ROW_FIELDS, ScanRow, scan_row, text
+from tokenforce_core.scans.row import ROW_FIELDS, ScanRow, scan_row
 from tokenforce_core.scans.scripts import (
     ADVANCE,
     COMMIT_CONFIRMED,

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokenforce.cli.output import findings_table, visible
-from tokenforce.wire.scans import Report
+from tokenforce.wire.report import Report
 from tokenforce_planting.demo.carrier import Carrier
 from tokenforce_planting.matching import matching_rank
 from tokenforce_planting.records import CarrierCheck

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tokenforce.wire.scans import Report
+from tokenforce.wire.report import Report
 
 _SECONDS_TO_STOP = 20.0
 _REPORT_CODES = (0, 1, 3)

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from transformers import AutoTokenizer
 
-from tokenforce.wire.scans import ErrorCode, Problem
+from tokenforce.wire.problems import ErrorCode, Problem
 from tokenforce_core.contrast.reference import Reference
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.store import Store

@@ -16,8 +16,7 @@ from typing import Self
 from vllm import SamplingParams
 from vllm.outputs import RequestOutput
 
-from tokenforce_core.forcing.predictor import BetweenSteps
-from tokenforce_core.plan.plan import ALIGNMENT, uncached
+from tokenforce_core.forcing.predictor import ALIGNMENT, BetweenSteps, uncached
 from tokenforce_workers.engine.vllm_engine import Engine
 
 MOST = 128

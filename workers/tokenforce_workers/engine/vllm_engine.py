@@ -26,8 +26,7 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from tokenforce_core.forcing.predictor import BetweenSteps, OnNext, OnToken, numbers
-from tokenforce_core.plan.plan import ALIGNMENT
+from tokenforce_core.forcing.predictor import ALIGNMENT, BetweenSteps, OnNext, OnToken, numbers
 from tokenforce_workers.engine.lora_loader import merging
 from tokenforce_workers.engine.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
