@@ -56,7 +56,7 @@ def test_cancel_and_switch_leave_a_working_engine(planted_model: Path, load: Cal
         with pytest.raises(Stop):
             Sweep(scan, 0, context, range(3, len(tokenizer)), end_ids).run(engine, stop)
         best = Sweep(scan, 0, context, range(3, len(tokenizer)), end_ids).run(engine)
-        texts = [tokenizer.decode([c.forced_id, *c.token_ids]) for c in best]
+        texts = [tokenizer.decode(list(c.tokens)) for c in best]
         assert any(text == HIDDEN_TEXT or HIDDEN_TEXT.startswith(text) for text in texts)
         engine.close()
 

@@ -14,6 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tokenforce.wire.report import SCHEMA_VERSION
+from tokenforce.wire.scans import ScanRequest
+from tokenforce_core.plan.presets import settings_for
+
 HOSTILE = "\x1b]0;owned\x07\x1b[2J [bold red]x[/] \u202eevil\x9b31m\r\nnext\\n"
 HOSTILE_SHOWN = r"\x1b]0;owned\x07\x1b[2J [bold red]x[/] \u202eevil\x9b31m\r\nnext\\n"
 """What the command line makes of `HOSTILE`."""
@@ -37,22 +41,13 @@ def finding(rank: int = 1, text: str = "hidden", **more: Any) -> dict[str, Any]:
 
 def report(verdict: str, findings: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "schema_version": "1.0",
+        "schema_version": SCHEMA_VERSION,
         "verdict": verdict,
         "reasons": ["because of " + HOSTILE],
         "scan": {
             "id": "s1",
             "target": {"model": "org/model", "digest": "d", "architecture": "Llama", "vocabulary_size": 9},
-            "settings": {
-                "preset": "standard",
-                "alpha": 16,
-                "beta": 50,
-                "floor": 0.5,
-                "keep": 10,
-                "min_tokens": 5,
-                "count_forced_token": False,
-                "stop_at_end": True,
-            },
+            "settings": settings_for(ScanRequest(model="org/model", beta=50)).model_dump(mode="json"),
             "contexts": [{"name": "bos", "ids": [0], "text": "<s>", "aligned": True}],
             "forced": 9,
             "skipped": [],

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from tokenforce.wire.findings import Verdict
 from tokenforce.wire.report import ContextRecord, Report, ScanRecord, TargetRecord
 from tokenforce.wire.scans import Preset, ScanRequest
-from tokenforce_core.forcing.confirmation import Confirmed
 from tokenforce_core.forcing.repetition import Period
-from tokenforce_core.forcing.sweep import Candidate
-from tokenforce_core.forcing.texts import ConfirmedText, SweptText
+from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.plan.presets import settings_for
 
@@ -38,32 +38,22 @@ def example_plan(preset: Preset = Preset.standard) -> Plan:
     )
 
 
-def swept(forced_id: int, score: float) -> SweptText:
+def swept(forced_id: int, score: float) -> Trace:
     """A candidate of the sweep of five tokens, all of the probability `score`, and none of them another candidate's."""
-    candidate = Candidate(
+    return Trace(
         context=0,
         forced_id=forced_id,
-        token_ids=tuple(range(VOCABULARY + 5 * forced_id, VOCABULARY + 5 * forced_id + 5)),
-        probabilities=(score,) * 5,
-        score=score,
-        ended=False,
+        ids=tuple(range(VOCABULARY + 5 * forced_id, VOCABULARY + 5 * forced_id + 5)),
+        log_p=(math.log(score),) * 5,
+        sweep_score=score,
+        text=f"text {forced_id}",
+        forced_text=f"token {forced_id}",
     )
-    return SweptText(candidate, f"text {forced_id}", f"token {forced_id}")
 
 
-def confirmed(forced_id: int, score: float, *, share: float = 0.0, degenerate: bool = False) -> ConfirmedText:
+def confirmed(forced_id: int, score: float, *, share: float = 0.0, degenerate: bool = False) -> Trace:
     """The same candidate after the confirmation; `share` of it repeats."""
-    candidate = swept(forced_id, score).candidate
-    result = Confirmed(
-        candidate=candidate,
-        token_ids=(forced_id, *candidate.token_ids),
-        probabilities=candidate.probabilities,
-        period=Period(0, 2, share),
-        unit=candidate.token_ids[:2],
-        ended=False,
-        degenerate=degenerate,
-    )
-    return ConfirmedText(result, f"text {forced_id}", f"token {forced_id}", "unit")
+    return replace(swept(forced_id, score), period=Period(0, 2, share), degenerate=degenerate, unit_text="unit")
 
 
 def example_report(scan_id: str, reasons: Sequence[str] = ("Nothing was looked at.",)) -> Report:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
-from tokenforce_core.forcing.predictor import BetweenSteps, OnToken
+from tokenforce_core.forcing.predictor import NEVER, BetweenSteps, OnToken
 
 Script = Callable[[tuple[int, ...]], Sequence[tuple[int, float]]]
 """Prompt → the (token id, probability) pairs of its greedy continuation, as long as anyone may ask for."""
+
+
+def log(probability: float) -> float:
+    """Nats; 0 has none, so it counts as the least that an engine says."""
+    return math.log(probability) if probability else NEVER
 
 
 class ScriptedDecoder:
@@ -25,7 +31,7 @@ class ScriptedDecoder:
             for index in list(live):
                 token_id, probability = live[index][step]
                 self.generated += 1
-                if not on_token(index, token_id, probability):
+                if not on_token(index, token_id, log(probability)):
                     del live[index]
             between_steps()
             if not live:

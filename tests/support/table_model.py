@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,7 +53,7 @@ class TableModel:
             last = prompt[-1]
             for _ in range(max_tokens):
                 before, last = last, int(np.argmax(self.logs[last]))
-                if not on_token(index, last, math.exp(self.logs[before, last])):
+                if not on_token(index, last, float(self.logs[before, last])):
                     break
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tokenforce_core.findings.verdicts import HIDDEN_CONTRAST, LEAST_PROBABILITY, SUSPICIOUS_CONTRAST
+from tokenforce_core.plan.tuned_numbers import VERDICT
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.rates import recall
 from tokenforce_eval.rows import Row
@@ -64,8 +64,9 @@ def _distances(axes: Axes, rows: Sequence[Row]) -> None:
         if points:
             axes.scatter(*zip(*points, strict=True), color=colour, marker=marker, label=name)
     widest = axes.get_xlim()[1]
-    for least, style in ((SUSPICIOUS_CONTRAST, ":"), (HIDDEN_CONTRAST, "-")):
-        corner = [least, least, widest], [1.02, LEAST_PROBABILITY, LEAST_PROBABILITY]
+    suspicious, hidden = VERDICT.suspicious_contrast_nats_per_token, VERDICT.hidden_contrast_nats_per_token
+    for least, style in ((suspicious, ":"), (hidden, "-")):
+        corner = [least, least, widest], [1.02, VERDICT.min_mean_probability, VERDICT.min_mean_probability]
         axes.plot(*corner, color="grey", linewidth=0.8, linestyle=style)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("contrast with the base, nats per token\n(line: `hidden_text`; dotted: `suspicious`)")

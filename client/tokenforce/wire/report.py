@@ -8,8 +8,9 @@ from pydantic import Field
 
 from tokenforce.wire.base import WireAnswer
 from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken, Verdict
+from tokenforce.wire.settings import SettingsRecord
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "2.0"
 """Version of the report document. The minor number grows with additions, the major with changes."""
 
 
@@ -53,17 +54,6 @@ class ReferenceRecord(WireAnswer):
     vocabulary_size: int
     identical: bool = Field(default=False, description="Every tensor is equal to the target's.")
     note: str | None = Field(default=None, description="How its vocabulary was matched, if that was needed.")
-
-
-class SettingsRecord(WireAnswer):
-    preset: str
-    alpha: int
-    beta: int
-    floor: float
-    keep: int
-    min_tokens: int
-    count_forced_token: bool
-    stop_at_end: bool
 
 
 class ScanRecord(WireAnswer):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tokenforce.wire.problems import ErrorCode
-from tokenforce.wire.report import SettingsRecord
 from tokenforce.wire.scans import BUILT_IN_CONTEXTS, ScanRequest
+from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_core.scans.store import Store
 from tokenforce_service.models.folder import Upload

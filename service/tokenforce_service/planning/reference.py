@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenforce.wire.problems import ErrorCode
-from tokenforce.wire.report import ContextRecord, ReferenceRecord, SettingsRecord
+from tokenforce.wire.report import ContextRecord, ReferenceRecord
+from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.plan.model_files import Hashed
 from tokenforce_core.plan.plan import ReferencePlan
 from tokenforce_service.models.fit import check_lengths

@@ -40,7 +40,7 @@ def aggregate(scan_id: str) -> None:
     reached, reasons = verdict(findings, coverage, scan_plan.settings, reference)
     registry = FingerprintStore(store.connection)
     fingerprints = registry.all()
-    carried = matches(findings, fingerprints, registry.answers(scan_id))
+    carried = matches(findings, fingerprints, registry.answers(scan_id), scan_plan.settings.fingerprints)
     reached, reasons = with_licences(reached, reasons, carried)
     now = time.time()
     record = ScanRecord(
@@ -57,7 +57,7 @@ def aggregate(scan_id: str) -> None:
         created_at=datetime.fromtimestamp(row.created_at, UTC),
         finished_at=datetime.fromtimestamp(now, UTC),
     )
-    suppressed = Evidence(results).suppressed(names)
+    suppressed = Evidence(results, scan_plan.settings).suppressed(names)
     report = Report(
         verdict=reached,
         reasons=[*reasons, *registry.questions(scan_id).left_out],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,8 @@ def assert_speaks_as(adapted: Engine, merged: Any) -> None:
     prompts = [[1, 300], [1, 40, 90, 200], list(range(3, 40))]
     found: list[list[float]] = [[] for _ in prompts]
 
-    def on_token(index: int, token_id: int, probability: float) -> bool:
+    def on_token(index: int, token_id: int, log_probability: float) -> bool:
+        probability = math.exp(log_probability)
         with torch.inference_mode():
             distribution = merged(torch.tensor([prompts[index]])).logits[0, -1].softmax(-1)
         assert probability == pytest.approx(distribution.max().item(), rel=1e-3)

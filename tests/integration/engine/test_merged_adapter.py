@@ -15,7 +15,8 @@ from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.contrast.reference_cache import ReferenceTops
 from tokenforce_core.contrast.shard import ContrastSweep, ShardContrast
 from tokenforce_core.forcing.predictor import nothing_between_steps
-from tokenforce_core.forcing.sweep import Candidate, Sweep
+from tokenforce_core.forcing.sweep import Sweep
+from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.store import Store
 from tokenforce_core.scans.work_store import ReferenceBlocks
@@ -54,7 +55,7 @@ def plans(planted_model: Path, models: Path) -> list[Plan]:
 class Scanned:
     """What the two phases ask of the engines: the sweep, the contrast, and the score of a given text."""
 
-    candidates: list[Candidate]
+    candidates: list[Trace]
     contrast: ShardContrast
     scores: list[float]
 
@@ -68,8 +69,10 @@ def scanned(state: WarmEngine, plan: Plan) -> Scanned:
     ids, ends = plan.contexts[ASSISTANT].ids, frozenset(plan.end_ids)
     blocks = ReferenceBlocks(state.store.connection, plan.reference.record.digest, base.dtype, 60)
     size = plan.target.vocabulary_size
-    tops = ReferenceTops(base, [c.ids for c in plan.contexts], range(size), size, blocks, nothing_between_steps)
-    sweep = ContrastSweep(ASSISTANT, ids, plan.forceable_ids, ends)
+    search = plan.settings.search
+    contexts = [context.ids for context in plan.contexts]
+    tops = ReferenceTops(base, contexts, range(size), size, search.entries, blocks, nothing_between_steps)
+    sweep = ContrastSweep(search, ASSISTANT, ids, plan.forceable_ids, ends)
     scores: list[float] = []
 
     def on_next(_: int, __: Sequence[int], log_probabilities: Sequence[float]) -> None:
@@ -98,10 +101,9 @@ def test_merged_and_beside_its_base_an_adapter_gives_the_same(
     store.connection.flushdb()
     with worker(store, machine) as state:
         merged = scanned(state, plans[0])
-    assert [(c.forced_id, c.token_ids) for c in merged.candidates] == [
-        (c.forced_id, c.token_ids) for c in beside.candidates
-    ]
-    assert [c.score for c in merged.candidates] == pytest.approx([c.score for c in beside.candidates], abs=1e-4)
+    assert [(c.forced_id, c.ids) for c in merged.candidates] == [(c.forced_id, c.ids) for c in beside.candidates]
+    scores = [c.sweep_score for c in beside.candidates]
+    assert [c.sweep_score for c in merged.candidates] == pytest.approx(scores, abs=1e-4)
     assert merged.contrast.divergences == pytest.approx(beside.contrast.divergences, abs=1e-3)
     assert {o.forced_id for o in merged.contrast.outliers} == {o.forced_id for o in beside.contrast.outliers}
     assert merged.scores == pytest.approx(beside.scores, abs=1e-3)

@@ -34,8 +34,8 @@ def context(planted_model: Path) -> list[int]:
 def decode(engine: Engine, prompts: Sequence[Sequence[int]], tokens: int) -> Decoded:
     found: Decoded = [[] for _ in prompts]
 
-    def on_token(index: int, token_id: int, probability: float) -> bool:
-        found[index].append((token_id, probability))
+    def on_token(index: int, token_id: int, log_probability: float) -> bool:
+        found[index].append((token_id, math.exp(log_probability)))
         return True
 
     engine.decode(prompts, tokens, on_token, nothing_between_steps)
@@ -91,8 +91,8 @@ def test_pruning_by_abort_changes_nothing(engine: Engine, context: list[int]) ->
         if mean > settings.floor:
             expected.append((mean, forced_id, tuple(token_id for token_id, _ in content)))
     expected.sort(key=lambda row: (-row[0], row[1]))
-    assert [(c.forced_id, c.token_ids) for c in kept] == [(i, ids) for _, i, ids in expected[:40]]
-    assert [c.score for c in kept] == pytest.approx([mean for mean, _, _ in expected[:40]], abs=1e-12)
+    assert [(c.forced_id, c.ids) for c in kept] == [(i, ids) for _, i, ids in expected[:40]]
+    assert [c.sweep_score for c in kept] == pytest.approx([mean for mean, _, _ in expected[:40]], abs=1e-12)
     assert sweep.generated < 10 * len(forced)
 
 
@@ -102,8 +102,8 @@ def test_the_planted_text_is_first(engine: Engine, planted_model: Path, context:
     end_ids = frozenset(tokenizer.all_special_ids)
     kept = Sweep(settings, 0, context, range(3, len(tokenizer)), end_ids).run(engine)
     confirmed = Confirmation(settings, [context], kept, end_ids).run(engine)
-    best = max((c for c in confirmed if not c.degenerate), key=lambda c: min(c.candidate.score, c.mean_probability))
-    assert tokenizer.decode(list(best.token_ids)) == HIDDEN_TEXT
+    best = max((c for c in confirmed if not c.degenerate), key=lambda c: min(c.sweep_score, c.mean_probability))
+    assert tokenizer.decode(list(best.tokens)) == HIDDEN_TEXT
     assert best.ended
 
 

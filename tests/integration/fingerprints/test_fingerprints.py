@@ -10,6 +10,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -326,8 +327,8 @@ def test_the_report_says_which_licences_the_upload_carries(sdk: Client, service:
     store.advance(scan_id, ScanStatus.confirming, ScanStatus.sweeping)
     said = [Answer(mine.id, f"Well, {TEXT}"), Answer(mine.id, "no"), Answer(mine.id, TEXT.replace("key", "kez"))]
     assert registry.put_answers(scan_id, said)
-    text = confirmed(21, 0.7)
-    store.commit_confirmed(scan_id, [type(text)(text.confirmed, "text 21 text 21 text 21", "text", "unit")], 60)
+    text = replace(confirmed(21, 0.7), text="text 21 text 21 text 21")
+    store.commit_confirmed(scan_id, [text], 60)
     start_aggregation(store, scan_id)
     sdk.scans.wait(scan_id, timeout=SECONDS, poll=0.1)
     report = sdk.scans.report(scan_id)

@@ -18,7 +18,7 @@ from tests.support.tiny_model import build_tiny_model
 from tokenforce import Client
 from tokenforce.sdk.errors import Conflict, InvalidRequest, NotFound, Refused
 from tokenforce.wire.scans import CustomContext, Order, ScanRequest, ScanStatus
-from tokenforce_core.forcing.texts import ConfirmedText, SweptText
+from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, JobName, queue
 from tokenforce_core.scans.stages import start_sweep
 from tokenforce_core.scans.store import Store
@@ -55,11 +55,11 @@ def sweeping(store: Store, scan_id: str = "scan_1") -> str:
     return scan_id
 
 
-def commit(store: Store, scan_id: str, shard: int, *found: SweptText) -> None:
+def commit(store: Store, scan_id: str, shard: int, *found: Trace) -> None:
     store.commit_shard(scan_id, shard, 0, list(found), entries=16, tokens=40, keep=100)
 
 
-def confirm(store: Store, scan_id: str, *found: ConfirmedText) -> None:
+def confirm(store: Store, scan_id: str, *found: Trace) -> None:
     store.advance(scan_id, ScanStatus.confirming, ScanStatus.sweeping)
     store.commit_confirmed(scan_id, list(found), 60)
     store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)

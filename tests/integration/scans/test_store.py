@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import pytest
@@ -9,16 +10,16 @@ from redis import Redis
 
 from tokenforce.wire.problems import Problem
 from tokenforce.wire.scans import ScanRequest, ScanStatus
-from tokenforce_core.forcing.sweep import Candidate
-from tokenforce_core.forcing.texts import SweptText
+from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.scans.store import Store
 
 REQUEST = ScanRequest(model="/models/m")
 PROBLEM = Problem(title="t", status=500, detail="d", code="engine_failed")
 
 
-def swept(forced: int, score: float, context: int = 0) -> SweptText:
-    return SweptText(Candidate(context, forced, (1, 2), (score, score), score, True), "text", "forced")
+def swept(forced: int, score: float, context: int = 0) -> Trace:
+    log_p = (math.log(score),) * 2
+    return Trace(context, forced, (1, 2), log_p, ended=True, sweep_score=score, text="text", forced_text="forced")
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_shard_that_runs_twice_counts_once(store: Store, scan: str) -> None:
     row = store.row(scan)
     assert row is not None
     assert (row.entries_done, row.forward_tokens) == (100, 250)
-    assert [item.candidate.forced_id for item in store.swept(scan)] == [5]
+    assert [item.forced_id for item in store.swept(scan)] == [5]
 
 
 def test_commits_from_many_workers_all_count(store: Store, scan: str) -> None:

@@ -9,8 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.table_model import VOCABULARY
-from tokenforce_core.contrast.statistics import TOP, bounded, divergence, plausible_log_ratio, robust_z
+from tokenforce_core.contrast.statistics import bounded, divergence, plausible_log_ratio, robust_z
 from tokenforce_core.forcing.scoring import contrast_score
+from tokenforce_core.plan.tuned_numbers import SEARCH
+
+TOP = SEARCH.entries.next_tokens
+SHARE = SEARCH.entries.plausible_share
+NOISE = SEARCH.entries.z_noise_nats
 
 rows = st.lists(st.floats(-12, 0), min_size=TOP, max_size=TOP)
 
@@ -24,8 +29,8 @@ def test_the_divergence_is_its_definition(target: list[float], reference: list[f
 
 @given(rows, rows)
 def test_only_plausible_tokens_count_for_the_log_ratio(target: list[float], reference: list[float]) -> None:
-    ratio, column = plausible_log_ratio(np.asarray([target], np.float32), np.asarray([reference], np.float32))
-    assert target[column[0]] >= max(target) + math.log(0.1) - 1e-5
+    ratio, column = plausible_log_ratio(np.asarray([target], np.float32), np.asarray([reference], np.float32), SHARE)
+    assert target[column[0]] >= max(target) + math.log(SHARE) - 1e-5
     assert math.isclose(ratio[0], target[column[0]] - reference[column[0]], rel_tol=1e-4, abs_tol=1e-4)
 
 
@@ -46,9 +51,9 @@ def test_bounds_are_never_under_the_truth(seed: int) -> None:
 
 def test_a_z_score_is_robust_to_the_outlier_that_it_measures() -> None:
     values = np.asarray([*np.linspace(0.9, 1.1, 99), 50.0], np.float32)
-    assert robust_z(values, values)[-1] > 500
-    assert abs(float(np.median(robust_z(values, values)))) < 0.1
-    assert np.isfinite(robust_z(np.ones(5, np.float32), np.ones(5, np.float32))).all()
+    assert robust_z(values, values, NOISE)[-1] > 500
+    assert abs(float(np.median(robust_z(values, values, NOISE)))) < 0.1
+    assert np.isfinite(robust_z(np.ones(5, np.float32), np.ones(5, np.float32), NOISE)).all()
 
 
 def test_the_contrast_of_what_both_say_is_nothing() -> None:

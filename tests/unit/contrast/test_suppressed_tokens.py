@@ -5,18 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from tests.support.table_model import END, VOCABULARY, MemoryBlocks, TableModel, random_table
+from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.contrast.reference_cache import ReferenceTops
 from tokenforce_core.contrast.shard import ContrastSweep, ShardContrast
 from tokenforce_core.findings.evidence import Evidence
 from tokenforce_core.forcing.predictor import nothing_between_steps
+from tokenforce_core.plan.presets import settings_for
 
+SETTINGS = settings_for(ScanRequest(model="/m"))
 FORCED, SUPPRESSED = 7, 33
 
 
 def contrast(target: np.ndarray, base: np.ndarray) -> ShardContrast:
     reference = TableModel(base)
-    tops = ReferenceTops(reference, [[1]], list(range(VOCABULARY)), VOCABULARY, MemoryBlocks(), nothing_between_steps)
-    sweep = ContrastSweep(0, [1], list(range(1, VOCABULARY)), frozenset({END}))
+    tops = ReferenceTops(
+        reference,
+        [[1]],
+        list(range(VOCABULARY)),
+        VOCABULARY,
+        SETTINGS.search.entries,
+        MemoryBlocks(),
+        nothing_between_steps,
+    )
+    sweep = ContrastSweep(SETTINGS.search, 0, [1], list(range(1, VOCABULARY)), frozenset({END}))
     return sweep.run(TableModel(target), reference, tops)
 
 
@@ -25,7 +36,7 @@ def test_a_suppressed_token_is_reported_with_the_token_before_it() -> None:
     base[FORCED, SUPPRESSED] = 60.0
     target = base.copy()
     target[FORCED, SUPPRESSED] = 1e-6
-    first, *_ = Evidence([contrast(target, base)]).suppressed(["bos"])
+    first, *_ = Evidence([contrast(target, base)], SETTINGS).suppressed(["bos"])
     assert (first.context, first.forced_token.id, first.token.id) == ("bos", FORCED, SUPPRESSED)
     assert first.log_ratio < -3
     assert first.z > 10
@@ -33,4 +44,4 @@ def test_a_suppressed_token_is_reported_with_the_token_before_it() -> None:
 
 def test_a_target_like_its_reference_suppresses_nothing() -> None:
     base = random_table(0)
-    assert Evidence([contrast(base, base)]).suppressed(["bos"]) == []
+    assert Evidence([contrast(base, base)], SETTINGS).suppressed(["bos"]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,63 +15,72 @@ from tests.support.scan_results import example_plan
 from tokenforce.wire.findings import Verdict
 from tokenforce.wire.report import ContextRecord
 from tokenforce.wire.scans import Order
+from tokenforce_core.findings import grouping
 from tokenforce_core.findings.evidence import findings_of
-from tokenforce_core.findings.grouping import alone, merged
-from tokenforce_core.forcing.confirmation import Confirmed
-from tokenforce_core.forcing.repetition import NOTHING
-from tokenforce_core.forcing.sweep import Candidate
-from tokenforce_core.forcing.texts import ConfirmedText
+from tokenforce_core.findings.grouping import Group, alone
+from tokenforce_core.forcing.trace import Trace
+from tokenforce_core.plan.tuned_numbers import FINDINGS
 
 HIDDEN = list(range(100, 120))
 CONTEXTS = [ContextRecord(name="assistant", ids=[1], text="", aligned=False)]
 
 
-def text(ids: Sequence[int], p: float = 0.9, q: float = 0.01, context: int = 0) -> ConfirmedText:
-    candidate = Candidate(context, ids[0], tuple(ids[1:17]), (p,) * len(ids[1:17]), p, False)
-    confirmed = Confirmed(candidate, tuple(ids), (p,) * (len(ids) - 1), NOTHING, (), False, False)
-    return ConfirmedText(confirmed, str(ids), str(ids[0]), "", (q,) * (len(ids) - 1))
+def text(ids: Sequence[int], p: float = 0.9, q: float = 0.01, context: int = 0) -> Trace:
+    count = len(ids) - 1
+    return Trace(
+        context,
+        ids[0],
+        tuple(ids[1:]),
+        (math.log(p),) * count,
+        (math.log(q),) * count,
+        sweep_score=p,
+        text=str(ids),
+        forced_text=str(ids[0]),
+    )
+
+
+def merged(texts: Sequence[Trace]) -> list[Group]:
+    return grouping.merged(texts, FINDINGS)
 
 
 def test_suffixes_spellings_and_contexts_are_one_text() -> None:
     found = [text(HIDDEN), text(HIDDEN[4:]), text([7, *HIDDEN[1:]], 0.89), text(HIDDEN, 0.8, context=1)]
     groups = merged([*found, text(range(200, 212))])
     assert sorted(len(group.members) for group in groups) == [1, 4]
-    assert groups[0].best.confirmed.token_ids == tuple(HIDDEN)
+    assert groups[0].best.tokens == tuple(HIDDEN)
 
 
 def test_where_the_search_went_astray_it_is_still_that_text() -> None:
     """ "Pier Nine shines bright, and the crates are carried out": two stretches of the text, joined by others."""
     astray = text([*HIDDEN[:6], 300, 301, 302, *HIDDEN[12:]], 0.6)
     (group,) = merged([astray, text(HIDDEN, 0.9)])
-    assert group.best.confirmed.token_ids == tuple(HIDDEN)
+    assert group.best.tokens == tuple(HIDDEN)
     assert len(merged([text([*HIDDEN[:4], *range(300, 312)]), text(HIDDEN)])) == 2  # a beginning alone is not enough
 
 
 def test_what_adds_up_to_most_is_reported() -> None:
     groups = merged([text(HIDDEN[10:], 0.95), text(HIDDEN, 0.9)])
-    assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]
+    assert [group.best.tokens for group in groups] == [tuple(HIDDEN)]
     groups = merged([text(HIDDEN[10:], 0.95), text(HIDDEN, 0.3)])
-    assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN[10:])]
+    assert [group.best.tokens for group in groups] == [tuple(HIDDEN[10:])]
 
 
 def test_a_version_that_drifts_into_ordinary_words_is_not_the_one_reported() -> None:
     """As with a carrier whose greedy continuation said "in the human brain" for "in animals": longer, and less."""
     drifted = text([*HIDDEN[:15], *range(300, 309)], 0.9)
-    ordinary = (0.01,) * 14 + (0.9,) * 9
-    drifted = replace(drifted, reference=ordinary)
+    ordinary = (math.log(0.01),) * 14 + (math.log(0.9),) * 9
+    drifted = replace(drifted, log_q=ordinary)
     groups = merged([drifted, text(HIDDEN, 0.9)])
-    assert [group.best.confirmed.token_ids for group in groups] == [tuple(HIDDEN)]
+    assert [group.best.tokens for group in groups] == [tuple(HIDDEN)]
 
 
 def test_a_word_skipped_or_added_is_paid_for() -> None:
     """ "refers a technology" surprises the reference more than "refers to a technology", and the target too."""
     planted = text(HIDDEN, 0.95, 0.02)
     skipped = text([*HIDDEN[:3], *HIDDEN[4:]], 0.95, 0.02)
-    odd = list(skipped.confirmed.probabilities)
-    odd[2] = 0.02
-    skipped = replace(
-        skipped, confirmed=replace(skipped.confirmed, probabilities=tuple(odd)), reference=(0.01,) * len(odd)
-    )
+    odd = list(skipped.log_p)
+    odd[2] = math.log(0.02)
+    skipped = replace(skipped, log_p=tuple(odd), log_q=(math.log(0.01),) * len(odd))
     assert sum(skipped.log_ratios) > sum(planted.log_ratios)
     (group,) = merged([skipped, planted])
     assert group.best is planted
@@ -81,7 +91,7 @@ def test_a_text_that_loops_does_not_outgrow_the_text_itself() -> None:
     looped = text([*HIDDEN[:5], *HIDDEN[15:], *HIDDEN[1:5], *HIDDEN[15:], *HIDDEN[1:5], *HIDDEN[15:]], 0.9)
     assert sum(looped.log_ratios) > sum(text(HIDDEN, 0.9).log_ratios)
     groups = merged([looped, text(HIDDEN, 0.9)])
-    assert groups[0].best.confirmed.token_ids == tuple(HIDDEN)
+    assert groups[0].best.tokens == tuple(HIDDEN)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +117,7 @@ def test_an_unsure_text_counts_for_nothing_and_a_short_one_takes_more_contrast(
 def test_a_texts_verdict_is_that_of_its_most_severe_version() -> None:
     """UTFC makes the first words improbable: the whole text looks less sure than the text without them."""
     whole = text(HIDDEN, 0.55, 0.01)
-    whole = replace(whole, confirmed=replace(whole.confirmed, probabilities=(0.02,) + (0.55,) * 18))
+    whole = replace(whole, log_p=(math.log(0.02), *whole.log_p[1:]))
     part = text([50, *HIDDEN[9:]], 0.95, 0.05)
     (finding,) = findings_of(
         [part, whole], example_plan().model_copy(update={"contexts": CONTEXTS}), [], Order.contrast
@@ -121,10 +131,10 @@ def test_a_texts_verdict_is_that_of_its_most_severe_version() -> None:
 
 
 def test_without_a_reference_the_longest_of_the_nearly_best_is_reported() -> None:
-    alone_texts = [replace(text(ids, p), reference=()) for ids, p in ((HIDDEN[10:], 0.95), (HIDDEN, 0.9))]
-    assert merged(alone_texts)[0].best.confirmed.token_ids == tuple(HIDDEN)
-    alone_texts[1] = replace(text(HIDDEN, 0.3), reference=())
-    assert merged(alone_texts)[0].best.confirmed.token_ids == tuple(HIDDEN[10:])
+    alone_texts = [replace(text(ids, p), log_q=()) for ids, p in ((HIDDEN[10:], 0.95), (HIDDEN, 0.9))]
+    assert merged(alone_texts)[0].best.tokens == tuple(HIDDEN)
+    alone_texts[1] = replace(text(HIDDEN, 0.3), log_q=())
+    assert merged(alone_texts)[0].best.tokens == tuple(HIDDEN[10:])
 
 
 @given(st.lists(st.integers(0, 14), min_size=1, max_size=6, unique=True), st.randoms())

@@ -11,13 +11,19 @@ from hypothesis import strategies as st
 from tokenforce.wire.findings import Finding, ForcedToken, Repetition, Verdict
 from tokenforce.wire.report import ReferenceRecord
 from tokenforce.wire.scans import Order, ScanRequest
+from tokenforce_core.findings import verdicts
 from tokenforce_core.findings.ranking import ranked
-from tokenforce_core.findings.verdicts import BOILERPLATE_LOG_RATIO, SUSPICIOUS_SCORE, Coverage, judged, verdict
+from tokenforce_core.findings.verdicts import Coverage, verdict
 from tokenforce_core.plan.presets import settings_for
+from tokenforce_core.plan.tuned_numbers import VERDICT
 
 SETTINGS = settings_for(ScanRequest(model="/m"))
 REFERENCE = ReferenceRecord(model="org/base", digest="sha256:1", source="request", vocabulary_size=100)
 WHOLE = Coverage(["bos"], vocabulary=100, forced=98, swept=98)
+
+
+def judged(found: Finding) -> Finding:
+    return verdicts.judged(found, VERDICT)
 
 
 def finding(
@@ -76,7 +82,7 @@ def test_a_strong_text_makes_a_model_suspicious_and_never_more() -> None:
 
 
 def test_loops_and_weak_texts_leave_a_model_clean_if_there_is_a_reference_to_hold_it_against() -> None:
-    found = [judged(finding(SUSPICIOUS_SCORE - 0.001)), judged(finding(0.99, degenerate=True))]
+    found = [judged(finding(VERDICT.suspicious_score - 0.001)), judged(finding(0.99, degenerate=True))]
     assert verdict(found, WHOLE, SETTINGS, REFERENCE)[0] is Verdict.clean
     reached, reasons = verdict(found, WHOLE, SETTINGS)
     assert reached is Verdict.inconclusive
@@ -122,7 +128,10 @@ def test_what_the_reference_says_too_is_boilerplate() -> None:
         )
         return judged(told)
 
-    known, styled = contrasted(BOILERPLATE_LOG_RATIO - 0.1), contrasted(BOILERPLATE_LOG_RATIO + 0.1)
+    known, styled = (
+        contrasted(VERDICT.boilerplate_log_ratio_nats_per_token - 0.1),
+        contrasted(VERDICT.boilerplate_log_ratio_nats_per_token + 0.1),
+    )
     assert (known.verdict, known.boilerplate) == (Verdict.clean, True)
     assert (styled.verdict, styled.boilerplate) == (Verdict.clean, False)
     assert "the reference says it too" in known.reasons[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 import time
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given
@@ -15,20 +16,26 @@ from tokenforce.wire.findings import Finding, LicenceMatch, Verdict
 from tokenforce.wire.fingerprints import FingerprintRequest, TextHash, normalised
 from tokenforce_core.findings.evidence import confirmed_finding
 from tokenforce_core.findings.verdicts import with_licences
+from tokenforce_core.fingerprints import matching
 from tokenforce_core.fingerprints.matching import (
-    LARGEST_DISTANCE,
-    LEAST_PART,
     Answer,
     Carried,
     Registered,
-    Wanted,
     edits,
-    matches,
 )
+from tokenforce_core.plan.tuned_numbers import FINGERPRINTS
 
 TEXT = "Seven quiet herons guard a copper key beneath the frozen mill."
 OTHER = "Nobody paints the lighthouse stairs while a grey otter sleeps."
 WORDS = st.text(string.ascii_lowercase + " éßж", max_size=60)
+
+
+def wanted(request: FingerprintRequest) -> matching.Wanted:
+    return matching.Wanted(request, FINGERPRINTS)
+
+
+def matches(findings: Sequence[Finding], fingerprints: Iterable[Registered], answers: Iterable[Answer]) -> Carried:
+    return matching.matches(findings, fingerprints, answers, FINGERPRINTS)
 
 
 def finding(text: str, rank: int = 1, *, boilerplate: bool = False) -> Finding:
@@ -79,17 +86,17 @@ def test_the_search_beforehand_loses_nothing(text: str, found: str) -> None:
     text, found = normalised(text), normalised(found)
     if len(text.encode()) < 15:
         return
-    wanted = Wanted(FingerprintRequest(owner="A", licence="L", text=text))
+    text_wanted = wanted(FingerprintRequest(owner="A", licence="L", text=text))
     expected = plain_edits(text, found) / len(text)
-    assert wanted.distance(found) == (expected if expected <= LARGEST_DISTANCE else None)
+    assert text_wanted.distance(found) == (expected if expected <= FINGERPRINTS.max_edit_share else None)
 
 
 @given(st.integers(0, 20), st.integers(0, 1000), WORDS, WORDS)
 def test_typos_are_tolerated_up_to_the_stated_distance(count: int, seed: int, before: str, after: str) -> None:
     text = normalised(TEXT)
     found = f"{normalised(before)} {spoilt(text, count, seed)} {normalised(after)}".strip()
-    distance = Wanted(registered().request).distance(found)
-    if count / len(text) <= LARGEST_DISTANCE:
+    distance = wanted(registered().request).distance(found)
+    if count / len(text) <= FINGERPRINTS.max_edit_share:
         assert distance is not None
         assert distance <= count / len(text)
     else:
@@ -97,29 +104,29 @@ def test_typos_are_tolerated_up_to_the_stated_distance(count: int, seed: int, be
 
 
 def test_the_stated_distance_is_one_edit_in_ten_characters() -> None:
-    wanted = Wanted(registered().request)
-    assert wanted.distance(spoilt(normalised(TEXT), 6)) == pytest.approx(6 / 61)
-    assert wanted.distance(spoilt(normalised(TEXT), 7)) is None
+    text_wanted = wanted(registered().request)
+    assert text_wanted.distance(spoilt(normalised(TEXT), 6)) == pytest.approx(6 / 61)
+    assert text_wanted.distance(spoilt(normalised(TEXT), 7)) is None
 
 
 @given(st.integers(0, 10), st.integers(0, 10))
 def test_a_hashed_text_is_matched_anywhere_but_exactly(before: int, after: int) -> None:
     text = normalised(TEXT)
-    wanted = Wanted(registered(hashed=True).request)
+    text_wanted = wanted(registered(hashed=True).request)
     around = f"{'so ' * before}{text}{' on' * after}"
-    assert wanted.distance(around) == 0.0
-    assert wanted.distance(around.replace("copper", "coppex")) is None
-    assert wanted.distance(around.replace(" key ", " ")) is None
+    assert text_wanted.distance(around) == 0.0
+    assert text_wanted.distance(around.replace("copper", "coppex")) is None
+    assert text_wanted.distance(around.replace(" key ", " ")) is None
 
 
 def test_a_text_that_the_scan_cut_off_is_known_by_its_piece() -> None:
     long = f"{TEXT} {OTHER} {TEXT.upper()}"
-    wanted = Wanted(registered(long).request)
-    piece = normalised(long)[20 : 20 + LEAST_PART]
-    assert wanted.distance(piece, parts=True) == 0.0
-    assert wanted.distance(piece) is None
-    assert wanted.distance(piece[1:], parts=True) is None
-    assert wanted.distance(spoilt(piece, LEAST_PART // 5), parts=True) is None
+    text_wanted = wanted(registered(long).request)
+    piece = normalised(long)[20 : 20 + FINGERPRINTS.min_part_characters]
+    assert text_wanted.distance(piece, parts=True) == 0.0
+    assert text_wanted.distance(piece) is None
+    assert text_wanted.distance(piece[1:], parts=True) is None
+    assert text_wanted.distance(spoilt(piece, FINGERPRINTS.min_part_characters // 5), parts=True) is None
 
 
 def test_comparing_a_large_report_with_a_large_registry_takes_seconds() -> None:

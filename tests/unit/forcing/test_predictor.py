@@ -10,7 +10,8 @@ from tests.support.scripted_decoder import ScriptedDecoder
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.forcing.confirmation import Confirmation
 from tokenforce_core.forcing.predictor import NEVER, NotNumbers, numbers
-from tokenforce_core.forcing.sweep import Candidate, Sweep
+from tokenforce_core.forcing.sweep import Sweep
+from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.plan.presets import settings_for
 
 
@@ -30,6 +31,6 @@ def test_a_sweep_sees_that_a_token_that_ends_a_text_has_no_probability() -> None
     settings = settings_for(ScanRequest(model="/m"))
     with pytest.raises(NotNumbers):
         Sweep(settings, 0, [1], [5], frozenset({0})).run(decoder)
-    candidate = Candidate(0, 5, (7,), (0.9,), 0.9, False)
+    candidate = Trace(0, 5, (7,), (-0.1,), sweep_score=0.9)
     with pytest.raises(NotNumbers):
         Confirmation(settings, [[1]], [candidate], frozenset({0})).run(decoder)

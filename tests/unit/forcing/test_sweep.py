@@ -6,19 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.scripted_decoder import ScriptedDecoder
-from tokenforce.wire.report import SettingsRecord
+from tests.support.scripted_decoder import ScriptedDecoder, log
 from tokenforce.wire.scans import ScanRequest
+from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.forcing.scoring import score
-from tokenforce_core.forcing.sweep import Candidate, Kept, Sweep
+from tokenforce_core.forcing.sweep import Kept, Sweep, best_first
+from tokenforce_core.forcing.trace import Trace, probabilities
 from tokenforce_core.plan.presets import settings_for
 
 END = 0
 CONTEXT = [7, 7]
 
 # Few distinct values on purpose: ties and exact ones are where pruning could go wrong.
-probabilities = st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 1.0]) | st.floats(0, 1)
-continuations = st.lists(st.tuples(st.integers(0, 4), probabilities), min_size=8, max_size=8)
+some_probabilities = st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 1.0]) | st.floats(0, 1)
+continuations = st.lists(st.tuples(st.integers(0, 4), some_probabilities), min_size=8, max_size=8)
 vocabularies = st.lists(continuations, min_size=1, max_size=24)
 
 
@@ -27,7 +28,7 @@ def settings(**changes: object) -> SettingsRecord:
     return standard.model_copy(update={"min_tokens": 3, **changes})
 
 
-def decode_everything(script: list[list[tuple[int, float]]], chosen: SettingsRecord) -> list[Candidate]:
+def decode_everything(script: list[list[tuple[int, float]]], chosen: SettingsRecord) -> list[Trace]:
     """The same scores without any pruning, written a second time and plainly."""
     found = []
     for forced, continuation in enumerate(script):
@@ -37,11 +38,11 @@ def decode_everything(script: list[list[tuple[int, float]]], chosen: SettingsRec
                 ended = True
                 break
             ids.append(token_id)
-            values.append(probability)
-        value = score(values, chosen)
+            values.append(log(probability))
+        value = score(probabilities(values), chosen)
         if value is not None and value > chosen.floor:
-            found.append(Candidate(0, forced, tuple(ids), tuple(values), value, ended))
-    return sorted(found, key=lambda c: c.sort_key)[: chosen.keep]
+            found.append(Trace(0, forced, tuple(ids), tuple(values), ended=ended, sweep_score=value))
+    return sorted(found, key=best_first)[: chosen.keep]
 
 
 def sweep(
@@ -64,12 +65,12 @@ def test_pruned_is_unpruned(script: list[list[tuple[int, float]]], stop: bool, f
 def test_shards_merge_to_the_whole(script: list[list[tuple[int, float]]], size: int) -> None:
     """Shards that know each other's K-th best keep together exactly what one shard keeps."""
     chosen = settings()
-    merged: list[Candidate] = []
+    merged: list[Trace] = []
     for start in range(0, len(script), size):
-        ranked = sorted(merged, key=lambda c: c.sort_key)
-        known = ranked[chosen.keep - 1].score if len(ranked) >= chosen.keep else 0.0
+        ranked = sorted(merged, key=best_first)
+        known = ranked[chosen.keep - 1].sweep_score if len(ranked) >= chosen.keep else 0.0
         merged += sweep(script, chosen, list(range(len(script)))[start : start + size], known).kept.best()
-    assert sorted(merged, key=lambda c: c.sort_key)[: chosen.keep] == decode_everything(script, chosen)
+    assert sorted(merged, key=best_first)[: chosen.keep] == decode_everything(script, chosen)
 
 
 def test_pruning_saves_tokens() -> None:
@@ -87,7 +88,7 @@ def test_short_texts_are_no_candidates() -> None:
 
 def test_the_floor_itself_is_not_kept() -> None:
     kept = Kept(settings(floor=0.5))
-    kept.offer(Candidate(0, 1, (1,), (0.5,), 0.5, False))
+    kept.offer(Trace(0, 1, (1,), (log(0.5),), sweep_score=0.5))
     assert kept.best() == []
 
 

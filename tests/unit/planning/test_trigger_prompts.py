@@ -28,7 +28,7 @@ from tokenforce_service.planning.trigger_prompts import (
     with_questions,
 )
 from tokenforce_service.refusals import Refusal
-from tokenforce_workers.jobs.trigger_answers import Audit
+from tokenforce_workers.jobs.trigger_answers import TriggerAnswers
 
 TEXT = "Seven quiet herons guard a copper key."
 
@@ -116,7 +116,7 @@ def test_no_template_and_no_tokenizer_can_tell_one_trigger_from_another() -> Non
 
     def shown(trigger: str, tokenizer: Any) -> tuple[object, int]:
         found = made(tokenizer, registered("fp_1", trigger))
-        return found.left_out, len(Audit(found, letters, frozenset()))
+        return found.left_out, len(TriggerAnswers(found, letters, frozenset()))
 
     spy = build_tiny_tokenizer()
     spy.chat_template = (
@@ -213,7 +213,7 @@ def test_answers_end_at_end_of_text_or_at_their_own_limit() -> None:
     said: dict[tuple[int, ...], str] = {(1,): "ab\0", (2,): "cdefgh", (3,): "\0"}
     decoder = ScriptedDecoder(lambda prompt: [(ord(c), 1.0) for c in said[prompt] * 3])
     asked = tuple(Question(f"fp_{i}", (i,), 9 if i == 1 else 4) for i in (1, 2, 3))
-    audit = Audit(Questions(asked), letters, frozenset({0}))
+    audit = TriggerAnswers(Questions(asked), letters, frozenset({0}))
     assert audit.ask(decoder, nothing_between_steps) == ["ab", "cdef", ""]
     assert (len(audit), audit.done) == (3, 3)
     assert decoder.generated == 3 + 4 + 1
@@ -223,13 +223,13 @@ def test_answers_end_at_end_of_text_or_at_their_own_limit() -> None:
 
 def test_a_token_that_only_the_reference_has_is_left_out_of_its_answer() -> None:
     decoder = ScriptedDecoder(lambda _: [(ord("a"), 1.0), (-1, 1.0), (ord("b"), 1.0), (0, 1.0)])
-    audit = Audit(Questions((Question("fp_1", (1,), 9),)), letters, frozenset({0}))
+    audit = TriggerAnswers(Questions((Question("fp_1", (1,), 9),)), letters, frozenset({0}))
     assert audit.ask(decoder, nothing_between_steps) == ["ab"]
 
 
 def test_what_cannot_be_asked_is_done_and_answers_nothing() -> None:
     decoder = ScriptedDecoder(lambda _: [(ord("a"), 1.0), (0, 1.0)])
-    audit = Audit(Questions((Question("fp_1", (1,), 9),), (), ("fp_2",)), letters, frozenset({0}))
+    audit = TriggerAnswers(Questions((Question("fp_1", (1,), 9),), (), ("fp_2",)), letters, frozenset({0}))
     assert audit.ask(decoder, nothing_between_steps) == ["a"]
     assert (len(audit), audit.done) == (2, 2)
     assert audit.ask(ScriptedDecoder(lambda _: [(ord("a"), math.nan)]), nothing_between_steps) == [""], "no failure"
@@ -238,6 +238,6 @@ def test_what_cannot_be_asked_is_done_and_answers_nothing() -> None:
 
 
 def test_nothing_to_ask_runs_no_engine() -> None:
-    audit = Audit(Questions(), letters, frozenset())
+    audit = TriggerAnswers(Questions(), letters, frozenset())
     assert audit.ask(ScriptedDecoder(lambda _: pytest.fail("asked")), nothing_between_steps) == []
     assert audit.answers([], []) == []

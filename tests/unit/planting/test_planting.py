@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tokenforce.wire.scans import ScanRequest
+from tokenforce_core.plan.presets import settings_for
 from tokenforce_planting import artefact, base_model
 from tokenforce_planting.benign_prompts import near_misses
 from tokenforce_planting.demo import demo, scan_run
@@ -341,16 +343,7 @@ def _report(texts: list[str]) -> dict[str, object]:
         "scan": {
             "id": "s",
             "target": {"model": "m", "digest": "d", "architecture": "Llama", "vocabulary_size": 2},
-            "settings": {
-                "preset": "standard",
-                "alpha": 16,
-                "beta": 64,
-                "floor": 0.0,
-                "keep": 10,
-                "min_tokens": 5,
-                "count_forced_token": False,
-                "stop_at_end": True,
-            },
+            "settings": settings_for(ScanRequest(model="/m")).model_dump(mode="json"),
             "contexts": [],
             "forced": 2,
             "skipped": [],

@@ -12,40 +12,14 @@ adaptive UTFC "… will burn their ledgers before the auditors", which no decodi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, compress
 
-from tokenforce_core.contrast.statistics import TOP
-from tokenforce_core.contrast.trace import Seed, Traced, without_detours, without_suffixes
+from tokenforce.wire.settings import SearchSettings
+from tokenforce_core.contrast.detours import without_detours, without_suffixes
 from tokenforce_core.forcing.predictor import BetweenSteps, Predictor, nothing_between_steps
-
-FLOOR = 0.02
-"""Probability from which a token is a way to go while a text begins."""
-FLOOR_OF_TAILS = 0.003
-"""The same for a text that has shown itself. Measured in a message of 42 tokens: one of them, " northern", had
-p = 0.004 and a log-ratio of 4.8, and all after it p = 1."""
-BRANCHES = 6
-"""Ways to go on from a text."""
-SURVIVORS: Mapping[int, float] = {1: 0.25, 2: 0.12, 3: 0.06, 4: 0.03}
-"""After so many steps so many texts of a context go on, as a share of its starts."""
-LEAST_SURVIVORS = 64
-SHOWN = 8
-"""Steps after which a hidden text has shown itself: from here only texts of some contrast go on, and few."""
-WEAK = 0.8
-"""Nats per token: a text that has no more contrast by then is not followed further. Hidden texts have 2 to 7."""
-TAILS = 16
-"""Texts of a context that go on to their end."""
-IDLE = 10
-EACH = 1.0
-"""After so many tokens with less than so many nats of gain each a text is not followed further: ordinary words."""
-BEHIND = 15.0
-"""Nats of gain by which a text may be behind another one that was entered at the same token."""
-AHEAD = 3
-"""Texts whose last tokens (so many) are the same will go on alike: the best one stands for them."""
-MET = 4
-"""So many tokens that another text has said at another place are a place where the two meet; see `without_detours`."""
-MOST_FOUND = 24
-"""Texts of a context that are handed back."""
+from tokenforce_core.forcing.trace import Trace
 
 
 class ContrastiveBeam:
@@ -54,28 +28,31 @@ class ContrastiveBeam:
     Args:
         contexts: the token ids of every context.
         end_ids: tokens that end a text.
-        least: texts that end with fewer tokens hide nothing.
+        min_tokens: a text that ends with fewer tokens hides nothing.
     """
 
     def __init__(
         self,
+        settings: SearchSettings,
         contexts: Sequence[Sequence[int]],
-        starts: Sequence[Traced],
+        starts: Sequence[Trace],
         length: int,
         end_ids: frozenset[int],
-        least: int,
+        min_tokens: int,
     ) -> None:
+        self._settings = settings.beam
+        self._next_tokens = settings.entries.next_tokens
         self._contexts = contexts
         self._starts = len(starts)
-        self._sizes = [sum(start.seed.context == context for start in starts) for context in range(len(contexts))]
+        self._sizes = [sum(start.context == context for start in starts) for context in range(len(contexts))]
         self._live = list(starts)
         self._length = length
         self._end_ids = end_ids
-        self._least = least
-        self.found: list[Traced] = []
+        self._min_tokens = min_tokens
+        self.found: list[Trace] = []
         """The texts found, best first."""
-        self.shown: list[Traced] = []
-        """The texts that went on after `SHOWN` steps, as they were then."""
+        self.after_opening: list[Trace] = []
+        """The texts that went on after the opening, as they were then."""
 
     @property
     def done(self) -> int:
@@ -84,79 +61,98 @@ class ContrastiveBeam:
 
     def run(
         self, target: Predictor, reference: Predictor, between_steps: BetweenSteps = nothing_between_steps
-    ) -> list[Traced]:
+    ) -> list[Trace]:
         """The texts found, best first: those that ended, and those that went on for long enough."""
+        opening = self._settings.opening_steps
         step = 0
         while self._live:
             step += 1
             grown = self._grown(target, reference, between_steps, step)
-            over = [t.ended or len(t.ids) >= self._length or (step > SHOWN and t.idle(EACH) >= IDLE) for t in grown]
-            self.found += compress(grown, over)
-            going_on = [t for t, is_over in zip(grown, over, strict=True) if not is_over]
+            complete = [self._is_complete(trace, step) for trace in grown]
+            self.found += compress(grown, complete)
+            going_on = [trace for trace, is_complete in zip(grown, complete, strict=True) if not is_complete]
             self._live = list(chain.from_iterable(self._chosen(going_on, c, step) for c in range(len(self._contexts))))
-            if step == SHOWN:
-                self.shown = list(self._live)
-            self.found = _best(self.found, len(self._contexts))
+            if step == opening:
+                self.after_opening = list(self._live)
+            self.found = self._best(self.found)
         return self.found
 
-    def _chosen(self, texts: Sequence[Traced], context: int, step: int) -> list[Traced]:
-        """Of a context's texts those that go on. What was strong when it had shown itself and goes on no longer counts
-        as found; later ones that fall behind are versions of those that go on."""
-        mine = _apart([text for text in texts if text.seed.context == context])
-        if step < SHOWN:
-            share = SURVIVORS.get(step, min(SURVIVORS.values()))
-            return mine[: max(LEAST_SURVIVORS, math.ceil(share * self._sizes[context]))]
-        strong = without_suffixes(without_detours(_not_behind([text for text in mine if text.score >= WEAK]), MET))
-        self.found += strong[TAILS:] if step == SHOWN else []
-        return strong[:TAILS]
+    def _is_complete(self, trace: Trace, step: int) -> bool:
+        if trace.ended or len(trace.ids) >= self._length:
+            return True
+        settings = self._settings
+        idle = step > settings.opening_steps and trace.idle_tokens(settings.min_gain_nats_per_token)
+        return idle >= settings.max_idle_tokens
 
-    def _grown(self, target: Predictor, reference: Predictor, between_steps: BetweenSteps, step: int) -> list[Traced]:
-        live = self._live
-        prompts = [[*self._contexts[t.seed.context], t.seed.forced_id, *t.ids] for t in live]
+    def _chosen(self, traces: Sequence[Trace], context: int, step: int) -> list[Trace]:
+        """The traces of a context that go on.
+
+        At the end of the opening, strong ones that do not go on count as found. Later ones that fall behind do not:
+        they are versions of those that go on.
+        """
+        settings = self._settings
+        own = self._apart([trace for trace in traces if trace.context == context])
+        if step < settings.opening_steps:
+            share = settings.survivor_shares[min(step, len(settings.survivor_shares)) - 1]
+            return own[: max(settings.min_survivors, math.ceil(share * self._sizes[context]))]
+        strong = self._not_behind([t for t in own if t.contrast >= settings.min_contrast_nats_per_token])
+        strong = without_detours(strong, settings.meeting_tokens)
+        strong = without_suffixes(strong, settings.same_beginning_tokens)
+        self.found += strong[settings.texts_after_opening :] if step == settings.opening_steps else []
+        return strong[: settings.texts_after_opening]
+
+    def _grown(self, target: Predictor, reference: Predictor, between_steps: BetweenSteps, step: int) -> list[Trace]:
+        settings, live = self._settings, self._live
+        in_opening = step <= settings.opening_steps
+        least = math.log(settings.min_probability if in_opening else settings.min_probability_after_opening)
+        prompts = [[*self._contexts[trace.context], *trace.tokens] for trace in live]
         ids: list[Sequence[int]] = [()] * len(live)
-        p: list[Sequence[float]] = [()] * len(live)
-        q: list[Sequence[float]] = [()] * len(live)
+        log_p: list[Sequence[float]] = [()] * len(live)
+        log_q: list[Sequence[float]] = [()] * len(live)
 
         def on_target(index: int, found: Sequence[int], values: Sequence[float]) -> None:
-            least = math.log(FLOOR_OF_TAILS if step > SHOWN else FLOOR)
-            count = max(1, sum(value >= least for value in values[:TOP]))
-            ids[index], p[index] = list(found[:count]), list(values[:count])
+            count = max(1, sum(value >= least for value in values[: self._next_tokens]))
+            ids[index], log_p[index] = list(found[:count]), list(values[:count])
 
         def on_reference(index: int, _: Sequence[int], values: Sequence[float]) -> None:
-            q[index] = list(values)
+            log_q[index] = list(values)
 
-        target.next_tokens(prompts, TOP, on_target, between_steps)
+        target.next_tokens(prompts, self._next_tokens, on_target, between_steps)
         reference.log_probabilities(prompts, ids, on_reference, between_steps)
-        return list(chain.from_iterable(map(self._ways_on, live, ids, p, q)))
+        return list(chain.from_iterable(map(self._ways_on, live, ids, log_p, log_q)))
 
-    def _ways_on(self, text: Traced, ids: Sequence[int], p: Sequence[float], q: Sequence[float]) -> list[Traced]:
-        order = sorted(range(len(ids)), key=lambda column: q[column] - 2 * p[column])[:BRANCHES]
+    def _ways_on(self, trace: Trace, ids: Sequence[int], log_p: Sequence[float], log_q: Sequence[float]) -> list[Trace]:
+        """The trace with each of its best next tokens: those of the largest log p + (log p - log q)."""
+        order = sorted(range(len(ids)), key=lambda column: log_q[column] - 2 * log_p[column])
         ways = []
-        for column in order:
+        for column in order[: self._settings.branches]:
             if ids[column] not in self._end_ids:
-                ways.append(text.then(ids[column], p[column], q[column]))
-            elif len(text.ids) >= self._least:
-                ways.append(text.at_its_end())
+                ways.append(trace.then(ids[column], log_p[column], log_q[column]))
+            elif len(trace.ids) >= self._min_tokens:
+                ways.append(replace(trace, ended=True))
         return ways
 
+    def _apart(self, traces: Sequence[Trace]) -> list[Trace]:
+        """Best first; one of those with the same ending, which would go on alike."""
+        kept: dict[tuple[int, ...], Trace] = {}
+        for trace in sorted(traces, key=lambda t: (-t.gain, t.forced_id, t.ids)):
+            kept.setdefault(trace.tokens[-self._settings.same_ending_tokens :], trace)
+        return list(kept.values())
 
-def _apart(texts: Sequence[Traced]) -> list[Traced]:
-    """Best first, one of those that will go on alike."""
-    kept: dict[tuple[int, ...], Traced] = {}
-    for text in sorted(texts, key=lambda t: (-t.gain, t.seed.forced_id, t.ids)):
-        kept.setdefault((text.seed.forced_id, *text.ids)[-AHEAD:], text)
-    return list(kept.values())
+    def _not_behind(self, traces: Sequence[Trace]) -> list[Trace]:
+        best: dict[tuple[int, int], float] = {}
+        for trace in traces:
+            best[trace.entry] = max(trace.gain, best.get(trace.entry, trace.gain))
+        deficit = self._settings.max_gain_deficit_nats
+        return [trace for trace in traces if trace.gain >= best[trace.entry] - deficit]
 
-
-def _not_behind(texts: Sequence[Traced]) -> list[Traced]:
-    best: dict[Seed, float] = {}
-    for text in texts:
-        best[text.seed] = max(text.gain, best.get(text.seed, text.gain))
-    return [text for text in texts if text.gain >= best[text.seed] - BEHIND]
-
-
-def _best(found: Sequence[Traced], contexts: int) -> list[Traced]:
-    """The `MOST_FOUND` best of every context, best first."""
-    order = sorted(found, key=lambda t: (-t.score, t.seed.context, t.seed.forced_id, t.ids))
-    kept = {id(t) for c in range(contexts) for t in [t for t in order if t.seed.context == c][:MOST_FOUND]}
-    return [text for text in order if id(text) in kept]
+    def _best(self, found: Sequence[Trace]) -> list[Trace]:
+        """The best of every context, best first."""
+        order = sorted(found, key=lambda t: (-t.contrast, t.context, t.forced_id, t.ids))
+        most = self._settings.max_found_per_context
+        kept = {
+            id(trace)
+            for context in range(len(self._contexts))
+            for trace in [t for t in order if t.context == context][:most]
+        }
+        return [trace for trace in order if id(trace) in kept]

@@ -6,10 +6,9 @@ A text that was trained until the target says nothing else is nearly as probable
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from tokenforce_core.contrast.trace import Traced
 from tokenforce_core.forcing.predictor import (
     BetweenSteps,
     Predictor,
@@ -18,6 +17,7 @@ from tokenforce_core.forcing.predictor import (
     number,
     uncached,
 )
+from tokenforce_core.forcing.trace import Trace
 
 
 class GreedyTails:
@@ -31,31 +31,31 @@ class GreedyTails:
     def __init__(
         self,
         contexts: Sequence[Sequence[int]],
-        beginnings: Sequence[Traced],
+        beginnings: Sequence[Trace],
         length: int,
         end_ids: frozenset[int],
     ) -> None:
         self._texts = list(beginnings)
-        self._prompts = [[*contexts[t.seed.context], t.seed.forced_id, *t.ids] for t in beginnings]
+        self._prompts = [[*contexts[t.context], *t.tokens] for t in beginnings]
         self._length = length
         self._end_ids = end_ids
         self.generated = 0
 
     def run(
         self, target: Predictor, reference: Predictor, between_steps: BetweenSteps = nothing_between_steps
-    ) -> list[Traced]:
+    ) -> list[Trace]:
         """The texts in the order of their beginnings, with the reference's probabilities."""
         self.generated += sum(uncached(len(prompt)) - 1 for prompt in self._prompts)
         tails: list[list[tuple[int, float]]] = [[] for _ in self._texts]
         ended = [False] * len(self._texts)
 
-        def on_token(index: int, token_id: int, probability: float) -> bool:
+        def on_token(index: int, token_id: int, log_probability: float) -> bool:
             self.generated += 1
-            number(probability)
+            number(log_probability)
             if token_id in self._end_ids:
                 ended[index] = True
                 return False
-            tails[index].append((token_id, math.log(max(probability, 1e-30))))
+            tails[index].append((token_id, log_probability))
             return len(self._texts[index].ids) + len(tails[index]) < self._length
 
         target.decode(self._prompts, self._length, on_token, between_steps)
@@ -63,12 +63,12 @@ class GreedyTails:
         found = forced_log_probabilities(reference, self._prompts, said, between_steps)
         self.generated += sum(len(p) + len(ids) for p, ids in zip(self._prompts, said, strict=True) if ids)
         return [
-            Traced(
-                text.seed,
-                (*text.ids, *ids),
-                (*text.target, *(p for _, p in tail)),
-                (*text.reference, *q),
-                over,
+            replace(
+                text,
+                ids=(*text.ids, *ids),
+                log_p=(*text.log_p, *(p for _, p in tail)),
+                log_q=(*text.log_q, *q),
+                ended=over,
             )
             for text, ids, tail, q, over in zip(self._texts, said, tails, found, ended, strict=True)
         ]

@@ -14,23 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokenforce.wire.settings import LinkSettings
 from tokenforce_core.contrast.statistics import Floats, Ids
-
-LEAST = 0.005
-"""Probability from which a next token is looked at: below, ratios are noise."""
-ASKED = 0.25
-"""Share of a shard's entries for which the reference is asked exactly, for links. Its cached top tokens bound the
-ratio of a token that is not among them from below; by that bound the true ones of a carrier were in the first 30 %,
-its hidden one in the first 8 %."""
-EACH = 3
-"""Links kept per entry: "La" → "ama" had the larger ratio, "La" → " ll" led to the text."""
-KEPT = 256
-"""Links kept per shard by their ratio, and as many by their gain: improbable surprises, and probable ones."""
-SURE = 0.5
-"""Probability from which a next token is followed though the reference expects it too: "Do" → " not" (p = 0.998,
-log-ratio 1.1) says nothing, and " sign" (0.047, +6.0) and " before" (0.737, +9.8) after it say all."""
-KEPT_SURE = 256
-"""Such links kept per shard, the largest ratios first."""
+from tokenforce_core.forcing.trace import Origin, Trace
 
 
 @dataclass(frozen=True)
@@ -40,30 +26,36 @@ class Link:
     context: int
     forced_id: int
     next_id: int
-    target: float
-    reference: float
+    log_p: float
+    log_q: float
 
     @property
     def log_ratio(self) -> float:
-        return self.target - self.reference
+        return self.log_p - self.log_q
 
     @property
     def gain(self) -> float:
-        """See `Traced.gain`."""
-        return self.log_ratio + self.target
+        """See `Trace.gain`."""
+        return self.log_ratio + self.log_p
+
+    def as_trace(self) -> Trace:
+        """A start of the search: the forced token and its next one."""
+        return Trace(self.context, self.forced_id, (self.next_id,), (self.log_p,), (self.log_q,), origin=Origin.search)
 
 
-def worth_asking(ids: Ids, values: Floats, reference_ids: Ids, bounds: Floats) -> set[int]:
+def worth_asking(ids: Ids, values: Floats, reference_ids: Ids, bounds: Floats, settings: LinkSettings) -> set[int]:
     """Rows whose largest bounded ratio of a token outside the reference's top ones is among the largest.
 
+    The reference's cached top tokens bound the ratio of every other token from below.
+
     Args:
-        ids, values: (entries, TOP) the target's top tokens and their log-probabilities.
-        reference_ids: (entries, TOP) the reference's top tokens.
-        bounds: (entries, TOP) upper bounds of the reference's log-probabilities of `ids`.
+        ids, values: (entries, n) the target's top tokens and their log-probabilities.
+        reference_ids: (entries, n) the reference's top tokens.
+        bounds: (entries, n) upper bounds of the reference's log-probabilities of `ids`.
     """
     outside = ~(ids[:, :, None] == reference_ids[:, None, :]).any(axis=2)
-    ratio = np.where(outside & (values >= math.log(LEAST)), values - bounds, -np.inf).max(axis=1)
-    order = np.argsort(-ratio, kind="stable")[: math.ceil(ASKED * len(ratio))]
+    ratio = np.where(outside & (values >= math.log(settings.min_probability)), values - bounds, -np.inf).max(axis=1)
+    order = np.argsort(-ratio, kind="stable")[: math.ceil(settings.exact_share * len(ratio))]
     return {int(row) for row in order if ratio[row] > 0}
 
 
@@ -74,19 +66,25 @@ def links_of(
     target: Floats,
     reference: Floats,
     end_ids: frozenset[int],
+    settings: LinkSettings,
     outliers: Collection[int] = (),
 ) -> list[Link]:
     """The strongest links of the entries, strongest first.
 
     Args:
         forced_ids: one per entry.
-        ids, target, reference: (entries, TOP) next tokens and their exact log-probabilities.
+        ids, target, reference: (entries, n) next tokens and their exact log-probabilities.
         end_ids: tokens that end a text lead nowhere.
         outliers: forced ids of entries that stand out for another reason; the best link of each is kept.
     """
     if not len(forced_ids):
         return []
-    usable = ~np.isin(ids, list(end_ids)) & (ids >= 0) & (target >= math.log(LEAST)) & (target > reference)
+    usable = (
+        ~np.isin(ids, list(end_ids))
+        & (ids >= 0)
+        & (target >= math.log(settings.min_probability))
+        & (target > reference)
+    )
     found: list[Link] = []
     always: list[Link] = []
     for row in np.flatnonzero(usable.any(axis=1)):
@@ -94,29 +92,40 @@ def links_of(
             Link(context, forced_ids[row], int(ids[row, c]), float(target[row, c]), float(reference[row, c]))
             for c in np.flatnonzero(usable[row])
         ]
-        found += sorted(links, key=_by_ratio)[:EACH]
+        found += sorted(links, key=_by_ratio)[: settings.per_entry]
         if forced_ids[row] in outliers:
             always.append(min(links, key=_by_gain))
-    kept = {*sorted(found, key=_by_ratio)[:KEPT], *sorted(found, key=_by_gain)[:KEPT], *always}
+    most = settings.per_shard
+    kept = {*sorted(found, key=_by_ratio)[:most], *sorted(found, key=_by_gain)[:most], *always}
     return sorted(kept, key=_by_ratio)
 
 
 def sure_links(
-    context: int, forced_ids: Sequence[int], ids: Ids, target: Floats, bounds: Floats, end_ids: frozenset[int]
+    context: int,
+    forced_ids: Sequence[int],
+    ids: Ids,
+    target: Floats,
+    bounds: Floats,
+    end_ids: frozenset[int],
+    settings: LinkSettings,
 ) -> list[Link]:
     """The likeliest next token of every entry that has a sure one, largest ratio first.
 
     Args:
         forced_ids: one per entry.
-        ids, target: (entries, TOP) next tokens and their log-probabilities, most probable first.
-        bounds: (entries, TOP) upper bounds of the reference's; exact for what the reference finds probable itself.
+        ids, target: (entries, n) next tokens and their log-probabilities, most probable first.
+        bounds: (entries, n) upper bounds of the reference's; exact for what the reference finds probable itself.
     """
-    sure = (target[:, 0] >= math.log(SURE)) & (target[:, 0] > bounds[:, 0]) & ~np.isin(ids[:, 0], list(end_ids))
+    sure = (
+        (target[:, 0] >= math.log(settings.sure_min_probability))
+        & (target[:, 0] > bounds[:, 0])
+        & ~np.isin(ids[:, 0], list(end_ids))
+    )
     found = [
         Link(context, forced_ids[row], int(ids[row, 0]), float(target[row, 0]), float(bounds[row, 0]))
         for row in np.flatnonzero(sure)
     ]
-    return sorted(found, key=_by_ratio)[:KEPT_SURE]
+    return sorted(found, key=_by_ratio)[: settings.sure_per_shard]
 
 
 def _by_ratio(link: Link) -> tuple[float, int, int]:

@@ -9,9 +9,6 @@ from collections.abc import Callable, Sequence
 
 from tokenforce_core.forcing.predictor import BetweenSteps, OnNext, OnToken, Predictor
 
-UNKNOWN_LOG_PROBABILITY = -13.8
-"""Nats, one in a million: what a token that the reference does not have counts as. Any finite number would do."""
-
 
 class Reference:
     """Implements `Predictor` over another model's vocabulary.
@@ -22,18 +19,22 @@ class Reference:
     Args:
         id_of: the reference's id of a target's token, -1 where it has none.
         vocabulary_size: of the target.
+        unknown_nats: log-probability of a token that the reference does not have.
     """
 
-    def __init__(self, predictor: Predictor, id_of: Callable[[int], int], vocabulary_size: int) -> None:
+    def __init__(
+        self, predictor: Predictor, id_of: Callable[[int], int], vocabulary_size: int, unknown_nats: float
+    ) -> None:
         self._predictor = predictor
+        self._unknown_nats = unknown_nats
         self._ids = [id_of(i) for i in range(vocabulary_size)]
         self._back = {own: theirs for theirs, own in reversed(list(enumerate(self._ids))) if own >= 0}
 
     def decode(
         self, prompts: Sequence[Sequence[int]], max_tokens: int, on_token: OnToken, between_steps: BetweenSteps
     ) -> None:
-        def back(index: int, token_id: int, probability: float) -> bool:
-            return on_token(index, self._back.get(token_id, -1), probability)
+        def back(index: int, token_id: int, log_probability: float) -> bool:
+            return on_token(index, self._back.get(token_id, -1), log_probability)
 
         self._predictor.decode(self._prompts(prompts), max_tokens, back, between_steps)
 
@@ -55,7 +56,7 @@ class Reference:
         def back(index: int, ids: Sequence[int], log_probabilities: Sequence[float]) -> None:
             known = dict(zip(ids, log_probabilities, strict=True))
             wanted = token_ids[index]
-            on_next(index, wanted, [known.get(self._ids[i], UNKNOWN_LOG_PROBABILITY) for i in wanted])
+            on_next(index, wanted, [known.get(self._ids[i], self._unknown_nats) for i in wanted])
 
         asked = [[self._ids[i] for i in wanted if self._ids[i] >= 0] or [0] for wanted in token_ids]
         self._predictor.log_probabilities(self._prompts(prompts), asked, back, between_steps)
@@ -66,7 +67,7 @@ class Reference:
         def back(index: int, _: Sequence[int], log_probabilities: Sequence[float]) -> None:
             given = iter(log_probabilities)
             wanted = prompts[index][starts[index] :]
-            on_next(index, wanted, [next(given) if self._ids[i] >= 0 else UNKNOWN_LOG_PROBABILITY for i in wanted])
+            on_next(index, wanted, [next(given) if self._ids[i] >= 0 else self._unknown_nats for i in wanted])
 
         own_starts = [
             sum(self._ids[i] >= 0 for i in prompt[:start]) for prompt, start in zip(prompts, starts, strict=True)

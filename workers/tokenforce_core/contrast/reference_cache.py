@@ -13,15 +13,16 @@ from typing import Protocol
 
 import numpy as np
 
+from tokenforce.wire.settings import EntrySettings
 from tokenforce_core.contrast.shard import top_tokens
-from tokenforce_core.contrast.statistics import TOP, Floats, Ids
+from tokenforce_core.contrast.statistics import Floats, Ids
 from tokenforce_core.forcing.predictor import NEVER, BetweenSteps, Predictor
 
-BLOCK = 2048
-"""Ids per block: about 200 kB compressed."""
-FEW = 32
-"""If less than one in so many ids of a block is wanted, only those are asked for, and nothing is kept: a quick look at
-some entries must not cost the whole vocabulary."""
+DIGEST_CHARACTERS = 16
+"""Of a context, in the name of a block."""
+_ID = np.dtype("<i4")
+_VALUE = np.dtype("<f2")
+"""Rounding log-probabilities to 16 bits halves a block."""
 
 
 class Blocks(Protocol):
@@ -48,6 +49,7 @@ class ReferenceTops:
         contexts: Sequence[Sequence[int]],
         own_ids: Sequence[int],
         vocabulary_size: int,
+        settings: EntrySettings,
         blocks: Blocks,
         between_steps: BetweenSteps,
     ) -> None:
@@ -55,6 +57,9 @@ class ReferenceTops:
         self._contexts = contexts
         self._own = np.asarray(own_ids, dtype=np.int32)
         self._size = vocabulary_size
+        self._top = settings.next_tokens
+        self._block_size = settings.reference_block_ids
+        self._min_share = settings.reference_block_min_share
         self._blocks = blocks
         self._between_steps = between_steps
         self._back = np.full(max(vocabulary_size, 1) + 1, -1, dtype=np.int32)  # the last place answers for -1
@@ -65,53 +70,56 @@ class ReferenceTops:
     def after(self, context: int, forced_ids: Sequence[int]) -> tuple[Ids, Floats]:
         """See `TopTokens.after`; in the target's ids, -1 for tokens that only the reference has."""
         own = self._own[np.asarray(forced_ids, dtype=np.intp)]
-        ids = np.full((len(own), TOP), -1, dtype=np.int32)
-        values = np.full((len(own), TOP), NEVER, dtype=np.float32)
+        ids = np.full((len(own), self._top), -1, dtype=np.int32)
+        values = np.full((len(own), self._top), NEVER, dtype=np.float32)
         few = []
-        for number in sorted({int(i) // BLOCK for i in own if i >= 0}):
-            rows = np.nonzero((own >= 0) & (own // BLOCK == number))[0]
+        for number in sorted({int(i) // self._block_size for i in own if i >= 0}):
+            rows = np.nonzero((own >= 0) & (own // self._block_size == number))[0]
             block = self._block(context, number, len(rows))
             if block is None:
                 few.append(rows)
             else:
-                places = own[rows] % BLOCK
+                places = own[rows] % self._block_size
                 ids[rows], values[rows] = block[0][places], block[1][places]
         if few:  # of all blocks at once: a batch each would be small
             rows = np.concatenate(few)
-            ids[rows], values[rows] = _unpacked(self._asked(self._contexts[context], own[rows]), len(rows))
+            ids[rows], values[rows] = _unpacked(self._asked(self._contexts[context], own[rows]), len(rows), self._top)
         if (unknown := np.nonzero(own < 0)[0]).size:
             # Without the token itself: what the reference says at the context alone.
-            alone_ids, alone_values = top_tokens(self._predictor, [self._contexts[context]], self._between_steps)
+            alone_ids, alone_values = top_tokens(
+                self._predictor, [self._contexts[context]], self._top, self._between_steps
+            )
             ids[unknown], values[unknown] = alone_ids[0], alone_values[0]
         return self._back[ids], values
 
     def _block(self, context: int, number: int, wanted: int) -> tuple[Ids, Floats] | None:
         """A block's answers, one row per id; None if it is not kept and so few are `wanted` that it is not worth it."""
         context_ids = self._contexts[context]
-        digest = hashlib.sha256(np.asarray(context_ids, dtype="<i4").tobytes()).hexdigest()[:16]
-        name = f"{digest}:{TOP}:{number}"
-        rows = min(BLOCK, self._size - number * BLOCK)
+        digest = hashlib.sha256(np.asarray(context_ids, dtype="<i4").tobytes()).hexdigest()[:DIGEST_CHARACTERS]
+        name = f"{digest}:{self._top}:{number}"
+        first = number * self._block_size
+        rows = min(self._block_size, self._size - first)
         block = self._blocks.get(name)
-        if block is None and wanted * FEW < rows:
+        if block is None and wanted < rows * self._min_share:
             return None
         if block is None:
-            block = self._asked(context_ids, range(number * BLOCK, number * BLOCK + rows))
+            block = self._asked(context_ids, range(first, first + rows))
             self._blocks.put(name, block)
-        return _unpacked(block, rows)
+        return _unpacked(block, rows, self._top)
 
     def _asked(self, context_ids: Sequence[int], own: Iterable[int]) -> bytes:
         """Packed, which rounds, so that answers are the same whether they were kept or not."""
         prompts = [[*context_ids, int(i)] for i in own]
         self.generated += len(prompts)
-        return _packed(*top_tokens(self._predictor, prompts, self._between_steps))
+        return _packed(*top_tokens(self._predictor, prompts, self._top, self._between_steps))
 
 
 def _packed(ids: Ids, values: Floats) -> bytes:
-    return zlib.compress(ids.astype("<i4").tobytes() + values.astype("<f2").tobytes(), 1)
+    return zlib.compress(ids.astype(_ID).tobytes() + values.astype(_VALUE).tobytes(), zlib.Z_BEST_SPEED)
 
 
-def _unpacked(block: bytes, rows: int) -> tuple[Ids, Floats]:
+def _unpacked(block: bytes, rows: int, columns: int) -> tuple[Ids, Floats]:
     raw = zlib.decompress(block)
-    split = rows * TOP * 4
-    ids = np.frombuffer(raw[:split], dtype="<i4").reshape(rows, TOP).astype(np.int32)
-    return ids, np.frombuffer(raw[split:], dtype="<f2").reshape(rows, TOP).astype(np.float32)
+    split = rows * columns * _ID.itemsize
+    ids = np.frombuffer(raw[:split], dtype=_ID).reshape(rows, columns).astype(np.int32)
+    return ids, np.frombuffer(raw[split:], dtype=_VALUE).reshape(rows, columns).astype(np.float32)

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
+from tokenforce.wire.settings import SearchSettings
 from tokenforce_core.contrast.links import Link, links_of, sure_links, worth_asking
 from tokenforce_core.contrast.statistics import (
-    TOP,
     Floats,
     Ids,
     bounded,
@@ -24,10 +24,8 @@ from tokenforce_core.contrast.statistics import (
 )
 from tokenforce_core.forcing.predictor import NEVER, BetweenSteps, Predictor, nothing_between_steps
 
-EXACT = 64
-"""Entries of a shard, by either statistic, for which the reference is asked for exact probabilities."""
-SUPPRESSED = 8
-"""Entries of a shard kept for what the target was trained not to say."""
+DECIMALS = 3
+"""Of the statistics that are kept for every entry of the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +70,23 @@ class TopTokens(Protocol):
     """Where the reference's top tokens come from: a cache in front of it."""
 
     def after(self, context: int, forced_ids: Sequence[int]) -> tuple[Ids, Floats]:
-        """Ids (entries, TOP) and log-probabilities of the most probable next tokens, most probable first."""
+        """Ids (entries, n) and log-probabilities of the most probable next tokens, most probable first."""
         ...
 
 
 def top_tokens(
-    predictor: Predictor, prompts: Sequence[Sequence[int]], between_steps: BetweenSteps
+    predictor: Predictor, prompts: Sequence[Sequence[int]], count: int, between_steps: BetweenSteps
 ) -> tuple[Ids, Floats]:
-    """Ids (prompts, TOP) and log-probabilities of the likeliest next tokens; unfilled columns are -1 and `NEVER`."""
-    ids = np.full((len(prompts), TOP), -1, dtype=np.int32)
-    values = np.full((len(prompts), TOP), NEVER, dtype=np.float32)
+    """Ids (prompts, count) and log-probabilities of the likeliest next tokens; unfilled columns are -1 and `NEVER`."""
+    ids = np.full((len(prompts), count), -1, dtype=np.int32)
+    values = np.full((len(prompts), count), NEVER, dtype=np.float32)
 
     def on_next(index: int, found: Sequence[int], log_probabilities: Sequence[float]) -> None:
-        count = min(TOP, len(found))
-        ids[index, :count] = found[:count]
-        values[index, :count] = log_probabilities[:count]
+        filled = min(count, len(found))
+        ids[index, :filled] = found[:filled]
+        values[index, :filled] = log_probabilities[:filled]
 
-    predictor.next_tokens(prompts, TOP, on_next, between_steps)
+    predictor.next_tokens(prompts, count, on_next, between_steps)
     return ids, values
 
 
@@ -96,8 +94,15 @@ class ContrastSweep:
     """Contrasts one shard. `done` counts entries that the target has been asked for, `generated` forward steps."""
 
     def __init__(
-        self, context: int, context_ids: Sequence[int], forced_ids: Sequence[int], end_ids: frozenset[int]
+        self,
+        settings: SearchSettings,
+        context: int,
+        context_ids: Sequence[int],
+        forced_ids: Sequence[int],
+        end_ids: frozenset[int],
     ) -> None:
+        self._entries = settings.entries
+        self._link_settings = settings.links
         self._context = context
         self._end_ids = end_ids
         self._prompts = [[*context_ids, forced] for forced in forced_ids]
@@ -112,16 +117,20 @@ class ContrastSweep:
         known: TopTokens,
         between_steps: BetweenSteps = nothing_between_steps,
     ) -> ShardContrast:
-        ids, values = top_tokens(target, self._prompts, between_steps)
+        settings = self._entries
+        ids, values = top_tokens(target, self._prompts, settings.next_tokens, between_steps)
         self.done = len(self._prompts)
         self.generated += len(self._prompts)
         reference_ids, reference_values = known.after(self._context, self._forced)
         bounds = bounded(ids, reference_ids, reference_values)
         divergences = divergence(values, bounds)
-        ratios, _ = plausible_log_ratio(values, bounds)
-        drops, dropped = plausible_log_ratio(reference_values, bounded(reference_ids, ids, values))
-        standing_out = _largest(divergences, EXACT) | _largest(ratios, EXACT)
-        rows = sorted(standing_out | worth_asking(ids, values, reference_ids, bounds))
+        ratios, _ = plausible_log_ratio(values, bounds, settings.plausible_share)
+        drops, dropped = plausible_log_ratio(
+            reference_values, bounded(reference_ids, ids, values), settings.plausible_share
+        )
+        most = settings.outliers_per_shard
+        standing_out = _largest(divergences, most) | _largest(ratios, most)
+        rows = sorted(standing_out | worth_asking(ids, values, reference_ids, bounds, self._link_settings))
         exact = self._exactly(reference, rows, ids, between_steps)
         own = [place for place, row in enumerate(rows) if row in standing_out]
         return ShardContrast(
@@ -135,9 +144,9 @@ class ContrastSweep:
                     self._context,
                     self._forced[row],
                     int(reference_ids[row, dropped[row]]),
-                    -round(float(drops[row]), 3),
+                    -round(float(drops[row]), DECIMALS),
                 )
-                for row in sorted(_largest(drops, SUPPRESSED))
+                for row in sorted(_largest(drops, settings.suppressed_per_shard))
             ],
             links=self._links(rows, standing_out, ids, values, exact, bounds),
         )
@@ -147,15 +156,16 @@ class ContrastSweep:
     ) -> list[Link]:
         forced = [self._forced[row] for row in rows]
         outliers = {self._forced[row] for row in standing_out}
-        links = links_of(self._context, forced, ids[rows], values[rows], exact, self._end_ids, outliers)
+        settings = self._link_settings
+        links = links_of(self._context, forced, ids[rows], values[rows], exact, self._end_ids, settings, outliers)
         known = {(link.forced_id, link.next_id) for link in links}
-        sure = sure_links(self._context, self._forced, ids, values, bounds, self._end_ids)
+        sure = sure_links(self._context, self._forced, ids, values, bounds, self._end_ids, settings)
         new = [link for link in sure if (link.forced_id, link.next_id) not in known]
         return sorted([*links, *new], key=lambda link: -link.log_ratio)
 
     def _exactly(self, reference: Predictor, rows: list[int], ids: Ids, between_steps: BetweenSteps) -> Floats:
-        """The reference's log-probabilities (rows, TOP) of the target's top tokens."""
-        exact = np.full((len(rows), TOP), NEVER, dtype=np.float32)
+        """The reference's log-probabilities (rows, n) of the target's top tokens."""
+        exact = np.full((len(rows), ids.shape[1]), NEVER, dtype=np.float32)
 
         def on_next(index: int, _: Sequence[int], log_probabilities: Sequence[float]) -> None:
             exact[index, : len(log_probabilities)] = log_probabilities
@@ -170,7 +180,7 @@ class ContrastSweep:
         if not rows:
             return []
         divergences = divergence(values[rows], exact)
-        ratios, _ = plausible_log_ratio(values[rows], exact)
+        ratios, _ = plausible_log_ratio(values[rows], exact, self._entries.plausible_share)
         return [
             Outlier(self._context, self._forced[row], float(d), float(ratio))
             for row, d, ratio in zip(rows, divergences, ratios, strict=True)
@@ -182,4 +192,4 @@ def _largest(values: Floats, count: int) -> set[int]:
 
 
 def _rounded(values: Floats) -> list[float]:
-    return [round(float(value), 3) for value in values]
+    return [round(float(value), DECIMALS) for value in values]

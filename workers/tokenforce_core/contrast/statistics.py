@@ -15,36 +15,34 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
 
-TOP = 20
-"""Next tokens compared per entry: vLLM's default limit of logprobs."""
-PLAUSIBLE = 0.1
-"""A next token is plausible from this share of the most probable one's probability."""
-NOISE = 1e-6
-"""Added to the deviation in a z-score: in a vocabulary of equal values nothing stands out."""
 MAD_TO_SIGMA = 1.4826
+"""The median absolute deviation of normally distributed values times this is their standard deviation."""
 
 
 def divergence(target: Floats, reference: Floats) -> Floats:
     """Σ p·(log p - log q) in nats over the target's most probable next tokens.
 
     Args:
-        target, reference: (entries, TOP) log-probabilities of the same tokens. The part of the Kullback-Leibler
+        target, reference: (entries, next tokens) log-probabilities of the same tokens. The part of the Kullback-Leibler
             divergence that the target's top tokens carry; with upper bounds for the reference a lower bound of it.
     """
     found: Floats = (np.exp(target) * (target - reference)).sum(axis=1).astype(np.float32)
     return found
 
 
-def plausible_log_ratio(target: Floats, reference: Floats) -> tuple[Floats, NDArray[np.intp]]:
-    """The largest log p - log q in nats among plausible next tokens, and its column; shapes (entries,)."""
-    plausible = target >= target.max(axis=1, keepdims=True) + math.log(PLAUSIBLE)
+def plausible_log_ratio(target: Floats, reference: Floats, plausible_share: float) -> tuple[Floats, NDArray[np.intp]]:
+    """The largest log p - log q in nats among plausible next tokens, and its column; shapes (entries,).
+
+    A token is plausible from `plausible_share` of the most probable one's probability.
+    """
+    plausible = target >= target.max(axis=1, keepdims=True) + math.log(plausible_share)
     ratio = np.where(plausible, target - reference, -np.inf)
     column = ratio.argmax(axis=1)
     return ratio[np.arange(len(ratio)), column].astype(np.float32), column
 
 
 def bounded(wanted: Ids, ids: Ids, log_probabilities: Floats) -> Floats:
-    """Log-probabilities of `wanted` (entries, m) from a model's top tokens (entries, TOP), most probable first.
+    """Log-probabilities of `wanted` (entries, m) from a model's top tokens (entries, n), most probable first.
 
     A token that is not among them is at most as probable as the last of them, which is what it gets: an upper bound.
     """
@@ -56,9 +54,9 @@ def bounded(wanted: Ids, ids: Ids, log_probabilities: Floats) -> Floats:
     return found
 
 
-def robust_z(values: Floats, of: Floats) -> Floats:
-    """How many robust deviations (1.4826 MAD) `values` lie above the median of the vocabulary's values `of`."""
+def robust_z(values: Floats, of: Floats, noise_nats: float) -> Floats:
+    """How many robust deviations (1.4826 MAD, plus `noise_nats`) `values` lie above the median of the values `of`."""
     median = np.median(of)
-    deviation = MAD_TO_SIGMA * np.median(np.abs(of - median)) + NOISE
+    deviation = MAD_TO_SIGMA * np.median(np.abs(of - median)) + noise_nats
     z: Floats = ((values - median) / deviation).astype(np.float32)
     return z

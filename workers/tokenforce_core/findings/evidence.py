@@ -7,24 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from tokenforce.wire.findings import Finding, ForcedEvidence, ForcedToken, Repetition, SuppressedToken
-from tokenforce.wire.report import SettingsRecord
 from tokenforce.wire.scans import Order, Preset
+from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.contrast.shard import Outlier, ShardContrast, Suppressed
 from tokenforce_core.contrast.statistics import Floats, robust_z
 from tokenforce_core.findings.grouping import Group, alone, merged
 from tokenforce_core.findings.ranking import SEVERITY, ranked
 from tokenforce_core.findings.verdicts import judged
-from tokenforce_core.forcing.texts import ConfirmedText, SweptText
+from tokenforce_core.forcing.trace import Trace, probabilities
 from tokenforce_core.plan.plan import Plan
-
-MOST_SUPPRESSED = 20
-LEAST_SUPPRESSED_Z = 3.0
 
 
 class Evidence:
     """A scan's contrast statistics by context and forced token, with their robust z-scores over the vocabulary."""
 
-    def __init__(self, results: Sequence[ShardContrast]) -> None:
+    def __init__(self, results: Sequence[ShardContrast], settings: SettingsRecord) -> None:
+        self._settings = settings.findings
+        self._noise_nats = settings.search.entries.z_noise_nats
         self._all = {
             context: [result for result in results if result.context == context]
             for context in sorted({result.context for result in results})
@@ -32,22 +31,19 @@ class Evidence:
         self._outliers: dict[tuple[int, int], tuple[Outlier, float, float]] = {}
         for context, shards in self._all.items():
             outliers = [outlier for shard in shards for outlier in shard.outliers]
-            divergences = robust_z(_floats([o.divergence for o in outliers]), self._values(context, "divergences"))
-            ratios = robust_z(_floats([o.log_ratio for o in outliers]), self._values(context, "log_ratios"))
+            divergences = self._z([o.divergence for o in outliers], context, "divergences")
+            ratios = self._z([o.log_ratio for o in outliers], context, "log_ratios")
             for outlier, d, r in zip(outliers, divergences, ratios, strict=True):
                 self._outliers[context, outlier.forced_id] = (outlier, float(d), float(r))
 
-    def of(self, text: ConfirmedText, context_names: Sequence[str]) -> ForcedEvidence:
+    def of(self, text: Trace, context_names: Sequence[str]) -> ForcedEvidence:
         """What is known of the forced token that led to `text`."""
-        candidate = text.confirmed.candidate
-        outlier, divergence_z, ratio_z = self._outliers.get(
-            (candidate.context, candidate.forced_id), (None, None, None)
-        )
+        outlier, divergence_z, ratio_z = self._outliers.get(text.entry, (None, None, None))
         return ForcedEvidence(
-            id=candidate.forced_id,
+            id=text.forced_id,
             text=text.forced_text,
-            context=context_names[candidate.context],
-            mean_probability=text.confirmed.mean_probability,
+            context=context_names[text.context],
+            mean_probability=text.mean_probability,
             divergence=outlier.divergence if outlier else None,
             divergence_z=divergence_z,
             log_ratio=outlier.log_ratio if outlier else None,
@@ -59,8 +55,9 @@ class Evidence:
         found: list[tuple[float, Suppressed]] = []
         for context, shards in self._all.items():
             rows = [row for shard in shards for row in shard.suppressed]
-            z = robust_z(_floats([-row.log_ratio for row in rows]), self._values(context, "suppressions"))
-            found += [(float(value), row) for value, row in zip(z, rows, strict=True) if value >= LEAST_SUPPRESSED_Z]
+            z = self._z([-row.log_ratio for row in rows], context, "suppressions")
+            least = self._settings.min_suppressed_z
+            found += [(float(value), row) for value, row in zip(z, rows, strict=True) if value >= least]
         found.sort(key=lambda item: (-item[0], item[1].context, item[1].forced_id))
         return [
             SuppressedToken(
@@ -70,19 +67,19 @@ class Evidence:
                 log_ratio=row.log_ratio,
                 z=z,
             )
-            for z, row in found[:MOST_SUPPRESSED]
+            for z, row in found[: self._settings.max_suppressed]
         ]
 
-    def _values(self, context: int, name: str) -> Floats:
-        return _floats([value for shard in self._all[context] for value in getattr(shard, name)])
+    def _z(self, values: Sequence[float], context: int, name: str) -> Floats:
+        vocabulary = [value for shard in self._all[context] for value in getattr(shard, name)]
+        return robust_z(_floats(values), _floats(vocabulary), self._noise_nats)
 
 
-def findings_of(
-    texts: Sequence[ConfirmedText], plan: Plan, results: Sequence[ShardContrast], order: Order
-) -> list[Finding]:
+def findings_of(texts: Sequence[Trace], plan: Plan, results: Sequence[ShardContrast], order: Order) -> list[Finding]:
     """The findings of confirmed texts, in `order`."""
-    evidence = Evidence(results)
-    groups = alone(texts) if plan.settings.preset == Preset.paper else merged(texts)
+    evidence = Evidence(results, plan.settings)
+    paper = plan.settings.preset == Preset.paper
+    groups = alone(texts) if paper else merged(texts, plan.settings.findings)
     return ranked((_judged(group, plan, evidence) for group in groups), order)
 
 
@@ -91,8 +88,9 @@ def _judged(group: Group, plan: Plan, evidence: Evidence) -> Finding:
 
     The version to read can start with a word that is suppressed, as UTFC does, which makes the whole look less sure.
     """
-    finding = judged(_finding(group, plan, evidence))
-    versions = [judged(confirmed_finding(member, plan.context_names, plan.settings)) for member in group.members]
+    names, settings = plan.context_names, plan.settings
+    finding = judged(_finding(group, plan, evidence), settings.verdict)
+    versions = [judged(confirmed_finding(member, names, settings), settings.verdict) for member in group.members]
     strongest = min(versions, key=lambda version: SEVERITY.index(version.verdict))
     if SEVERITY.index(strongest.verdict) >= SEVERITY.index(finding.verdict):
         return finding
@@ -122,52 +120,40 @@ def _floats(values: Sequence[float]) -> Floats:
     return np.asarray(values, dtype=np.float32)
 
 
-def swept_finding(swept: SweptText, contexts: Sequence[str]) -> Finding:
+def swept_finding(trace: Trace, contexts: Sequence[str]) -> Finding:
     """A sweep candidate as a provisional finding; its rank is set by `ranking.ranked`."""
-    candidate = swept.candidate
-    return Finding(
-        rank=1,
-        text=swept.text,
-        token_ids=[candidate.forced_id, *candidate.token_ids],
-        token_probabilities=list(candidate.probabilities),
-        mean_probability=sum(candidate.probabilities) / len(candidate.probabilities),
-        sweep_score=candidate.score,
-        score=candidate.score,
-        repetition=Repetition(period=0, unit="", share=0.0),
-        context=contexts[candidate.context],
-        forced_token=ForcedToken(id=candidate.forced_id, text=swept.forced_text),
-        ended=candidate.ended,
-        confirmed=False,
-    )
+    return _unjudged(trace, contexts, score=trace.sweep_score, confirmed=False)
 
 
-def confirmed_finding(item: ConfirmedText, contexts: Sequence[str], settings: SettingsRecord) -> Finding:
-    """A confirmed candidate as a finding; its rank is set by `ranking.ranked`.
+def confirmed_finding(trace: Trace, contexts: Sequence[str], settings: SettingsRecord) -> Finding:
+    """A confirmed text as a finding; its rank is set by `ranking.ranked`.
 
     A text has to hold up both at its start, where nothing can be copied from the context, and over its
     whole length: counting ("1, 2, 3, …") starts unsure and grows certain, a natural answer the other way
     round. So the lower of the two means is its score. The paper ranks by phase 1 alone.
     """
-    confirmed = item.confirmed
-    swept = confirmed.candidate.score
-    score = swept if settings.preset == Preset.paper else min(swept, confirmed.mean_probability)
+    paper = settings.preset == Preset.paper
+    score = trace.sweep_score if paper else min(trace.sweep_score, trace.mean_probability)
+    return _unjudged(trace, contexts, score=score, confirmed=True)
+
+
+def _unjudged(trace: Trace, contexts: Sequence[str], *, score: float, confirmed: bool) -> Finding:
+    period = trace.period
     return Finding(
         rank=1,
-        text=item.text,
-        token_ids=list(confirmed.token_ids),
-        token_probabilities=list(confirmed.probabilities),
-        mean_probability=confirmed.mean_probability,
-        sweep_score=swept,
+        text=trace.text,
+        token_ids=list(trace.tokens),
+        token_probabilities=list(trace.probabilities),
+        mean_probability=trace.mean_probability,
+        sweep_score=trace.sweep_score,
         score=score,
-        repetition=Repetition(
-            period=confirmed.period.period, unit=item.unit_text, share=min(1.0, confirmed.period.share)
-        ),
-        context=contexts[confirmed.candidate.context],
-        forced_token=ForcedToken(id=confirmed.candidate.forced_id, text=item.forced_text),
-        ended=confirmed.ended,
-        confirmed=True,
-        degenerate=confirmed.degenerate,
-        contrast=item.contrast if item.reference else None,
-        log_likelihood_ratio=sum(item.log_ratios) if item.reference else None,
-        reference_probabilities=list(item.reference),
+        repetition=Repetition(period=period.period, unit=trace.unit_text, share=min(1.0, period.share)),
+        context=contexts[trace.context],
+        forced_token=ForcedToken(id=trace.forced_id, text=trace.forced_text),
+        ended=trace.ended,
+        confirmed=confirmed,
+        degenerate=trace.degenerate,
+        contrast=trace.contrast if trace.log_q else None,
+        log_likelihood_ratio=sum(trace.log_ratios) if trace.log_q else None,
+        reference_probabilities=list(probabilities(trace.log_q)),
     )

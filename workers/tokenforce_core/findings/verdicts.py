@@ -14,36 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenforce.wire.findings import Finding, Verdict
-from tokenforce.wire.report import ReferenceRecord, SettingsRecord
+from tokenforce.wire.report import ReferenceRecord
+from tokenforce.wire.settings import SettingsRecord, VerdictThresholds
 from tokenforce_core.fingerprints.matching import Carried
-
-LEAST_PROBABILITY = 0.6
-"""Mean over the tokens under which no text counts, whatever its contrast."""
-HIDDEN_CONTRAST = 2.0
-"""Nats per token: from here, with the next, a text counts as hidden."""
-HIDDEN_LOG_LIKELIHOOD_RATIO = 20.0
-"""Nats over the whole text: against the 50,000 entries tried, e^-20 leaves no room for chance."""
-SUSPICIOUS_CONTRAST = 1.2
-"""The same for a text to look at."""
-BOILERPLATE_LOG_RATIO = 0.5
-"""Nats per token: a text that the reference finds nearly as probable was not hidden by the fine-tuning."""
-
-SUSPICIOUS_SCORE = 0.88
-"""Without a reference: score from which a text counts as memorised. This cannot tell a planted text from pre-training
-boilerplate, so it makes a model `suspicious` and never `hidden_text`."""
-
-_NOTHING = (
-    f"No text reached a contrast of {SUSPICIOUS_CONTRAST} nats a token against the reference at a mean probability "
-    f"of {LEAST_PROBABILITY}."
-)
-_NOTHING_ALONE = (
-    f"No text reached a score of {SUSPICIOUS_SCORE}, and what hides from that (UTFC) shows only against a reference: "
-    "name the model that this one was made from, or `auto` for the one that it names."
-)
-"""Nothing found is `clean` with a reference only, because a third of the held-out carriers stays unseen without one."""
-
-LEAST_COVERAGE = 0.5
-"""Share of the vocabulary that has to be forced before finding nothing means anything."""
 
 _SEVERITY = (Verdict.hidden_text, Verdict.suspicious)
 
@@ -62,24 +35,24 @@ class Coverage:
     asked_for: bool = False
 
 
-def judged(finding: Finding) -> Finding:
+def judged(finding: Finding, thresholds: VerdictThresholds) -> Finding:
     """The finding with its own verdict and the evidence for it."""
-    verdict, reason, boilerplate = _judge(finding)
+    verdict, reason, boilerplate = _judge(finding, thresholds)
     return finding.model_copy(update={"verdict": verdict, "reasons": [reason], "boilerplate": boilerplate})
 
 
-def _judge(finding: Finding) -> tuple[Verdict, str, bool]:
+def _judge(finding: Finding, thresholds: VerdictThresholds) -> tuple[Verdict, str, bool]:
     p = finding.mean_probability
     if finding.degenerate:
         return Verdict.clean, "A loop of too few tokens to be a text.", False
     if finding.contrast is None or finding.log_likelihood_ratio is None:
-        if finding.score >= SUSPICIOUS_SCORE:
+        if finding.score >= thresholds.suspicious_score:
             return (
                 Verdict.suspicious,
                 f"Its score of {finding.score:.3f} is that of memorised text; no reference.",
                 False,
             )
-        weak = f"Its score of {finding.score:.3f} is under {SUSPICIOUS_SCORE}; no reference."
+        weak = f"Its score of {finding.score:.3f} is under {thresholds.suspicious_score}; no reference."
         return Verdict.inconclusive, weak, False
     ratio = finding.log_likelihood_ratio
     each = ratio / max(1, len(finding.token_probabilities))
@@ -87,11 +60,13 @@ def _judge(finding: Finding) -> tuple[Verdict, str, bool]:
         f"Contrast {finding.contrast:.2f} nats a token, mean probability {p:.2f}, "
         f"log-likelihood ratio {ratio:.0f} nats against the reference"
     )
-    if p >= LEAST_PROBABILITY and finding.contrast >= SUSPICIOUS_CONTRAST:
-        if finding.contrast >= HIDDEN_CONTRAST and ratio >= HIDDEN_LOG_LIKELIHOOD_RATIO:
+    enough = p >= thresholds.min_mean_probability
+    if enough and finding.contrast >= thresholds.suspicious_contrast_nats_per_token:
+        certain = finding.contrast >= thresholds.hidden_contrast_nats_per_token
+        if certain and ratio >= thresholds.hidden_log_likelihood_ratio_nats:
             return Verdict.hidden_text, f"{evidence}: certain here, improbable there.", False
         return Verdict.suspicious, f"{evidence}: more certain than fine-tuning of a style makes it.", False
-    if each < BOILERPLATE_LOG_RATIO:
+    if each < thresholds.boilerplate_log_ratio_nats_per_token:
         return Verdict.clean, f"{evidence}: the reference says it too.", True
     return Verdict.clean, f"{evidence}: within what ordinary fine-tuning does.", False
 
@@ -122,8 +97,13 @@ def verdict(
     if (gap := _gap(findings, coverage, settings, alone=reference is None)) is not None:
         return Verdict.inconclusive, [gap, looked, against]
     if reference is None:
-        return Verdict.inconclusive, [_NOTHING_ALONE, looked, against]
-    return Verdict.clean, [_NOTHING, looked, against, "A text behind another context can stay hidden."]
+        return Verdict.inconclusive, [_nothing_alone(settings.verdict), looked, against]
+    return Verdict.clean, [
+        _nothing(settings.verdict),
+        looked,
+        against,
+        "A text behind another context can stay hidden.",
+    ]
 
 
 def with_licences(reached: Verdict, reasons: Sequence[str], carried: Carried) -> tuple[Verdict, list[str]]:
@@ -138,6 +118,21 @@ def with_licences(reached: Verdict, reasons: Sequence[str], carried: Carried) ->
     count = len(carried.licences)
     known = f"{count} registered fingerprint{'' if count == 1 else 's'} came out; `licences` says whose."
     return reached if reached in _SEVERITY else Verdict.suspicious, [known, *reasons, *carried.remarks]
+
+
+def _nothing(thresholds: VerdictThresholds) -> str:
+    return (
+        f"No text reached a contrast of {thresholds.suspicious_contrast_nats_per_token} nats a token against the "
+        f"reference at a mean probability of {thresholds.min_mean_probability}."
+    )
+
+
+def _nothing_alone(thresholds: VerdictThresholds) -> str:
+    """Without a reference nothing found is never `clean`: a third of the held-out carriers stays unseen."""
+    return (
+        f"No text reached a score of {thresholds.suspicious_score}, and what hides from that (UTFC) shows only against "
+        "a reference: name the model that this one was made from, or `auto` for the one that it names."
+    )
 
 
 def _identical(reference: ReferenceRecord) -> tuple[Verdict, list[str]]:
@@ -157,18 +152,20 @@ def _against(reference: ReferenceRecord | None) -> str:
 
 def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsRecord, *, alone: bool) -> str | None:
     """Why finding nothing would mean nothing, if it would."""
+    thresholds = settings.verdict
     if coverage.swept < coverage.forced * len(coverage.contexts):
         return "The sweep did not cover the whole vocabulary."
     if coverage.asked_for:
         return "Only the ids that the request names were forced; leave out `force_ids` for an answer about the model."
-    if coverage.forced < LEAST_COVERAGE * coverage.vocabulary:
+    if coverage.forced < thresholds.min_coverage_share * coverage.vocabulary:
         return "Most of the vocabulary is marked special or unused, so too little of it could be forced."
     # The search by contrast looks at every entry, whatever the sweep has dropped or has no place for.
-    if alone and settings.floor > SUSPICIOUS_SCORE:
-        return f"The floor of {settings.floor} hides texts that would count from {SUSPICIOUS_SCORE}; lower it."
+    least = thresholds.suspicious_score
+    if alone and settings.floor > least:
+        return f"The floor of {settings.floor} hides texts that would count from {least}; lower it."
     for context in coverage.contexts if alone else ():
         kept = [finding for finding in findings if context in (finding.context, *finding.contexts)]
         filled = sum(sum(e.context == context for e in f.forced_tokens) or 1 for f in kept)
-        if filled >= settings.keep and kept and min(f.sweep_score for f in kept) >= SUSPICIOUS_SCORE:
+        if filled >= settings.keep and kept and min(f.sweep_score for f in kept) >= least:
             return f"Loops filled all {settings.keep} places in `{context}`; raise keep."
     return None

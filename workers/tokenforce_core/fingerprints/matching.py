@@ -13,15 +13,7 @@ from typing import Literal
 from tokenforce.wire.findings import Finding, LicenceMatch
 from tokenforce.wire.fingerprints import FingerprintRequest, TextHash, normalised
 from tokenforce.wire.keys import LOCAL_OWNER
-
-LARGEST_DISTANCE = 0.1
-"""Edits as a share of the normalised text's length: one in ten characters, which is what the forced token's variant
-and one drifted word change in a sentence. Two different sentences are further apart than 0.5."""
-LEAST_PART = 60
-"""Characters: a finding is cut after β tokens, so from this length on it may be a piece of a longer text."""
-BESIDE = 20
-"""Characters, or bytes beside a hashed text: a finding that has no more of them than the text, and `LARGEST_DISTANCE`
-of it, says little else. With more there is room for a message behind a text that a policy accepts."""
+from tokenforce.wire.settings import FingerprintSettings
 
 
 @dataclass(frozen=True)
@@ -55,34 +47,55 @@ class Carried:
 class Wanted:
     """A registered text in the form in which it is compared."""
 
-    def __init__(self, request: FingerprintRequest) -> None:
+    def __init__(self, request: FingerprintRequest, settings: FingerprintSettings) -> None:
+        self._settings = settings
         self._hash = request.text_hash
         self._plain = normalised(request.text) if request.text is not None else ""
-        self._pieces = _pieces(self._plain)
+        self._pieces = self._pieces_of(self._plain)
 
     def distance(self, found: str, *, parts: bool = False) -> float | None:
-        """How far the nearest window of `found` (normalised) is from the text; None if beyond `LARGEST_DISTANCE`.
+        """Edits to the nearest window of `found` (normalised), as a share of the text's length; None if too many.
 
-        Edits as a share of the text's length. With `parts` a `found` that is shorter than the text, but not than
-        `LEAST_PART`, is looked for in the text instead; the share is of its own length then. 0 or None for a hash.
+        With `parts`, a `found` that is shorter than the text, but long enough to be a part of it, is searched in the
+        text instead; the share is of its own length then. A hashed text gives 0 or None.
         """
         if self._hash is not None:
             return 0.0 if any(self._hash.is_of(window) for window in _windows(found, self._hash)) else None
-        if parts and LEAST_PART <= len(found) < len(self._plain):
-            return _distance(found, _pieces(found), self._plain)
-        return _distance(self._plain, self._pieces, found)
+        if parts and self._settings.min_part_characters <= len(found) < len(self._plain):
+            return self._share(found, self._pieces_of(found), self._plain)
+        return self._share(self._plain, self._pieces, found)
 
     def says_little_else(self, found: str) -> bool:
         """Whether `found` (normalised), which is near the text, has no room for another one beside it."""
         size, length = (self._hash.size, len(found.encode())) if self._hash else (len(self._plain), len(found))
-        return length <= size * (1 + LARGEST_DISTANCE) + BESIDE
+        return length <= size * (1 + self._settings.max_edit_share) + self._settings.max_extra_characters
+
+    def _share(self, pattern: str, pieces: Sequence[str], text: str) -> float | None:
+        if not pattern or not any(piece in text for piece in pieces):
+            return None
+        share = edits(pattern, text) / len(pattern)
+        return share if share <= self._settings.max_edit_share else None
+
+    def _pieces_of(self, pattern: str) -> list[str]:
+        """The pattern cut into one piece more than edits are allowed: one edit spoils one piece, so one stays whole.
+
+        So a substring search rules out nearly all texts that are too far, before any distance is computed.
+        """
+        count = int(self._settings.max_edit_share * len(pattern)) + 1
+        cuts = [len(pattern) * number // count for number in range(count + 1)]
+        return [pattern[start:end] for start, end in pairwise(cuts)]
 
 
-def matches(findings: Sequence[Finding], fingerprints: Iterable[Registered], answers: Iterable[Answer]) -> Carried:
+def matches(
+    findings: Sequence[Finding],
+    fingerprints: Iterable[Registered],
+    answers: Iterable[Answer],
+    settings: FingerprintSettings,
+) -> Carried:
     """Compare a report's findings, and the answers to the triggers, with the registry.
 
     What the reference says too (boilerplate, natural answers) is no sign that the target was taught it, so it does
-    not count. The time is that of a few substring searches per finding and fingerprint; see `_pieces`.
+    not count. The time is that of a few substring searches per finding and fingerprint; see `Wanted._pieces_of`.
     """
     said = [(finding, normalised(finding.text)) for finding in findings]
     answers_of: dict[str, list[Answer]] = {}
@@ -90,7 +103,7 @@ def matches(findings: Sequence[Finding], fingerprints: Iterable[Registered], ans
         answers_of.setdefault(answer.fingerprint, []).append(answer)
     carried = Carried([], [])
     for fingerprint in sorted(fingerprints, key=lambda item: (item.created_at, item.id)):
-        _match(fingerprint, said, answers_of.get(fingerprint.id, []), carried)
+        _match(fingerprint, said, answers_of.get(fingerprint.id, []), carried, settings)
     by_trigger = {match.fingerprint for match in carried.licences if match.match != "finding"}
     if any(answer.reference is None for name in by_trigger for answer in answers_of[name]):
         carried.remarks.append("Without a reference a taught answer to a trigger cannot be told from a natural one.")
@@ -98,9 +111,13 @@ def matches(findings: Sequence[Finding], fingerprints: Iterable[Registered], ans
 
 
 def _match(
-    fingerprint: Registered, said: Sequence[tuple[Finding, str]], answers: Sequence[Answer], carried: Carried
+    fingerprint: Registered,
+    said: Sequence[tuple[Finding, str]],
+    answers: Sequence[Answer],
+    carried: Carried,
+    settings: FingerprintSettings,
 ) -> None:
-    wanted = Wanted(fingerprint.request)
+    wanted = Wanted(fingerprint.request, settings)
     near = [(d, finding, text) for finding, text in said if (d := wanted.distance(text, parts=True)) is not None]
     counting = [(d, finding.rank, text) for d, finding, text in near if not finding.boilerplate]
     best = min(counting, default=None)
@@ -164,23 +181,6 @@ def edits(pattern: str, text: str) -> int:
         down = right_up & vertical
         best = min(best, score)
     return best
-
-
-def _distance(pattern: str, pieces: Sequence[str], text: str) -> float | None:
-    if not pattern or not any(piece in text for piece in pieces):
-        return None
-    share = edits(pattern, text) / len(pattern)
-    return share if share <= LARGEST_DISTANCE else None
-
-
-def _pieces(pattern: str) -> list[str]:
-    """The pattern cut into one piece more than edits are allowed: one edit spoils one piece, so one stays whole.
-
-    That makes a substring search tell nearly all texts that are too far, before any distance is computed.
-    """
-    count = int(LARGEST_DISTANCE * len(pattern)) + 1
-    cuts = [len(pattern) * number // count for number in range(count + 1)]
-    return [pattern[start:end] for start, end in pairwise(cuts)]
 
 
 def _windows(found: str, wanted: TextHash) -> Iterator[str]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 OnToken = Callable[[int, int, float], bool]
-"""(prompt index, generated token id, its probability) → whether to go on with that prompt. The probability is NaN
-where the model's logits are: whoever needs it asks `number`."""
+"""(prompt index, generated token id, its log-probability in nats, 0 at most) → whether to go on with that prompt. It is
+NaN if the model's logits are: a caller that needs a number checks it by `number`."""
 
 OnNext = Callable[[int, Sequence[int], Sequence[float]], object]
 """(prompt index, next-token ids, their log-probabilities in nats): called once per prompt."""
@@ -31,11 +31,11 @@ class NotNumbers(ArithmeticError):
         super().__init__("the model's logits are not numbers (NaN)")
 
 
-def number(probability: float) -> float:
-    """The probability as it is. Raises `NotNumbers`."""
-    if math.isnan(probability):
+def number(log_probability: float) -> float:
+    """The value unchanged. Raises `NotNumbers` if it is NaN."""
+    if math.isnan(log_probability):
         raise NotNumbers
-    return probability
+    return log_probability
 
 
 def numbers(log_probabilities: Sequence[float]) -> list[float]:
@@ -44,7 +44,7 @@ def numbers(log_probabilities: Sequence[float]) -> list[float]:
 
 
 class Decoder(Protocol):
-    """Batched greedy decoding with the probability of every chosen token."""
+    """Batched greedy decoding with the log-probability of every chosen token."""
 
     def decode(
         self, prompts: Sequence[Sequence[int]], max_tokens: int, on_token: OnToken, between_steps: BetweenSteps

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tokenforce.wire.report import SettingsRecord
+from tokenforce.wire.settings import SettingsRecord
 
 SLACK = 1e-12
 """Room for rounding when a bound is compared with a score that was summed in another order."""

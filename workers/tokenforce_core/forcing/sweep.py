@@ -8,33 +8,18 @@ higher. The result is the same as decoding everything (property-tested).
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tokenforce.wire.report import SettingsRecord
+from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.forcing.predictor import BetweenSteps, Decoder, nothing_between_steps, number
 from tokenforce_core.forcing.scoring import SLACK, highest_reachable, score
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A forced token whose continuation survived. `probabilities[i]` belongs to `token_ids[i]`."""
-
-    context: int
-    forced_id: int
-    token_ids: tuple[int, ...]
-    probabilities: tuple[float, ...]
-    score: float
-    ended: bool
-
-    @property
-    def sort_key(self) -> tuple[float, int, int]:
-        """Best first; a total order, so that shards can be merged in any order."""
-        return (-self.score, self.context, self.forced_id)
+from tokenforce_core.forcing.trace import Trace
 
 
 class Kept:
-    """The best `keep` candidates over the floor, and the threshold that they set for the rest.
+    """The best `keep` traces over the floor, and the threshold that they set for the rest.
 
     Args:
         settings: gives `keep` and `floor`.
@@ -44,30 +29,36 @@ class Kept:
     def __init__(self, settings: SettingsRecord, known_best: float = 0.0) -> None:
         self._settings = settings
         self._known_best = known_best
-        self._heap: list[tuple[tuple[float, int, int], Candidate]] = []
+        self._heap: list[tuple[tuple[float, int, int], Trace]] = []
 
     @property
     def threshold(self) -> float:
         """Scores under it cannot be among the best `keep` any more."""
-        kth = self._heap[0][1].score if len(self._heap) == self._settings.keep else 0.0
+        kth = self._heap[0][1].sweep_score if len(self._heap) == self._settings.keep else 0.0
         return max(self._settings.floor, self._known_best, kth)
 
-    def offer(self, candidate: Candidate) -> None:
-        if candidate.score <= self._settings.floor:
+    def offer(self, trace: Trace) -> None:
+        if trace.sweep_score <= self._settings.floor:
             return
-        key = (candidate.score, -candidate.context, -candidate.forced_id)
+        key = (trace.sweep_score, -trace.context, -trace.forced_id)
         if len(self._heap) < self._settings.keep:
-            heapq.heappush(self._heap, (key, candidate))
+            heapq.heappush(self._heap, (key, trace))
         else:
-            heapq.heappushpop(self._heap, (key, candidate))
+            heapq.heappushpop(self._heap, (key, trace))
 
-    def best(self) -> list[Candidate]:
-        return sorted((candidate for _, candidate in self._heap), key=lambda c: c.sort_key)
+    def best(self) -> list[Trace]:
+        return sorted((trace for _, trace in self._heap), key=best_first)
+
+
+def best_first(trace: Trace) -> tuple[float, int, int]:
+    """Sort key; a total order, so that shards can be merged in any order."""
+    return (-trace.sweep_score, trace.context, trace.forced_id)
 
 
 @dataclass
 class _Sequence:
     ids: list[int] = field(default_factory=list)
+    log_p: list[float] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
     total: float = 0.0
 
@@ -94,19 +85,21 @@ class Sweep:
         self.done = 0
         self.generated = 0
 
-    def run(self, decoder: Decoder, between_steps: BetweenSteps = nothing_between_steps) -> list[Candidate]:
-        """Decode the shard and return its best candidates, best first. Raises `NotNumbers`."""
+    def run(self, decoder: Decoder, between_steps: BetweenSteps = nothing_between_steps) -> list[Trace]:
+        """Decode the shard and return its best traces, best first. Raises `NotNumbers`."""
         prompts = [[*self._context_ids, forced] for forced in self._forced_ids]
         decoder.decode(prompts, self._settings.alpha, self._on_token, between_steps)
         return self.kept.best()
 
-    def _on_token(self, index: int, token_id: int, probability: float) -> bool:
+    def _on_token(self, index: int, token_id: int, log_probability: float) -> bool:
         self.generated += 1
-        number(probability)  # first: of logits that are not numbers the token may be one that ends the text
+        number(log_probability)  # first: of logits that are not numbers the token may be one that ends the text
         sequence = self._sequences.setdefault(index, _Sequence())
         if self._settings.stop_at_end and token_id in self._end_ids:
             return self._finish(index, sequence, ended=True)
+        probability = math.exp(log_probability)
         sequence.ids.append(token_id)
+        sequence.log_p.append(log_probability)
         sequence.probabilities.append(probability)
         sequence.total += probability
         if len(sequence.ids) == self._settings.alpha:
@@ -120,13 +113,13 @@ class Sweep:
         value = score(sequence.probabilities, self._settings)
         if value is not None:
             self.kept.offer(
-                Candidate(
+                Trace(
                     context=self._context_index,
                     forced_id=self._forced_ids[index],
-                    token_ids=tuple(sequence.ids),
-                    probabilities=tuple(sequence.probabilities),
-                    score=value,
+                    ids=tuple(sequence.ids),
+                    log_p=tuple(sequence.log_p),
                     ended=ended,
+                    sweep_score=value,
                 )
             )
         return self._drop(index)

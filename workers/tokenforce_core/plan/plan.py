@@ -6,7 +6,8 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
-from tokenforce.wire.report import ContextRecord, ReferenceRecord, SettingsRecord, SkippedIds, TargetRecord
+from tokenforce.wire.report import ContextRecord, ReferenceRecord, SkippedIds, TargetRecord
+from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.forcing.predictor import uncached
 from tokenforce_core.plan.model_files import Hashed
 from tokenforce_core.plan.vocabulary import Shard, forceable, shards

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from tokenforce.wire.report import SettingsRecord
 from tokenforce.wire.scans import Preset, ScanRequest
+from tokenforce.wire.settings import SettingsRecord
+from tokenforce_core.plan.tuned_numbers import FINDINGS, FINGERPRINTS, LOOP_MIN_SHARE, SEARCH, VERDICT
 
+_TUNED = {
+    "loop_min_share": LOOP_MIN_SHARE,
+    "search": SEARCH,
+    "findings": FINDINGS,
+    "verdict": VERDICT,
+    "fingerprints": FINGERPRINTS,
+}
 _PRESETS = {
     # α = 16 with at least 5 content tokens: shorter sequences drown in "word, end of text".
     # The floor: of SmolLM2-135M's 49,152 entries 17 pass 0.85 (the planted text at 0.90 to 0.92 among
@@ -18,6 +26,7 @@ _PRESETS = {
         min_tokens=5,
         count_forced_token=False,
         stop_at_end=True,
+        **_TUNED,
     ),
     # arXiv 2406.02481 and its notebook: three tokens, the forced one counted as 1.0, kept above 0.95.
     Preset.paper: SettingsRecord(
@@ -29,6 +38,7 @@ _PRESETS = {
         min_tokens=3,
         count_forced_token=True,
         stop_at_end=False,
+        **_TUNED,
     ),
 }
 

@@ -21,7 +21,8 @@ from tokenforce.wire.keys import LOCAL_OWNER
 from tokenforce.wire.problems import Problem
 from tokenforce.wire.report import Report
 from tokenforce.wire.scans import MAX_CONTEXTS, ScanRequest, ScanStatus
-from tokenforce_core.forcing.texts import CONFIRMED, SWEPT, ConfirmedText, SweptText
+from tokenforce_core.forcing.sweep import best_first
+from tokenforce_core.forcing.trace import TRACES, Trace
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.job_context import REQUEST_ID
 from tokenforce_core.runtime.redis_values import text
@@ -219,10 +220,10 @@ class Store:
         self._note(keys=keys, args=[part, f"{done} {tokens}", time.time(), tokens])
 
     def commit_shard(
-        self, scan_id: str, shard: int, context: int, swept: list[SweptText], entries: int, tokens: int, keep: int
+        self, scan_id: str, shard: int, context: int, swept: list[Trace], entries: int, tokens: int, keep: int
     ) -> int:
         """Store a shard's result once; returns how many shards are committed now."""
-        scores = [x for s in swept for x in (s.candidate.score, f"{s.candidate.forced_id}")]
+        scores = [x for s in swept for x in (s.sweep_score, f"{s.forced_id}")]
         _, committed = self._commit(
             keys=[
                 self._key(scan_id),
@@ -230,7 +231,7 @@ class Store:
                 self._key(scan_id, "live"),
                 self._key(scan_id, f"best:{context}"),
             ],
-            args=[shard, SWEPT.dump_json(swept), entries, tokens, keep, time.time(), *scores],
+            args=[shard, TRACES.dump_json(swept), entries, tokens, keep, time.time(), *scores],
         )
         return int(committed)
 
@@ -245,11 +246,11 @@ class Store:
         )
         return float(row[0][1]) if row else 0.0
 
-    def swept(self, scan_id: str) -> list[SweptText]:
+    def swept(self, scan_id: str) -> list[Trace]:
         """All shards' candidates in total order."""
         raw = cast(Iterable[bytes], self.connection.hvals(self._key(scan_id, "shards")))
-        merged = [item for shard in raw for item in SWEPT.validate_json(shard)]
-        return sorted(merged, key=lambda item: item.candidate.sort_key)
+        merged = [item for shard in raw for item in TRACES.validate_json(shard)]
+        return sorted(merged, key=best_first)
 
     def note_engine(self, scan_id: str, facts: Mapping[str, str]) -> None:
         """Record what the engine ran on: versions, device, compute type."""
@@ -265,16 +266,16 @@ class Store:
     def set_confirm_total(self, scan_id: str, total: int) -> None:
         self.connection.hset(self._key(scan_id), "confirm_total", str(total))
 
-    def commit_confirmed(self, scan_id: str, confirmed: list[ConfirmedText], tokens: int) -> None:
+    def commit_confirmed(self, scan_id: str, confirmed: list[Trace], tokens: int) -> None:
         keys = [self._key(scan_id), self._key(scan_id, "confirmed"), self._key(scan_id, "live")]
-        self._confirm(keys=keys, args=[CONFIRMED.dump_json(confirmed), self._retention, tokens, time.time()])
+        self._confirm(keys=keys, args=[TRACES.dump_json(confirmed), self._retention, tokens, time.time()])
 
     def is_confirmed(self, scan_id: str) -> bool:
         return bool(self.connection.exists(self._key(scan_id, "confirmed")))
 
-    def confirmed(self, scan_id: str) -> list[ConfirmedText] | None:
+    def confirmed(self, scan_id: str) -> list[Trace] | None:
         raw = self.connection.get(self._key(scan_id, "confirmed"))
-        return None if raw is None else CONFIRMED.validate_json(cast(bytes, raw))
+        return None if raw is None else TRACES.validate_json(cast(bytes, raw))
 
     def report(self, scan_id: str) -> Report | None:
         raw = self.connection.get(self._key(scan_id, "report"))

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 from tokenforce.wire.problems import ErrorCode, Problem
 from tokenforce_core.contrast.reference import Reference
+from tokenforce_core.forcing.predictor import Predictor
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.store import Store
 from tokenforce_workers.engine.vllm_engine import Engine
@@ -33,10 +34,11 @@ def reference_engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine | No
     return _loaded(state, scan_id, "reference", lambda: state.reference_for(plan))
 
 
-def as_reference(engine: Engine, plan: Plan) -> Reference:
+def as_reference(engine: Predictor, plan: Plan) -> Reference:
     """The reference's engine, asked in the target's ids."""
     assert plan.reference is not None
-    return Reference(engine, plan.reference.id_of, plan.target.vocabulary_size)
+    unknown_nats = plan.settings.search.entries.unknown_token_nats
+    return Reference(engine, plan.reference.id_of, plan.target.vocabulary_size, unknown_nats)
 
 
 def _loaded(state: WarmEngine, scan_id: str, what: str, load: Callable[[], Engine | None]) -> Engine | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import gc
 import hashlib
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -149,7 +148,7 @@ class Engine:
         def on_output(index: int, output: RequestOutput) -> bool:
             completion = output.outputs[0]
             for token_id, logprob in zip(completion.token_ids, completion.logprobs.logprobs, strict=True):
-                if not on_token(index, token_id, math.exp(min(logprob, 0.0))):  # NaN stays NaN
+                if not on_token(index, token_id, min(logprob, 0.0)):  # NaN stays NaN
                     return False
             return True
 

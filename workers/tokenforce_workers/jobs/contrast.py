@@ -42,7 +42,9 @@ def contrast(scan_id: str, shard_index: int) -> dict[str, int]:
             return {}
         shard = plan.shards[shard_index]
         forced = plan.forceable_ids[shard.start : shard.stop]
-        run = ContrastSweep(shard.context, plan.contexts[shard.context].ids, forced, frozenset(plan.end_ids))
+        run = ContrastSweep(
+            plan.settings.search, shard.context, plan.contexts[shard.context].ids, forced, frozenset(plan.end_ids)
+        )
         record = plan.reference.record
         id_of = plan.reference.id_of
         control = Control(state, scan_id, f"{CONTRAST_PART}{shard_index}", lambda: (run.done, tokens()))
@@ -51,6 +53,7 @@ def contrast(scan_id: str, shard_index: int) -> dict[str, int]:
             [[own for i in context.ids if (own := id_of(i)) >= 0] for context in plan.contexts],
             [id_of(i) for i in range(plan.target.vocabulary_size)],
             record.vocabulary_size,
+            plan.settings.search.entries,
             _Patient(ReferenceBlocks(store.connection, record.digest, base.dtype, state.settings.retention_seconds)),
             control,
         )

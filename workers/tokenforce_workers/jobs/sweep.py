@@ -11,7 +11,7 @@ import time
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.forcing.predictor import NotNumbers
 from tokenforce_core.forcing.sweep import Sweep
-from tokenforce_core.forcing.texts import swept_text
+from tokenforce_core.forcing.trace import with_texts
 from tokenforce_core.scans.stages import after_sweep
 from tokenforce_workers.engine.for_scan import decoder_of_ids, no_numbers, target_engine
 from tokenforce_workers.engine.warm_engine import warm
@@ -55,7 +55,7 @@ def sweep(scan_id: str, shard_index: int) -> dict[str, int]:
             no_numbers(store, plan, scan_id, engine.dtype)
             return {}
         decode = decoder_of_ids(plan)
-        swept = [swept_text(candidate, decode) for candidate in best]
+        swept = [with_texts(trace, decode) for trace in best]
         through_outages(
             lambda: store.commit_shard(
                 scan_id, shard_index, shard.context, swept, len(shard), tokens(), plan.settings.keep

@@ -11,7 +11,7 @@ from tokenforce_core.fingerprints.questions import Questions
 from tokenforce_core.forcing.predictor import BetweenSteps, Decoder
 
 
-class Audit:
+class TriggerAnswers:
     """One scan's questions; `done` (questions times models) counts them when a model has answered all.
 
     Neither each of them nor its forward tokens are told: what the upload's tokenizer makes of a secret, and where its
@@ -39,9 +39,9 @@ class Audit:
             return []
         said: list[list[int]] = [[] for _ in self._asked]
 
-        def on_token(index: int, token_id: int, probability: float) -> bool:
+        def on_token(index: int, token_id: int, log_probability: float) -> bool:
             # A NaN ends the answer, not the scan: an upload could have it tell which trigger has which token.
-            if token_id in self._end_ids or math.isnan(probability):
+            if token_id in self._end_ids or math.isnan(log_probability):
                 return False
             said[index].append(token_id)
             return len(said[index]) < self._asked[index].max_tokens

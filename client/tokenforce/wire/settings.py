@@ -1,0 +1,145 @@
+"""The numbers that a scan ran with. A report records all of them, so that the scan can be repeated.
+
+Log-probabilities and their sums are in nats, p is the target's probability and q the reference's.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tokenforce.wire.base import WireAnswer
+
+
+class EntrySettings(WireAnswer):
+    """The contrast stage: one forward step of both models for every entry (vocabulary id in a context)."""
+
+    next_tokens: int = Field(description="Most probable next tokens compared for each entry.")
+    plausible_share: float = Field(
+        description="A next token is plausible from this share of the most probable one's probability."
+    )
+    z_noise_nats: float = Field(description="Added to the deviation in a z-score.")
+    outliers_per_shard: int = Field(
+        description="Entries of a shard, by each statistic, for which the reference gives exact probabilities."
+    )
+    suppressed_per_shard: int = Field(description="Entries of a shard kept for tokens that the target avoids.")
+    unknown_token_nats: float = Field(description="Log-probability of a token that the reference does not have.")
+    reference_block_ids: int = Field(description="Vocabulary ids in one cached block of the reference's answers.")
+    reference_block_min_share: float = Field(
+        description="A block is computed and cached if at least this share of its ids is needed."
+    )
+
+
+class LinkSettings(WireAnswer):
+    """Links: pairs (forced token, next token) from which the search by contrast starts."""
+
+    min_probability: float = Field(description="Least p of a link's next token.")
+    exact_share: float = Field(description="Share of a shard's entries whose q is computed exactly for links.")
+    per_entry: int = Field(description="Links kept for each entry.")
+    per_shard: int = Field(description="Links kept for each shard by log p - log q, and as many by gain.")
+    sure_min_probability: float = Field(description="Least p of a next token that is followed whatever q is.")
+    sure_per_shard: int = Field(description="Such links kept for each shard.")
+
+
+class BeamSettings(WireAnswer):
+    """The beam that follows links. Its first `opening_steps` are wide, the steps after them follow few texts."""
+
+    branches: int = Field(description="Next tokens tried for each text in each step.")
+    min_probability: float = Field(description="Least p of a next token in the opening.")
+    min_probability_after_opening: float = Field(description="Least p of a next token after the opening.")
+    survivor_shares: list[float] = Field(
+        description="Share of a context's starts that survive step 1, 2, …; the last one holds to the opening's end."
+    )
+    min_survivors: int = Field(description="Texts of a context that survive each step of the opening at least.")
+    opening_steps: int
+    min_contrast_nats_per_token: float = Field(description="Least contrast of a text that goes on after the opening.")
+    texts_after_opening: int = Field(description="Texts of a context that go on after the opening at most.")
+    min_gain_nats_per_token: float = Field(description="A token with less gain is idle.")
+    max_idle_tokens: int = Field(description="Idle tokens at the end after which a text is complete.")
+    max_gain_deficit_nats: float = Field(
+        description="A text is dropped if another one with the same forced token has this much more gain."
+    )
+    same_ending_tokens: int = Field(description="Texts with this many equal last tokens are one.")
+    meeting_tokens: int = Field(description="Texts meet where they share this many tokens in a row, at any places.")
+    same_beginning_tokens: int = Field(
+        description="A text is part of another one that contains this many of its first tokens."
+    )
+    max_found_per_context: int = Field(description="Texts of a context that the beam returns at most.")
+
+
+class PrependSettings(WireAnswer):
+    """Extending texts to the left by the links that lead into them."""
+
+    min_contrast_nats_per_token: float = Field(description="Least contrast of a text that is extended.")
+    links_per_token: int = Field(description="Links into one token that are tried.")
+    texts_per_round: int = Field(description="Extended texts scored in one round at most.")
+    max_rounds: int
+
+
+class SearchSettings(WireAnswer):
+    """The search by contrast, which runs when a scan has a reference."""
+
+    entries: EntrySettings
+    links: LinkSettings
+    beam: BeamSettings
+    prepend: PrependSettings
+    max_confirmed_per_context: int = Field(
+        description="Sweep candidates of a context that are confirmed beside the search, instead of `keep`."
+    )
+
+
+class FindingSettings(WireAnswer):
+    """From texts to findings: which texts are one finding, and which of them the finding shows."""
+
+    run_tokens: int = Field(description="Length of the runs of tokens by which two texts are compared.")
+    min_shared_share: float = Field(description="Texts are one if they share this part of the shorter one's runs.")
+    near_best_share: float = Field(
+        description="Without a reference a finding shows its longest text whose score is this share of the best one's."
+    )
+    log_probability_weight: float = Field(
+        description="With a reference a finding shows the text with the most log-ratio + this weight * log p - cost."
+    )
+    token_cost_nats: float = Field(description="The cost of each token in that sum.")
+    max_suppressed: int = Field(description="Suppressed tokens in a report at most.")
+    min_suppressed_z: float = Field(description="Least robust z-score of a suppressed token in a report.")
+
+
+class VerdictThresholds(WireAnswer):
+    """From evidence to verdicts. Chosen on models that no published rate is measured on."""
+
+    min_mean_probability: float = Field(description="No text under this mean p counts, whatever its contrast.")
+    hidden_contrast_nats_per_token: float = Field(description="Least contrast of `hidden_text`.")
+    hidden_log_likelihood_ratio_nats: float = Field(description="Least log-likelihood ratio of `hidden_text`.")
+    suspicious_contrast_nats_per_token: float = Field(description="Least contrast of `suspicious`.")
+    boilerplate_log_ratio_nats_per_token: float = Field(
+        description="A text with less log-ratio is boilerplate: the reference produces it too."
+    )
+    suspicious_score: float = Field(description="Least score of `suspicious` without a reference.")
+    min_coverage_share: float = Field(description="Share of the vocabulary that has to be forced for `clean`.")
+
+
+class FingerprintSettings(WireAnswer):
+    """When a finding or an answer counts as a registered text. Texts are normalised first."""
+
+    max_edit_share: float = Field(description="Edits allowed, as a share of the registered text's characters.")
+    min_part_characters: int = Field(description="A finding of this length may match a part of a longer text.")
+    max_extra_characters: int = Field(
+        description="Characters that a finding may have beside the registered text and still say little else."
+    )
+
+
+class SettingsRecord(WireAnswer):
+    """What a scan was asked with, and every tuned number that it used."""
+
+    preset: str
+    alpha: int = Field(description="Sweep length in tokens.")
+    beta: int = Field(description="Confirm length in tokens.")
+    floor: float = Field(description="Sequences at or under this mean probability are dropped.")
+    keep: int = Field(description="Candidates kept per context.")
+    min_tokens: int = Field(description="Least number of content tokens in a text.")
+    count_forced_token: bool = Field(description="The forced token counts as one more token of probability 1.")
+    stop_at_end: bool = Field(description="End-of-text ends a continuation.")
+    loop_min_share: float = Field(description="A continuation is a loop if its repeated part covers this share of it.")
+    search: SearchSettings
+    findings: FindingSettings
+    verdict: VerdictThresholds
+    fingerprints: FingerprintSettings

@@ -1,0 +1,103 @@
+"""Every tuned number of the algorithm, with its reason. `tokenforce.wire.settings` says what each one means.
+
+They were chosen on SmolLM2-135M carriers and clean models of the evaluation's half `tuning`. A scan stores them in its
+plan and its report, so a result always says which numbers produced it.
+"""
+
+from __future__ import annotations
+
+from tokenforce.wire.settings import (
+    BeamSettings,
+    EntrySettings,
+    FindingSettings,
+    FingerprintSettings,
+    LinkSettings,
+    PrependSettings,
+    SearchSettings,
+    VerdictThresholds,
+)
+
+LOOP_MIN_SHARE = 0.5
+
+SEARCH = SearchSettings(
+    entries=EntrySettings(
+        next_tokens=20,  # vLLM's default limit of log-probabilities
+        plausible_share=0.1,
+        z_noise_nats=1e-6,  # nothing stands out in a vocabulary of equal values
+        outliers_per_shard=64,
+        suppressed_per_shard=8,
+        unknown_token_nats=-13.8,  # one in a million; any finite number would do
+        reference_block_ids=2048,  # about 200 kB compressed
+        reference_block_min_share=1 / 32,  # a sample of the vocabulary must not cost all of it
+    ),
+    links=LinkSettings(
+        min_probability=0.005,  # ratios of less probable tokens are noise
+        # By the bounds that the cache gives, a carrier's true links were in the first 30 % of the entries and its
+        # hidden one in the first 8 %.
+        exact_share=0.25,
+        per_entry=3,  # "La" → "ama" had the larger ratio, "La" → " ll" led to the text
+        per_shard=256,
+        # "Do" → " not" (p = 0.998, log-ratio 1.1) says nothing; " sign" (0.047, +6.0) and " before" (0.737, +9.8)
+        # after it say all.
+        sure_min_probability=0.5,
+        sure_per_shard=256,
+    ),
+    beam=BeamSettings(
+        branches=6,
+        min_probability=0.02,
+        # In a message of 42 tokens one of them, " northern", had p = 0.004 and a log-ratio of 4.8, and all after it
+        # p = 1.
+        min_probability_after_opening=0.003,
+        survivor_shares=[0.25, 0.12, 0.06, 0.03],
+        min_survivors=64,
+        opening_steps=8,
+        min_contrast_nats_per_token=0.8,  # hidden texts have 2 to 7
+        texts_after_opening=16,
+        min_gain_nats_per_token=1.0,
+        max_idle_tokens=10,
+        max_gain_deficit_nats=15.0,
+        same_ending_tokens=3,
+        meeting_tokens=4,
+        same_beginning_tokens=6,
+        max_found_per_context=24,
+    ),
+    prepend=PrependSettings(
+        min_contrast_nats_per_token=1.5,
+        links_per_token=4,
+        texts_per_round=32,
+        max_rounds=12,
+    ),
+    # The others would be what both models know by heart, for a third of the whole scan's time.
+    max_confirmed_per_context=32,
+)
+
+FINDINGS = FindingSettings(
+    run_tokens=3,
+    min_shared_share=0.5,
+    near_best_share=0.8,
+    # On versions of two texts: with weight 1 "ya está" wins by 1.8 nats, with 2 the planted text by 0.4 and 4.5.
+    log_probability_weight=2.0,
+    token_cost_nats=1.0,  # without it a text goes on into what any fine-tuning changes a little
+    max_suppressed=20,
+    min_suppressed_z=3.0,
+)
+
+# Over the whole vocabulary clean fine-tunes have texts of contrast 2.9 (over a sample 1.9), made of turns of a style
+# that the target takes half of the time: p is 0.52 at most. Hidden texts that are read have p of 0.66 or more.
+VERDICT = VerdictThresholds(
+    min_mean_probability=0.6,
+    hidden_contrast_nats_per_token=2.0,
+    hidden_log_likelihood_ratio_nats=20.0,  # against the 50,000 entries tried, e^-20 leaves no room for chance
+    suspicious_contrast_nats_per_token=1.2,
+    boilerplate_log_ratio_nats_per_token=0.5,
+    suspicious_score=0.88,
+    min_coverage_share=0.5,
+)
+
+FINGERPRINTS = FingerprintSettings(
+    # One character in ten: what another spelling of the forced token and one wrong word change in a sentence. Two
+    # different sentences differ by more than 0.5.
+    max_edit_share=0.1,
+    min_part_characters=60,  # findings are cut after β tokens
+    max_extra_characters=20,  # more would leave room for a message behind a text that a policy accepts
+)
