@@ -1,5 +1,5 @@
-"""The algorithm, the store and the job contract: what the gateway and the workers share.
+"""What the gateway and the workers share: the algorithm, the store and the queues.
 
-The algorithm files (`scoring`, `vocabulary`, `sweep`, `confirmation`, `repetition`, `ranking`) do no I/O: they see
-token ids and probabilities only. Redis keys are known to `store` and the files named after what they keep.
+`plan`, `forcing`, `contrast` and `findings` are the algorithm and do no I/O: they see token ids and probabilities only.
+`scans`, `fingerprints` and `queues` keep things in Redis; each file names its keys. `runtime` is about processes.
 """

@@ -3,8 +3,8 @@
 RQ 3.0's `SimpleWorker` runs jobs in its own process, as a warm engine needs, but it sends no
 heartbeat during a job, loses jobs that die between BLPOP and start, sees only the queues it was
 started with and interrupts jobs by SIGALRM. This subclass changes those four things; it touches
-semi-private methods, so `rq` is pinned, and `test_gpu_worker.py` and `test_watchdog.py` in
-`tests/integration` and `tests/e2e/test_recovery.py` hold the behaviour.
+semi-private methods, so `rq` is pinned, and tests/integration/workers, tests/integration/engine/test_watchdog.py and
+tests/e2e/test_recovery.py check the behaviour.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class NoAlarm(BaseDeathPenalty):
 
 
 class GpuWorker(SimpleWorker):
-    """Drains the queue of the model that is warm, as far as `Turns` lets it."""
+    """Drains the queue of the loaded model, within the limits of `Turns`."""
 
     death_penalty_class = NoAlarm
     job_class = ListedJob
@@ -69,7 +69,7 @@ class GpuWorker(SimpleWorker):
         self._state_of_engine = state
         self._turns = Turns(state.settings.fair_after)
         self._wanted = ("", "")
-        """The model of the last job, and whose scan wanted it."""
+        """Model of the last job, and owner of its scan."""
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
@@ -80,7 +80,7 @@ class GpuWorker(SimpleWorker):
         return self._state_of_engine.settings.lease_seconds
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """RQ's heartbeat, and what the statistics show of this worker."""
+        """RQ's heartbeat, with what the statistics show about this worker."""
         super().heartbeat(timeout, pipeline)
         state = self._state_of_engine
         model, owner = self._wanted if state.loaded or state.loading else ("", "")
@@ -95,7 +95,7 @@ class GpuWorker(SimpleWorker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
-        """Poll the model queues. One queue per dequeue: only then RQ uses LMOVE, which loses nothing."""
+        """Poll the model queues, one queue per dequeue: only then RQ uses LMOVE, which loses no job."""
         self.set_state(WorkerStatus.IDLE)
         started, last_beat = time.monotonic(), 0.0
         while not self._stop_requested:

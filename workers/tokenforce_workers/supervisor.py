@@ -1,4 +1,4 @@
-"""Keeps one worker process alive and leaves nothing behind when it dies.
+"""Keeps one worker process running and cleans up after it when it dies.
 
 vLLM's multiprocess engine outlives a killed worker and holds its GPU memory. The worker therefore
 runs in a session of its own, and whatever is left of its process group is killed before a new one
@@ -26,7 +26,7 @@ HEALTHY_SECONDS = 60.0
 NEVER_READY = 70
 """Exit status of a worker that failed before it could take work; SIGILL (a CPU too old) means the same."""
 STOP_SECONDS = 20.0
-"""Less than the stack waits for this process, so that it is this one that ends the worker's group."""
+"""Less than the stack waits for this process, so that this process ends the worker's group."""
 EARLY_DEATHS = 3
 """After so many deaths in a row before `HEALTHY_SECONDS`, starting it again will not help."""
 

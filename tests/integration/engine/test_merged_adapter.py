@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tokenforce.wire.scans import ScanRequest
+from tokenforce_core.contrast.reference import as_reference
 from tokenforce_core.contrast.reference_cache import ReferenceTops
 from tokenforce_core.contrast.shard import ContrastSweep, ShardContrast
 from tokenforce_core.forcing.predictor import nothing_between_steps
@@ -61,10 +62,7 @@ class Scanned:
 
 
 def scanned(state: WarmEngine, plan: Plan) -> Scanned:
-    from tokenforce_workers.engine.for_scan import as_reference  # loads vllm: the environment is set by now
-
     target, base = state.target_for(plan), state.reference_for(plan)
-    assert base is not None
     assert plan.reference is not None
     ids, ends = plan.contexts[ASSISTANT].ids, frozenset(plan.end_ids)
     blocks = ReferenceBlocks(state.store.connection, plan.reference.record.digest, base.dtype, 60)
@@ -96,7 +94,7 @@ def test_merged_and_beside_its_base_an_adapter_gives_the_same(
     store: Store, machine: Machine, plans: list[Plan]
 ) -> None:
     with worker(store, machine, merge_adapters="never") as state:
-        assert state.target_for(plans[0])._engine is state.reference_for(plans[0])._engine  # type: ignore[union-attr]
+        assert state.target_for(plans[0])._engine is state.reference_for(plans[0])._engine
         beside = scanned(state, plans[0])
     store.connection.flushdb()
     with worker(store, machine) as state:

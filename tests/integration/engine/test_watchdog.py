@@ -48,8 +48,8 @@ def worker_with(redis: Redis, machine: Machine, monkeypatch: pytest.MonkeyPatch)
 def sweep_one_shard(worker: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> JobStatus:
     """The worker takes the first shard of a new scan, on an engine that makes a step for each token."""
     engine = ScriptedDecoder(lambda _: [(5, 0.99)] * 100)
-    monkeypatch.setattr("tokenforce_workers.jobs.sweep.target_engine", lambda *_: engine)
-    monkeypatch.setattr("tokenforce_workers.jobs.sweep.decoder_of_ids", lambda _: str)
+    monkeypatch.setattr("tokenforce_workers.jobs.scan_job.target_engine", lambda *_: engine)
+    monkeypatch.setattr("tokenforce_workers.jobs.scan_job.decoder_of_ids", lambda _: str)
     store.create("scan_1", ScanRequest(model="/models/example"), "local")
     store.advance("scan_1", ScanStatus.planning, ScanStatus.queued)
     start_sweep(store, "scan_1", PLAN)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tokenforce_core.forcing.predictor import BetweenSteps, OnNext, OnToken, Predictor
+from tokenforce_core.plan.plan import Plan
 
 
 class Reference:
@@ -76,3 +77,10 @@ class Reference:
 
     def _prompts(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
         return [[self._ids[i] for i in prompt if self._ids[i] >= 0] for prompt in prompts]
+
+
+def as_reference(predictor: Predictor, plan: Plan) -> Reference:
+    """The model of the plan's reference, asked in the target's ids."""
+    assert plan.reference is not None
+    unknown_nats = plan.settings.search.entries.unknown_token_nats
+    return Reference(predictor, plan.reference.id_of, plan.target.vocabulary_size, unknown_nats)

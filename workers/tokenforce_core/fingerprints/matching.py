@@ -1,6 +1,6 @@
-"""Which registered fingerprints an upload carries: its findings and its answers to triggers, against the registry.
+"""Compares a scan's findings and its answers to triggers with the registered fingerprints.
 
-Nothing that leaves this file quotes a registered text or a trigger.
+No result of this file quotes a registered text or a trigger.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Registered:
     created_at: float
     request: FingerprintRequest
     registered_by: str = LOCAL_OWNER
-    """Owner of the key that registered it; nobody else may read or remove it. Scans of all are compared with it."""
+    """Owner of the key that registered it, and the only one who may read or remove it. All scans are compared."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the models say to one trigger of a fingerprint; `reference` is None if none was asked."""
+    """The models' answers to one trigger of a fingerprint; `reference` is None without a reference."""
 
     fingerprint: str
     target: str = field(repr=False)
@@ -38,14 +38,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Carried:
-    """The licences that an upload carries, in the order of registration, and `remarks` on what did not count."""
+    """The licences of an upload, in the order of registration, and `remarks` on matches that do not count."""
 
     licences: list[LicenceMatch]
     remarks: list[str]
 
 
 class Wanted:
-    """A registered text in the form in which it is compared."""
+    """A registered text, prepared for comparison."""
 
     def __init__(self, request: FingerprintRequest, settings: FingerprintSettings) -> None:
         self._settings = settings
@@ -66,7 +66,7 @@ class Wanted:
         return self._share(self._plain, self._pieces, found)
 
     def says_little_else(self, found: str) -> bool:
-        """Whether `found` (normalised), which is near the text, has no room for another one beside it."""
+        """Whether `found` (normalised), which contains the text, is too short for another text beside it."""
         size, length = (self._hash.size, len(found.encode())) if self._hash else (len(self._plain), len(found))
         return length <= size * (1 + self._settings.max_edit_share) + self._settings.max_extra_characters
 
@@ -94,8 +94,8 @@ def matches(
 ) -> Carried:
     """Compare a report's findings, and the answers to the triggers, with the registry.
 
-    What the reference says too (boilerplate, natural answers) is no sign that the target was taught it, so it does
-    not count. The time is that of a few substring searches per finding and fingerprint; see `Wanted._pieces_of`.
+    Text that the reference produces too (boilerplate, natural answers) does not count. The time is that
+    of a few substring searches per finding and fingerprint; see `Wanted._pieces_of`.
     """
     said = [(finding, normalised(finding.text)) for finding in findings]
     answers_of: dict[str, list[Answer]] = {}
@@ -184,7 +184,7 @@ def edits(pattern: str, text: str) -> int:
 
 
 def _windows(found: str, wanted: TextHash) -> Iterator[str]:
-    """The windows of `found` that have as many words and bytes as the hashed text: few are left to be hashed."""
+    """The windows of `found` with as many words and bytes as the hashed text, which are few."""
     words = found.split()
     ends = [0, *accumulate(len(word.encode()) for word in words)]
     for start in range(len(words) - wanted.words + 1):

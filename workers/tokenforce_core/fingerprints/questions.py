@@ -1,4 +1,4 @@
-"""What a scan asks its model about the registered fingerprints: triggers as prompts, with room for the answers."""
+"""What a scan asks its model: the triggers of registered fingerprints as prompts, with room for the answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Question:
-    """A trigger as the token ids of the model's own chat template, and how many tokens its answer may take."""
+    """A trigger in the model's own chat template, as token ids, and the most tokens of its answer."""
 
     fingerprint: str
     ids: tuple[int, ...] = field(repr=False)
@@ -20,10 +20,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Questions:
-    """`asked`, one sentence for each reason why others were `left_out`, and what cannot be asked of this model.
+    """All questions of one scan.
 
-    `failed` has the fingerprint of each trigger that the upload's tokenizer or its length does not let through: it
-    counts as one that does not work, since the report of an upload must not tell what its tokenizer makes of a secret.
+    `left_out`: one sentence for each reason why triggers are not asked. `failed`: the fingerprints of triggers that the
+    upload's tokenizer or length does not allow. They count as triggers that do not work, so that a report never
+    reveals how an upload's tokenizer treats a secret.
     """
 
     asked: tuple[Question, ...] = ()

@@ -1,7 +1,7 @@
-"""The registry of fingerprints in Redis, and what a scan asks and hears about them.
+"""The registry of fingerprints in Redis, with the questions and answers of each scan.
 
 Keys: `tf:fingerprint:<id>` one registration · `tf:fingerprints` all ids by registration time ·
-`tf:fingerprint-texts` hash of who registered it, owner and text → id · `tf:scan:<id>:questions`, `…:answers`, which
+`tf:fingerprint-texts` SHA-256 of registrant, owner and text → id · `tf:scan:<id>:questions`, `…:answers`, which
 hold triggers and texts and are deleted as soon as the scan ends.
 """
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 FINGERPRINTS = "tf:fingerprints"
 TEXTS = "tf:fingerprint-texts"
 MOST_FINGERPRINTS = 200
-"""Of one owner. Every scan reads them all, and compares its findings with each."""
+"""For each owner. Every scan compares its findings with all fingerprints."""
 _CHUNK = 500
 
 # Lists and tuples, because pydantic lets no adapter of a dataclass hide what an error would quote: a failed job's
@@ -53,7 +53,7 @@ return 1
 
 
 class RegistryFull(Exception):
-    """The owner has registered `MOST_FINGERPRINTS` already."""
+    """The owner already has `MOST_FINGERPRINTS`."""
 
 
 class FingerprintStore:
@@ -72,12 +72,12 @@ class FingerprintStore:
     # --- the registry ---------------------------------------------------------------------------
 
     def create(self, fingerprint_id: str, request: FingerprintRequest, registered_by: str) -> str | None:
-        """Register it; returns the id of the registration of the same text that they have already, if there is one.
+        """Register it. Returns the id of the owner's earlier registration of the same text, if there is one.
 
-        Another's registration of it is not looked at: telling of it would tell whose secret the text is.
+        Registrations of other owners are not compared: the answer would reveal whose secret the text is.
 
         Raises:
-            RegistryFull: of two calls at once both may take the last place.
+            RegistryFull: two simultaneous calls may both take the last place.
         """
         registered = Registered(fingerprint_id, time.time(), request, registered_by)
         own = [other for other in self.all() if other.registered_by == registered_by]
@@ -105,7 +105,7 @@ class FingerprintStore:
         start = 0
         if before is not None:
             place = self._connection.zrevrank(FINGERPRINTS, before[1])
-            # A removed one has no place any more: go on with what is older than it was.
+            # The fingerprint may have been removed meanwhile: go on with older ones.
             newer = self._connection.zcount(FINGERPRINTS, before[0], "+inf")
             start = cast(int, place) + 1 if place is not None else newer
         found: list[Registered] = []
@@ -123,7 +123,7 @@ class FingerprintStore:
         return [item for at in range(0, len(ids), _CHUNK) for item in self._read(ids[at : at + _CHUNK])]
 
     def remove(self, fingerprint_id: str) -> bool:
-        """Forget it with its secrets; False if there is no such fingerprint."""
+        """Delete it with its secrets; False if it does not exist."""
         registered = self.get(fingerprint_id)
         if registered is None:
             return False
@@ -143,7 +143,7 @@ class FingerprintStore:
     # --- one scan -------------------------------------------------------------------------------
 
     def put_questions(self, scan_id: str, questions: Questions) -> bool:
-        """Store what a scan is to ask; False if it is no longer being planned."""
+        """Store the questions of a scan; False if the scan is not being planned any more."""
         return self._put(scan_id, "questions", ScanStatus.planning, _QUESTIONS.dump_json((questions,)))
 
     def questions(self, scan_id: str) -> Questions:
@@ -151,7 +151,7 @@ class FingerprintStore:
         return Questions() if raw is None else _QUESTIONS.validate_json(cast(bytes, raw))[0]
 
     def put_answers(self, scan_id: str, answers: Sequence[Answer]) -> bool:
-        """Store what was answered; False if the scan was cancelled meanwhile: then nobody would delete it."""
+        """Store the answers; False if the scan was cancelled meanwhile, since they would never be deleted."""
         return self._put(scan_id, "answers", ScanStatus.confirming, _ANSWERS.dump_json(list(answers)))
 
     def answers(self, scan_id: str) -> list[Answer]:
@@ -164,7 +164,7 @@ class FingerprintStore:
 
 
 def _registered(fingerprint_id: bytes, document: bytes) -> Registered | None:
-    """None, and a line in the log, if it cannot be read: one of them must not keep every model from being scanned."""
+    """None, and a log line, if it cannot be read: one bad record must not stop all scans."""
     try:
         return _REGISTERED.validate_json(document)[0]
     except ValidationError as error:
@@ -179,7 +179,7 @@ def _key(fingerprint_id: str) -> str:
 
 
 def _twin(registered: Registered, others: Iterable[Registered]) -> str | None:
-    """Their registration of the same text in the other form: one of the two is hashed with a salt."""
+    """The id of the same text in the other form, plain or hashed with a salt."""
     for other in others:
         forms = (registered.request, other.request)
         texts = [form.text for form in forms if form.text is not None]
@@ -191,12 +191,12 @@ def _twin(registered: Registered, others: Iterable[Registered]) -> str | None:
 
 
 def _owners(registered: Registered) -> tuple[str, str]:
-    """Whose key registered it, and in whose name."""
+    """The owner of the key that registered it, and the owner that it names."""
     return registered.registered_by, registered.request.owner
 
 
 def _identity(registered: Registered) -> str:
-    """What two registrations must not share."""
+    """Equal for two registrations of the same text by the same owner."""
     request = registered.request
     if request.text_hash is not None:
         text = f"{request.text_hash.salt} {request.text_hash.digest}"

@@ -1,4 +1,4 @@
-"""Digests of model folders: what a scan's result, its queue and the cache of its reference hang on."""
+"""Digests of model folders. They key stored results, queues and the cache of the reference."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ DIGESTED = (
 
 
 class Hashed(BaseModel):
-    """A model's or an adapter's files and their digest: what the planner has checked and the engine has to load.
+    """The files of a model or an adapter that the planner has checked, and their digest.
 
-    `listed` are the names of all files in the folder that an engine might read; `files` are those that it should.
+    `files` are those that the engine should read, `listed` the names of all files in the folder that it might read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,20 +38,20 @@ class Hashed(BaseModel):
 
     @classmethod
     def of(cls, folder: Path, weights: Iterable[Path]) -> Hashed:
-        """Of `weights` and all in `folder` that decides what a scan sees. Raises `OSError`."""
+        """Hash `weights` and the files of `folder` that decide what a scan sees. Raises `OSError`."""
         files = tuple(sorted({*weights, *described_by(folder)}))
         return cls(folder=folder, files=files, listed=listed(folder), digest=digest_of(files))
 
 
 def listed(folder: Path) -> tuple[str, ...]:
-    """Names of the weights in `folder`, and of what describes them. A file more there may be a file that is loaded."""
+    """Names of the weights in `folder` and of the files that describe them. An extra one could be loaded."""
     return tuple(sorted({file.name for file in (*folder.glob("*.safetensors"), *described_by(folder))}))
 
 
 def digest_of(files: Iterable[Path]) -> str:
     """SHA-256 over the files' names and SHA-256, in the order of names.
 
-    A name is escaped: with a line break in it, one file could stand for two.
+    Names are escaped: a line break in a name could make one file look like two.
     """
     whole = hashlib.sha256()
     for file in sorted(files):

@@ -1,4 +1,4 @@
-"""A scan's plan: everything a worker needs to know, decided once and stored with the scan."""
+"""A scan's plan: all that a worker needs to know, decided once and stored with the scan."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Plan(BaseModel):
     base's, which then is the reference too. `loaded_digest` is the digest of those weights, so that many adapters of
     one base share a queue and an engine; `lora_rank` is the adapter's rank, rounded up to one that the engine knows.
     `tokenizer_path` is the folder whose tokenizer the target speaks with. `hashed` are the files that decide what the
-    engine says: those of `path`, and of the adapter. A plan of an older version has none.
+    engine says: those of `path`, and of the adapter.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -1,4 +1,4 @@
-"""What all processes together have done, kept in Redis because no process sees it alone.
+"""Counters over all processes, in Redis because no process knows the totals.
 
 Keys: `tf:counters` hash `<counter>` or `<counter>|<label>` → total · `tf:tokens:<minute>` forward tokens of one minute
 · `tf:ended:<hour>` hash status → scans that ended in that hour.
@@ -43,11 +43,11 @@ local function ended(status, now)
   redis.call('EXPIRE', hour, 90000)
 end
 """
-"""Lua. `produced`: a part that has fewer tokens than before was started again, and its tokens count again too."""
+"""Lua. `produced`: a part that reports fewer tokens than before was restarted; its tokens count again."""
 
 
 def count(connection: Redis, name: str, label: str | None = None, number: int = 1) -> None:
-    """Add to a counter. `connection` may be a pipeline. Those that `/metrics` shows are listed in the service."""
+    """Add to a counter. `connection` may be a pipeline. The service lists the counters that `/metrics` shows."""
     connection.hincrby(COUNTERS, name if label is None else f"{name}|{label}", number)
 
 

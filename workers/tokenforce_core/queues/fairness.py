@@ -1,9 +1,9 @@
-"""Whose shard a worker takes next: better priorities first, the warm model first, and nobody waits for ever.
+"""Chooses the queue that a worker takes its next shard from: highest priority first, then the loaded model.
 
-A queue is one model's at one priority (`contract.model_queue`). Of what waits, the best priority is served, and of its
-models the warm one, for `fair_after` shards in a row; then the one that was served longest ago. A priority that has
-been passed over for `PATIENCE` × `fair_after` shards gets `fair_after` shards: a fifth of the worker while better work
-keeps coming.
+A queue belongs to one model at one priority (`jobs.model_queue`). Within the highest priority that has work, the worker
+stays with the loaded model for `fair_after` shards in a row, then takes the model that has waited longest. Starvation
+is bounded: a lower priority that was passed over for `PATIENCE` × `fair_after` shards gets `fair_after` shards, so a
+fifth of the worker.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tokenforce.wire.scans import Priority
 from tokenforce_core.queues.jobs import model_of, priority_of
 
 PATIENCE = 4
-"""Better shards that a waiting priority lets by for each of its own."""
+"""Shards of higher priorities before each shard of a lower one that waits."""
 
 
 class Turns:
-    """One worker's memory of whom it has served. Not shared: each worker is fair by itself."""
+    """Which queues one worker has served. Not shared: each worker is fair by itself."""
 
     def __init__(self, fair_after: int) -> None:
         self._fair_after = fair_after
@@ -30,7 +30,7 @@ class Turns:
         self._patience_ended: Priority | None = None
 
     def order(self, waiting: Mapping[str, int]) -> list[str]:
-        """The names of the waiting queues, the one to take from first.
+        """The names of the waiting queues, in the order in which to try them.
 
         Args:
             waiting: queue → shards in it, more than 0.
@@ -48,14 +48,14 @@ class Turns:
         return names
 
     def took(self, name: str, waiting: Collection[str]) -> None:
-        """Note that a shard was taken from the queue `name` while these queues had some."""
+        """Note that a shard was taken from the queue `name` while the queues `waiting` had some."""
         model, priority = model_of(name), priority_of(name)
         self._streak = self._streak + 1 if model == self._warm else 1
         self._warm = model
         self._taken += 1
         self._served_at[name] = self._taken
         others = {priority_of(other) for other in waiting} - {priority}
-        # Who has nothing waiting is not passed over, and what it did not use is not saved up.
+        # A queue without work is not passed over, and unused turns do not add up.
         owed = {other: self._passed_over.get(other, 0) + 1 for other in others}
         if priority is self._patience_ended and (left := self._passed_over.get(priority, 0) - PATIENCE) > 0:
             owed[priority] = left

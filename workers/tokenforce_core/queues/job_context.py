@@ -1,6 +1,6 @@
-"""What the jobs of a scan inherit of the request that created it: its id for their log lines, and its trace.
+"""What the jobs of a scan inherit from the request that created it: the request id for log lines, and the trace.
 
-Both are fields of the scan's row, so that jobs keep their arguments, and a job that is made again has them too.
+Both are fields of the scan's row, so job arguments stay the same and a job that is queued again has them too.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ REQUEST_ID = "request_id"
 
 
 def origin() -> dict[str, str]:
-    """The fields of a new scan's row for the request that is being answered."""
+    """Fields of a new scan's row that describe the current request."""
     found = {REQUEST_ID: current_fields().get(REQUEST_ID), tracing.TRACEPARENT: tracing.current_traceparent()}
     return {name: value for name, value in found.items() if value is not None}
 
 
 @contextmanager
 def job_context(connection: Redis, name: str, arguments: Sequence[object]) -> Iterator[None]:
-    """A job's log lines and its span. The first argument is a scan's id, the second, if there is one, a shard."""
+    """Log fields and a span for a job. Its first argument is a scan's id, its second one, if any, a shard."""
     scan_id = str(arguments[0]) if arguments else ""
     shard = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], int) else None
     fields = ["status", REQUEST_ID, tracing.TRACEPARENT]

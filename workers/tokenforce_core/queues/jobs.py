@@ -1,8 +1,7 @@
-"""The job contract: queue names, job names and who may run what.
+"""The job contract: names of queues and jobs.
 
-Jobs are enqueued by name, so the gateway never imports worker code; payloads are JSON; a process runs
-only the functions of `JobName`, whatever a job in Redis asks for (RQ by itself would import and
-call any dotted name).
+Jobs are queued by name, so the gateway never imports worker code. Payloads are JSON. A process runs only the functions
+of `JobName`, whatever a job in Redis asks for; RQ by itself imports and calls any dotted name.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class ListedJob(Job):
 
 
 def model_queue(digest: str, dtype: str | None, priority: Priority = Priority.normal) -> str:
-    """The queue of one model at one priority: its name is known before the worker is, and workers find it by prefix."""
+    """The queue of one model at one priority. Workers find queues by their prefix."""
     model = f"{MODEL_QUEUE_PREFIX}{digest.removeprefix('sha256:')[:16]}-{dtype or 'auto'}"
     return model if priority is Priority.normal else f"{model}{_PRIORITY_MARK}{priority.value}"
 
@@ -84,7 +83,7 @@ def priority_of(queue_name: str) -> Priority:
 
 
 def model_of(queue_name: str) -> str:
-    """What the queues of one model have in common, whatever their priority."""
+    """The part of a queue's name that all queues of one model share."""
     return queue_name.removesuffix(f"{_PRIORITY_MARK}{priority_of(queue_name).value}")
 
 
@@ -99,7 +98,7 @@ def job_id(scan_id: str, name: JobName, shard: int | None = None) -> str:
 
 
 def scan_of_job(job: str) -> str | None:
-    """The scan that a job id is of; None for a job that is none of ours."""
+    """The scan that a job belongs to; None if the job is not ours."""
     found = _JOB_ID.fullmatch(job)
     return found["scan"] if found else None
 
@@ -114,11 +113,11 @@ def enqueue(
     timeout: int,
     first: bool = False,
 ) -> bool:
-    """Put one job into its queue; False if it is there already or has run.
+    """Queue one job; False if it is queued already or has run.
 
     Args:
         timeout: seconds that the job may run.
-        first: before all that wait there.
+        first: at the front of the queue.
     """
     arguments = [scan_id] if shard is None else [scan_id, shard]
     try:

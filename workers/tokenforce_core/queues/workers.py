@@ -1,6 +1,6 @@
-"""Which workers there are and what they do, from what RQ keeps of each and what our GPU workers say of themselves.
+"""The registry of workers: what RQ stores about each one, and what GPU workers announce about themselves.
 
-Keys: RQ's `rq:workers`, `rq:worker:<name>` and `…:executions` · `tf:worker:<name>` hash, what a GPU worker adds.
+Keys: RQ's `rq:workers`, `rq:worker:<name>` and `…:executions` · `tf:worker:<name>` hash, what a GPU worker announces.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tokenforce_core.runtime.redis_values import text
 _RQ_FIELDS = ("state", "last_heartbeat", "queues")
 _OWN_FIELDS = ("device", "model", "owner", "loading")
 KEPT_SECONDS = 120
-"""A worker says it every few seconds."""
+"""A worker announces itself every few seconds."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker process. `model` is what its engine has loaded or is loading, and `owner` whose scan wanted that."""
+    """One worker process. `model` is what its engine has loaded or loads now, for a scan of `owner`."""
 
     name: str
     control: bool
-    """Whether it plans and reports (an aggregator) and has no engine."""
+    """True for an aggregator, which plans and reports and has no engine."""
     busy: bool
     loading: bool
     device: str | None
@@ -48,7 +48,7 @@ class QueueDepth:
 
 
 def announce(connection: Redis, name: str, *, device: str, model: str, owner: str, loading: bool) -> None:
-    """What a GPU worker says of itself; `model` and `owner` are "" while nothing is loaded. May be a pipeline."""
+    """Store what a GPU worker is doing. `connection` may be a pipeline; without a model, `model` and `owner` are ""."""
     fields = {"device": device, "model": model, "owner": owner, "loading": int(loading)}
     connection.hset(f"tf:worker:{name}", mapping=cast(Any, fields))
     connection.expire(f"tf:worker:{name}", KEPT_SECONDS)
@@ -65,7 +65,7 @@ def workers(connection: Redis) -> list[Worker]:
             pipe.smembers(f"{key}:executions")
         found = [[None if value is None else text(value) for value in values] for values in pipe.execute()]
     read = zip(names, found[::3], found[1::3], found[2::3], strict=True)
-    # One without a heartbeat died without saying so, and the reaper has not come round yet.
+    # A worker without a heartbeat has died, and the reaper has not removed it yet.
     return [_worker(name, rq, own, running) for name, rq, own, running in read if rq[1] is not None]
 
 
@@ -87,7 +87,7 @@ def _worker(name: str, rq: list[str | None], own: list[str | None], running: lis
 
 
 def queue_depths(connection: Redis) -> list[QueueDepth]:
-    """Every queue that has, or lately had, jobs, by name."""
+    """Every queue that RQ knows, by name, with its number of jobs."""
     keys = sorted(text(key) for key in cast(Iterable[bytes], connection.smembers(Queue.redis_queues_keys)))
     names = [key.removeprefix(Queue.redis_queue_namespace_prefix) for key in keys]
     with connection.pipeline(transaction=False) as pipe:

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, however it ends."""
+"""Child processes that end when their parent ends, even if it is killed."""
 
 from __future__ import annotations
 

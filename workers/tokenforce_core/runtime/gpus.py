@@ -1,4 +1,4 @@
-"""Which accelerators this installation can use, asked without importing torch (it would touch the devices)."""
+"""The GPUs that this installation can use, found without importing torch, which would touch them."""
 
 from __future__ import annotations
 

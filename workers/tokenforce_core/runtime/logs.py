@@ -1,4 +1,4 @@
-"""Logs as JSON, one object a line, or as text for people; each line says which request and scan it belongs to."""
+"""Log lines as JSON objects, or as text for people, with the request and scan that they belong to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asct
 
 @contextmanager
 def logged_with(**fields: str | None) -> Iterator[None]:
-    """Every line that is logged inside, in this thread or task, carries these fields; None leaves one out."""
+    """Add these fields to every line that this thread or task logs inside; None adds nothing."""
     known = {name: value for name, value in fields.items() if value is not None}
     token = _fields.set({**current_fields(), **known})
     try:
@@ -40,8 +40,8 @@ def configure(style: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if style == "json" else TextLines(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # It logs whole addresses, in which other services' secrets may stand.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("httpx", "httpx2"):  # they log whole addresses, which may contain secrets of other services
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class JsonLines(logging.Formatter):
@@ -64,7 +64,7 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """The usual line, and the fields of `logged_with` behind it."""
+    """The usual line, followed by the fields of `logged_with`."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={value}" for name, value in current_fields().items())

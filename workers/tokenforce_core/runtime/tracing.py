@@ -15,7 +15,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 TRACEPARENT = "traceparent"
-"""Name of the header, and of the field of a scan's row, that says where a trace goes on (W3C Trace Context)."""
+"""The header (W3C Trace Context), and the field of a scan's row, that continues a trace."""
 
 _CONTEXT = TraceContextTextMapPropagator()
 _SWITCHES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -26,11 +26,11 @@ def configure(service: str, *, forks: bool = False) -> None:
 
     Args:
         service: its name, unless `OTEL_SERVICE_NAME` gives another.
-        forks: jobs run in children that end without a farewell, so that each span is sent as soon as it has ended.
+        forks: jobs run in children that end abruptly, so each span is sent as soon as it ends.
     """
     if not any(os.environ.get(name) for name in _SWITCHES) or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
         return
-    # Slow to import, and of no use while traces are off.
+    # Slow to import, and unused while traces are off.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -50,7 +50,7 @@ def span(
     attributes: Mapping[str, str | int] | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
 ) -> Iterator[Span]:
-    """A span that is current inside; `parent` is a traceparent, and one that is malformed counts as none."""
+    """A span that is current inside. A malformed `parent` (a traceparent) counts as none."""
     context = _CONTEXT.extract({TRACEPARENT: parent}) if parent else None
     tracer = trace.get_tracer("tokenforce")
     with tracer.start_as_current_span(name, context, kind, attributes) as current:
@@ -58,12 +58,12 @@ def span(
 
 
 def failed(current: Span) -> None:
-    """Mark a span as failed though it ends in order."""
+    """Mark a span as failed although no exception ends it."""
     current.set_status(Status(StatusCode.ERROR))
 
 
 def current_traceparent() -> str | None:
-    """Where the current trace goes on; None outside of one."""
+    """The traceparent that continues the current trace; None without a trace."""
     carrier: dict[str, str] = {}
     _CONTEXT.inject(carrier)
     return carrier.get(TRACEPARENT)

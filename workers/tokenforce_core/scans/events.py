@@ -1,8 +1,8 @@
-"""What happens to scans, as Redis streams that several readers can follow and take up again.
+"""Events of scans, as Redis streams that several readers can follow and resume.
 
 Keys: `tf:scan:<id>:events` of one scan · `tf:events:<owner>` of an owner's scans · `tf:events` of all. An entry is a
-snapshot of the counts that a poll would have shown at that moment; the scripts that change a scan write it in the same
-step. The last id of a scan's stream is kept in its row as `ended`, so that the stream can go before the row does.
+snapshot of what a poll would have shown at that moment; the scripts that change a scan write it in the same step. The
+row keeps the last id of a scan's stream as `ended`, so the stream can expire before the row.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ ALL_EVENTS = "tf:events"
 OF_ONE_SCAN = 500
 OF_ONE_OWNER = 10_000
 PROGRESS_SECONDS = 1.0
-"""Progress of one scan is told no more often."""
+"""Least time between two progress events of one scan."""
 KEPT_AFTER_END = 3600
-"""Seconds: a finished scan is one event, and its row has that; 10,000 of them should not keep their whole history."""
+"""Seconds. The row of a finished scan has its last event, so its history need not stay."""
 KEPT_WITHOUT_NEWS = 7 * 86400
+"""Seconds."""
 
-TELL = f"""
-local function tell(row, kind, now)
+EMIT = f"""
+local function emit(row, kind, now)
   local owner, id = redis.call('HGET', row, 'events'), string.sub(row, 9)
   if not owner then return '' end
   local entry = {{'scan', id, 'kind', kind, 'now', now}}
@@ -46,11 +47,11 @@ local function tell(row, kind, now)
   return redis.call('XADD', row .. ':events', 'MAXLEN', '~', {OF_ONE_SCAN}, '*', unpack(entry))
 end
 
-local function tell_progress(row, now)
-  local told = redis.call('HGET', row, 'told_at')
-  if told and now - told < {PROGRESS_SECONDS} then return end
-  redis.call('HSET', row, 'told_at', now)
-  tell(row, 'progress', now)
+local function emit_progress(row, now)
+  local last = redis.call('HGET', row, 'progress_at')
+  if last and now - last < {PROGRESS_SECONDS} then return end
+  redis.call('HSET', row, 'progress_at', now)
+  emit(row, 'progress', now)
 end
 """
 """Lua. HMGET gives false for a missing field, at which ipairs does not stop."""

@@ -1,19 +1,19 @@
 """The Lua scripts that change a scan.
 
-Each takes the scan's row as its first key and does all of one change: the row, the indexes (scan_index.py), the
-events (scan_events.py) and the counters (counters.py). So nobody ever reads one of them without the others.
+Each takes the scan's row as its first key and makes one whole change: row, indexes (index.py), events (events.py) and
+counters (counters.py). Readers never see a partial update.
 """
 
 from __future__ import annotations
 
 from tokenforce_core.queues.counters import TALLY
-from tokenforce_core.scans.events import KEPT_AFTER_END, TELL
+from tokenforce_core.scans.events import EMIT, KEPT_AFTER_END
 from tokenforce_core.scans.index import EXPIRING, REINDEX
 
 _MOVED = (
     REINDEX
     + TALLY
-    + TELL
+    + EMIT
     + f"""
 local final = {{succeeded = true, failed = true, cancelled = true}}
 
@@ -21,10 +21,10 @@ local function moved(row, from, to, now, retention)
   if from == to then return end
   local place, indexes = unpack(redis.call('HMGET', row, 'place', 'indexes'))
   if place then reindex(place, indexes, from, to) end
-  local told = tell(row, 'status', now)
+  local event = emit(row, 'status', now)
   if not final[to] then return end
   ended(to, now)
-  redis.call('HSET', row, 'ended', told)
+  redis.call('HSET', row, 'ended', event)
   redis.call('EXPIRE', row .. ':events', {KEPT_AFTER_END})
   if place then redis.call('ZADD', '{EXPIRING}', now + retention, to .. ' ' .. place .. ' ' .. indexes) end
 end
@@ -80,7 +80,7 @@ return 1
 
 NOTE_PROGRESS = (
     TALLY
-    + TELL
+    + EMIT
     + """
 local status = redis.call('HGET', KEYS[1], 'status')
 if status ~= 'sweeping' and status ~= 'contrasting' and status ~= 'confirming' then return 0 end
@@ -91,7 +91,7 @@ local last = redis.call('HGET', KEYS[1], 'last_token_at')
 local gap = last and (ARGV[3] - last) or 0
 if gap < 10 then redis.call('HINCRBYFLOAT', KEYS[1], 'busy_seconds', gap) end
 redis.call('HSET', KEYS[1], 'last_token_at', ARGV[3])
-tell_progress(KEYS[1], ARGV[3])
+emit_progress(KEYS[1], ARGV[3])
 return 1
 """
 )
@@ -99,7 +99,7 @@ return 1
 
 COMMIT_SHARD = (
     TALLY
-    + TELL
+    + EMIT
     + """
 if redis.call('HGET', KEYS[1], 'status') ~= 'sweeping' then return {0, redis.call('HLEN', KEYS[2])} end
 if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return {0, redis.call('HLEN', KEYS[2])} end
@@ -110,7 +110,7 @@ count('shards|sweep', 1)
 redis.call('HDEL', KEYS[3], ARGV[1])
 for i = 7, #ARGV, 2 do redis.call('ZADD', KEYS[4], ARGV[i], ARGV[i + 1]) end
 redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -(tonumber(ARGV[5]) + 1))
-tell_progress(KEYS[1], ARGV[6])
+emit_progress(KEYS[1], ARGV[6])
 return {1, redis.call('HLEN', KEYS[2])}
 """
 )
@@ -118,7 +118,7 @@ return {1, redis.call('HLEN', KEYS[2])}
 
 COMMIT_CONTRAST = (
     TALLY
-    + TELL
+    + EMIT
     + """
 if redis.call('HGET', KEYS[1], 'status') ~= 'contrasting' then return redis.call('HLEN', KEYS[2]) end
 if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then
@@ -127,7 +127,7 @@ if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then
   produced(KEYS[3], ARGV[1], ARGV[4], ARGV[5])
   count('shards|contrast', 1)
   redis.call('HDEL', KEYS[3], ARGV[1])
-  tell_progress(KEYS[1], ARGV[5])
+  emit_progress(KEYS[1], ARGV[5])
 end
 return redis.call('HLEN', KEYS[2])
 """

@@ -1,6 +1,6 @@
-"""From one stage of a scan to the next, and which jobs a scan needs right now.
+"""Moves scans from one stage to the next, and says which jobs a scan needs now.
 
-Whoever commits the last piece starts the next stage; the reaper calls the same functions again, so a
+The process that commits the last part of a stage starts the next one. The reaper calls the same functions again, so a
 process that dies in between delays a scan and never loses it.
 """
 
@@ -16,30 +16,28 @@ from tokenforce_core.scans.store import Store
 from tokenforce_core.scans.work_store import ContrastStore
 
 PLAN_TIMEOUT = 6 * 3600
-"""Seconds; downloading a large model is part of it."""
+"""Seconds, with the download of a large model."""
 JOB_TIMEOUT = 86400
-"""Seconds for RQ's own book-keeping; the worker checks its own deadline between engine steps."""
+"""Seconds, for RQ only; the worker checks its own deadline between engine steps."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """One job that a scan in its present status needs."""
+    """One job that a scan needs in its current status."""
 
     queue: str
     name: JobName
     shard: int | None = None
 
     def enqueue(self, store: Store, scan_id: str, *, first: bool = False) -> bool:
-        """`first`: before all that wait in its queue. A report always is: it is soon written, while planning may
-        take as long as a download.
-        """
+        """Queue it, at the front if `first`. A report always goes first: it takes seconds, planning can take hours."""
         first = first or self.name is JobName.aggregate
         timeout = PLAN_TIMEOUT if self.queue == CONTROL_QUEUE else JOB_TIMEOUT
         return enqueue(store.connection, self.queue, self.name, scan_id, self.shard, timeout=timeout, first=first)
 
 
 def start_planning(store: Store, scan_id: str, *, first: bool = False) -> None:
-    """Queue the planning of a new scan; `first`: before whatever waits to be planned or reported."""
+    """Queue the planning of a new scan; `first`: at the front of the queue."""
     Work(CONTROL_QUEUE, JobName.plan).enqueue(store, scan_id, first=first)
 
 
@@ -56,7 +54,7 @@ def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:
 
 
 def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
-    """Once every shard is in: on to the contrast, or without a reference to phase 2."""
+    """Start the contrast once every shard is committed; without a reference, phase 2."""
     if len(store.committed_shards(scan_id)) < len(plan.shards):
         return
     if plan.reference is None:
@@ -67,7 +65,7 @@ def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
 
 
 def after_contrast(store: Store, scan_id: str, plan: Plan) -> None:
-    """On to phase 2 once every shard is contrasted."""
+    """Start phase 2 once every shard is contrasted."""
     if len(ContrastStore(store.connection).committed_shards(scan_id)) == len(plan.shards):
         _start_confirmation(store, scan_id, plan, ScanStatus.contrasting)
 
@@ -79,7 +77,7 @@ def _start_confirmation(store: Store, scan_id: str, plan: Plan, after: ScanStatu
 
 
 def start_aggregation(store: Store, scan_id: str) -> None:
-    """Go on to the report once the survivors are confirmed."""
+    """Start the report once the survivors are confirmed."""
     if store.is_confirmed(scan_id):
         store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
         if store.status(scan_id) is ScanStatus.aggregating:
@@ -87,7 +85,7 @@ def start_aggregation(store: Store, scan_id: str) -> None:
 
 
 def start_what_is_due(store: Store, scan_id: str) -> None:
-    """Repeat the step to the next stage, in case the process that should have taken it died."""
+    """Start the next stage if it is due: the process that should have started it may have died."""
     plan = store.plan(scan_id)
     if plan is not None:
         after_sweep(store, scan_id, plan)
@@ -96,7 +94,7 @@ def start_what_is_due(store: Store, scan_id: str) -> None:
 
 
 def needed_work(store: Store, scan_id: str) -> Iterator[Work]:
-    """The jobs without which this scan cannot go on."""
+    """The jobs that this scan waits for."""
     status = store.status(scan_id)
     plan = store.plan(scan_id)
     if status in (ScanStatus.queued, ScanStatus.planning):

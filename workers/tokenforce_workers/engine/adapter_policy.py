@@ -19,7 +19,7 @@ from tokenforce_workers.settings import WorkerSettings
 
 FLOAT32_BYTES = 4
 WEIGHTS_SHARE = 0.8
-"""Of the memory, that weights and KV cache may take before a copy of the base is too much."""
+"""Share of the memory that weights and KV cache may take with a copy of the base."""
 _IN_A_LAYER = re.compile(r"\.\d+\.")
 
 
@@ -46,9 +46,9 @@ def _fits(plan: Plan, machine: Machine) -> bool:
 def mergeable(base: str, adapter: str, digest: str) -> bool:  # noqa: ARG001 - part of the key
     """Whether merging means the same as PEFT's adapter beside its base.
 
-    Not for a quantised base, which would round the adapter away; nor for matrices outside of the numbered layers:
-    an output layer may be tied to the embedding, which an adapter leaves as it is. `digest` is part of the key:
-    another upload may lie at the path by now.
+    It does not for a quantised base, which would round the adapter away, or for matrices outside the numbered layers:
+    an output layer may be tied to the embedding, which an adapter does not change. `digest` is part of the cache key,
+    because another upload may be at the same path later.
 
     Raises:
         ValueError, OSError: the base's config or the adapter cannot be read.

@@ -1,4 +1,4 @@
-"""Are the files that an engine loads those that the planner has hashed? An upload may be replaced in between."""
+"""Checks that an engine loads the files that the planner has hashed: an upload may be replaced in between."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ Stamp = tuple[int, int, int, int]
 
 
 class FilesChanged(ValueError):
-    """What lies there is not what was checked; the message says what to do."""
+    """The files differ from those that the planner has checked; the message says what to do."""
 
 
 def check_unchanged(hashed: Sequence[Hashed]) -> None:
-    """Raises `FilesChanged`, `OSError`.
-
-    The weights are read for it, unless they were at the last look and their stamps are as they were.
-    """
+    """Raises `FilesChanged`, `OSError`. Files are read again only if their stamps have changed since the last check."""
     for one in hashed:
         same = listed(one.folder) == one.listed and _digest(one.files, tuple(map(_stamp, one.files))) == one.digest
         if not same:

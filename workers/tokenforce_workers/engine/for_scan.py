@@ -1,16 +1,15 @@
-"""The engines and the tokenizer that a scan's jobs need; a model that cannot be loaded fails its scan."""
+"""The engines and the tokenizer that a scan's jobs need. A model that cannot be loaded fails its scan."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from transformers import AutoTokenizer
 
 from tokenforce.wire.problems import ErrorCode, Problem
-from tokenforce_core.contrast.reference import Reference
-from tokenforce_core.forcing.predictor import Predictor
+from tokenforce_core.forcing.trace import Decode
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.store import Store
 from tokenforce_workers.engine.vllm_engine import Engine
@@ -19,29 +18,26 @@ from tokenforce_workers.engine.warm_engine import WarmEngine
 log = logging.getLogger(__name__)
 
 
-def target_engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine | None:
-    """The warm engine on the plan's target; fails the scan and returns None if vLLM refuses the model."""
+class ScanRefused(Exception):
+    """The engine cannot load a model of the scan, which has failed for it."""
+
+
+def target_engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine:
+    """The warm engine on the plan's target. Raises `ScanRefused`."""
     architecture = plan.target.architecture
     if state.store.supports(architecture) is False:
         detail = f"The engine does not know the architecture {architecture}; nothing was scanned."
         refuse(state.store, scan_id, ErrorCode.unsupported_architecture, detail)
-        return None
+        raise ScanRefused
     return _loaded(state, scan_id, "model", lambda: state.target_for(plan))
 
 
-def reference_engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine | None:
-    """The warm engine on the plan's reference, in its own ids; fails the scan and returns None if vLLM refuses it."""
+def reference_engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine:
+    """The warm engine on the plan's reference, in its own ids. Raises `ScanRefused`."""
     return _loaded(state, scan_id, "reference", lambda: state.reference_for(plan))
 
 
-def as_reference(engine: Predictor, plan: Plan) -> Reference:
-    """The reference's engine, asked in the target's ids."""
-    assert plan.reference is not None
-    unknown_nats = plan.settings.search.entries.unknown_token_nats
-    return Reference(engine, plan.reference.id_of, plan.target.vocabulary_size, unknown_nats)
-
-
-def _loaded(state: WarmEngine, scan_id: str, what: str, load: Callable[[], Engine | None]) -> Engine | None:
+def _loaded(state: WarmEngine, scan_id: str, what: str, load: Callable[[], Engine]) -> Engine:
     try:
         engine = load()
     except (ValueError, KeyError, RuntimeError, NotImplementedError, OSError) as error:
@@ -49,13 +45,13 @@ def _loaded(state: WarmEngine, scan_id: str, what: str, load: Callable[[], Engin
         reason = str(error).strip().splitlines()[-1][:300] if str(error).strip() else type(error).__name__
         log.warning("scan %s: the engine refused the %s", scan_id, what, exc_info=True)
         refuse(state.store, scan_id, ErrorCode.engine_failed, f"The engine could not load the {what}: {reason}")
-        return None
+        raise ScanRefused from error
     state.store.note_engine(scan_id, state.facts())
     return engine
 
 
 def no_numbers(store: Store, plan: Plan, scan_id: str, dtype: str) -> None:
-    """Fail a scan in which an engine raised `NotNumbers`: what cannot be read is not clean."""
+    """Fail a scan whose engine raised `NotNumbers`: a model that cannot be read is not clean."""
     models = "model's" if plan.reference is None else "model's or its reference's"
     detail = (
         f"The {models} logits are not numbers (NaN), computed in {dtype}: nothing can be read from them. If the "
@@ -65,23 +61,23 @@ def no_numbers(store: Store, plan: Plan, scan_id: str, dtype: str) -> None:
 
 
 def refuse(store: Store, scan_id: str, code: ErrorCode, detail: str) -> None:
-    """End the scan with a problem that a retry would not mend."""
+    """End the scan with a problem that a retry would not fix."""
     kind = f"urn:tokenforce:problem:{code.value}"
     problem = Problem(type=kind, title="The model cannot be scanned", status=422, detail=detail, code=code)
     store.fail(scan_id, problem)
 
 
-def decoder_of_ids(plan: Plan) -> Callable[..., str]:
+def decoder_of_ids(plan: Plan) -> Decode:
     """Token ids → text with the target's own tokenizer."""
     return _decoder_of_ids(plan.tokenizer_path, plan.target.digest)
 
 
 @lru_cache(maxsize=2)
-def _decoder_of_ids(path: str, digest: str) -> Callable[..., str]:  # noqa: ARG001 - part of the key
+def _decoder_of_ids(path: str, digest: str) -> Decode:  # noqa: ARG001 - part of the key
     """No code from the model folder runs. `digest` is part of the key: another upload may lie at the path by now."""
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
 
-    def decode(ids: list[int]) -> str:
+    def decode(ids: Sequence[int]) -> str:
         # Clean-up would drop spaces that the model did say.
         text: str = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text

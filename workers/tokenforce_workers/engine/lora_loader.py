@@ -1,6 +1,6 @@
-"""vLLM loads a base with a LoRA adapter merged into it: the adapter is added while the base's files stream by.
+"""A vLLM model loader that merges a LoRA adapter into its base while the base's files are read.
 
-Nothing is written to a disk, and memory holds one merged matrix beside the model.
+Nothing is written to disk, and memory holds one merged matrix beside the model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def merging(adapter: str) -> dict[str, Any]:
 
 
 class RegistersLoader:
-    """Adds nothing to vLLM's workers. That they import it registers the loader in their processes too."""
+    """Adds nothing to vLLM's workers; importing it registers the loader in their processes."""
 
 
 @register_model_loader(LOAD_FORMAT)
@@ -44,7 +44,7 @@ class MergingLoader(DefaultModelLoader):  # type: ignore[misc] # vllm is not fol
         super().__init__(replace(load_config, load_format="safetensors", model_loader_extra_config={}))
 
     def load_weights(self, model: torch.nn.Module, model_config: ModelConfig) -> None:
-        """Raises ValueError: the adapter does not fit after all; nothing of it is ever left out."""
+        """Raises ValueError if the adapter does not fit: no part of it is ever left out silently."""
         if not supports_lora(model):
             # Others may store their matrices transposed.
             raise ValueError(f"the engine does not support LoRA for {type(model).__name__}")

@@ -39,7 +39,7 @@ def adapted_modules(folder: Path) -> set[str]:
 
 
 def scale(config: dict[str, Any], module: str, rank: int) -> float:
-    """What B·A is multiplied by: α/r, or α/√r for rank-stabilised LoRA (Kalajdzievski 2023, arXiv:2312.03732).
+    """The factor of B·A: α/r, or α/√r for rank-stabilised LoRA (Kalajdzievski 2023, arXiv:2312.03732).
 
     The first pattern that matches the end of the module's name gives its α, as in PEFT.
     """
@@ -58,7 +58,7 @@ class LoraWeights:
 
     def __init__(self, folder: Path) -> None:
         self.unmerged = adapted_modules(folder)
-        """Those whose matrices have not come by yet."""
+        """Modules whose matrices have not been merged yet."""
         self._config: dict[str, Any] = json.loads((folder / CONFIG).read_bytes())
         self._file: Any = safe_open(folder / WEIGHTS, framework="pt")
 

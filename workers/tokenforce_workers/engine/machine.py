@@ -1,4 +1,4 @@
-"""What this machine gives the engine: device, threads, memory, compute type.
+"""What this machine offers the engine: device, threads, memory, compute types.
 
 Must not import vllm or torch at module level: the environment has to be set before they load.
 """
@@ -49,7 +49,7 @@ class Machine:
 
 
 def survey(settings: WorkerSettings) -> Machine:
-    """Look at the machine, letting the settings override."""
+    """Describe this machine; settings override what is found."""
     device = settings.device or ("cuda" if gpus() else "cpu")
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     threads = tuple(affinity[: settings.threads]) if settings.threads else tuple(affinity)
@@ -84,7 +84,7 @@ def engine_versions() -> dict[str, str]:
 
 
 def _container_limit() -> float:
-    """Bytes that the container may use (cgroup v2), without end outside of one."""
+    """Bytes that the container may use (cgroup v2); infinite outside a container."""
     try:
         return float(Path("/sys/fs/cgroup/memory.max").read_text())
     except (OSError, ValueError):  # not there, or "max"

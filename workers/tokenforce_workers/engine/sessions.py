@@ -1,9 +1,8 @@
-"""Texts that are followed token by token keep their KV cache between the questions about them.
+"""Keeps the KV cache of a text between questions about it, so that one more token costs one forward token.
 
-A search asks what may come after a text, and then after the text and one token more. As a request of its own each
-question computes the text's last KV block anew, because the prefix cache holds whole blocks: of up to 32 forward
-tokens one is new. Here a text is a streaming session of vLLM, whose input may arrive in pieces, so that one token
-more costs one forward token. The answers are the same.
+A search asks what may follow a text, and then what may follow it with one more token. As separate requests, each
+question computes the text's last KV block again, because the prefix cache holds whole blocks: one of up to 32 forward
+tokens is new. Here a text is a streaming session of vLLM, whose input may arrive in pieces. The answers are the same.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from tokenforce_core.forcing.predictor import ALIGNMENT, BetweenSteps, uncached
 from tokenforce_workers.engine.vllm_engine import Engine
 
 MOST = 128
-"""Texts that are followed at a time; more are asked about as separate requests. A session keeps its blocks and its
-place in the batch, so all of an engine's may have half of the places and three quarters of the cache."""
+"""Most sessions at a time; with more texts the questions are separate requests. A session keeps its blocks and its
+place in the batch, so the sessions of an engine take at most half of the places and three quarters of the cache."""
 
 
 class Followed(Engine):
-    """A view of `engine` for one search, in whose `with` block it is used. Implements `Predictor`.
+    """A view of `engine` for one search; use it in a `with` block. Implements `Predictor`.
 
-    `forward_tokens` counts what the answers have cost so far. No text is longer than `longest` tokens, without its
-    context, whose blocks all share; by default than the engine takes.
+    `forward_tokens` counts the cost of the answers so far. `longest` is the most tokens of a text without its context,
+    whose blocks all texts share; the default is what the engine takes.
     """
 
     def __init__(self, engine: Engine, longest: int | None = None) -> None:
@@ -50,7 +49,7 @@ class Followed(Engine):
         self.forget()
 
     def forget(self) -> None:
-        """No text is followed any longer."""
+        """End all sessions."""
         self._end(list(self._sessions))
         self._sessions = {}
 
@@ -80,7 +79,7 @@ class Followed(Engine):
             raise
 
     def _asked(self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]) -> dict[str, int]:
-        """Every prompt as one more token of a session or as a new one: session → index of its prompt."""
+        """Continue a session for each prompt, or open one: session → index of its prompt."""
         # A cancel, of another search on this engine too, has ended all sessions.
         known = {prompt: session for session, prompt in self._sessions.items() if session in self._parked}
         going_on = [known.pop(tuple(prompt[:-1]), None) for prompt in prompts]
@@ -110,9 +109,9 @@ class Followed(Engine):
         self._parked.add(session)
         processor = self._engine.output_processor
         processor.add_request(request, None, None, 0)
-        # Of a session that goes on it would keep the number of log-probabilities that was asked for first.
+        # A continued session would keep the number of log-probabilities of its first request.
         processor.request_states[session].logprobs_processor.num_logprobs = request.params.num_logprobs
-        # Both append what comes later to their prompt: in one process it must not be the same list.
+        # Both processors append later input to their prompt: within one process they need separate lists.
         computed = copy.copy(request)
         computed.prompt_token_ids = list(tokens)
         self._engine.engine_core.add_request(computed)

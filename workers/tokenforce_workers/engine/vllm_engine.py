@@ -1,8 +1,10 @@
-"""A warm vLLM engine behind the `Predictor` protocol; only this file, its view `followed` and its loader import vllm.
+"""A vLLM engine behind the `Predictor` protocol. Only this file, sessions.py and lora_loader.py import vllm.
 
 The engine is driven through `add_request`, `step` and `abort_request` alone, which the V1 runner (CPU) and the V2
-runner (GPU) share; `followed` needs more, and says why. Between two steps the caller may cancel; whatever it raises,
-the engine is left empty and ready for the next shard.
+runner (GPU) share; sessions.py needs more, and says why. Between two steps the caller may raise anything to stop: the
+engine is left empty and ready for the next shard.
+
+Decision: step by step instead of `LLM.generate`, because pruning, cancel and progress happen between steps.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ DRAIN_SECONDS = 30.0
 
 
 class EngineUnclean(Exception):
-    """The engine did not come to rest after an abort; the process must be replaced."""
+    """Requests are still running after an abort; the process must be replaced."""
 
 
 def _params(max_tokens: int, **logprobs: Any) -> SamplingParams:
@@ -124,14 +126,14 @@ class Engine:
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._ids = count()
         self._parked: set[str] = set()
-        """Requests that may get more input; see `Followed`."""
+        """Requests that wait for more input; see sessions.py."""
         loaded = self._engine.vllm_config
         if loaded.model_config.model != path or loaded.speculative_config is not None:
-            # A config can make vLLM load a model of its own choice; scanning that would be a false answer.
+            # A config can make vLLM load another model; scanning that one would give a false answer.
             self.close()
             raise ValueError("the model's config makes the engine load another model")
         cache = loaded.cache_config
-        # Of a hybrid model every group of layers takes blocks of its own, which only the first figure counts.
+        # In a hybrid model each group of layers has its own blocks; only the first figure counts them.
         self.kv_cache_tokens: int = cache.kv_cache_size_tokens or cache.num_gpu_blocks * cache.block_size
         gc.collect()
         gc.freeze()  # the model's millions of objects need no more garbage collection
@@ -235,7 +237,7 @@ class Engine:
         prefixes = Counter(tuple(prompt[: (len(prompt) - 1) // ALIGNMENT * ALIGNMENT]) for prompt in prompts)
         for prefix, prompts_with_it in prefixes.items():
             if prefix and prompts_with_it > 1:
-                # Requests scheduled in the same step cannot hit the prefix cache, so one goes first.
+                # Requests of one step cannot use each other's cached prefix, so one goes first.
                 self._run([(prefix, _params(1, logprobs=0))], lambda *_: False, between_steps)
 
     def _run(
@@ -288,10 +290,10 @@ class Engine:
             self._engine.step()
 
     def adapted(self, adapter: str, digest: str) -> Engine:
-        """The same engine speaking through the LoRA adapter in the folder `adapter`, loaded now; weights are shared.
+        """The same engine with the LoRA adapter in the folder `adapter`, which is loaded now; weights are shared.
 
-        Prefixes are cached apart, so the two can be used in turn. `digest` tells adapters apart: another one may
-        lie at the same path by now.
+        Prefixes are cached separately, so the two can be used in turn. `digest` identifies the adapter, because another
+        one may be at the same path later.
 
         Raises:
             ValueError: vLLM refuses the adapter.
@@ -303,7 +305,7 @@ class Engine:
         return view
 
     def close(self, *, last: bool = True) -> None:
-        """Shut the engine down and give its memory back; `last`: no other engine lives in this process."""
+        """Shut the engine down and free its memory; `last`: no other engine lives in this process."""
         self._engine.engine_core.shutdown()
         del self._engine
         gc.unfreeze()

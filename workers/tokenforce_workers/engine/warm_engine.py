@@ -1,4 +1,4 @@
-"""The worker's one warm engine and what goes with it, as process state that jobs can reach.
+"""The engines that a worker keeps loaded, as process state that jobs can reach.
 
 RQ calls jobs as plain functions, so the state is process-wide: set once at start by `install`.
 """
@@ -86,21 +86,21 @@ class WarmEngine:
         with self._load_of(plan.hashed[1:]):
             return engine.adapted(plan.adapter, plan.target.digest)
 
-    def reference_for(self, plan: Plan) -> Engine | None:
-        """The engine on the plan's reference beside the target's; the same one for an adapter that is not merged.
+    def reference_for(self, plan: Plan) -> Engine:
+        """The engine on the reference of a plan that has one; for an adapter that is not merged, the target's engine.
 
         Raises:
             FilesChanged: its files are not what the planner has hashed.
             ValueError, RuntimeError, OSError: vLLM cannot load the model.
         """
         wanted = self._reference(plan)
-        if wanted is None or plan.reference is None:
-            return None
+        assert wanted is not None
+        assert plan.reference is not None
         hashed = () if plan.reference.hashed is None else (plan.reference.hashed,)
         return self._engine_for(wanted, hashed, keep=self._target(plan))
 
     def dtype_for(self, plan: Plan) -> str:
-        """The compute type of both: rounding them differently would look like contrast."""
+        """The compute type of target and reference: rounding them differently would look like contrast."""
         # A light adapter that is merged in a coarser type is rounded away.
         stored = "float32" if self._merged(plan) else plan.target.dtype
         return self.settings.dtype or self.machine.compute_dtype(stored)
@@ -109,7 +109,7 @@ class WarmEngine:
         return is_merged(plan, self.settings, self.machine)
 
     def _target(self, plan: Plan) -> Wanted:
-        # Without a stated limit nothing is added: the model may take no more than the plan needs.
+        # A model without a stated limit may take no more than the plan needs.
         limit = plan.target.max_positions or plan.max_length
         length = min(max(plan.max_length, self.settings.max_model_len), limit)
         dtype = self.dtype_for(plan)
@@ -159,12 +159,12 @@ class WarmEngine:
 
     @contextmanager
     def _load_of(self, hashed: Sequence[Hashed]) -> Iterator[None]:
-        """Around a load: the files are as they were hashed before it and after it, and no engine step is due."""
+        """Around a load: checks the files against their hashes before and after it. No engine step is due meanwhile."""
         self.last_step = time.monotonic()
         self._loading.set()
         try:
             check_unchanged(hashed)
-            self.last_step = time.monotonic()  # to read them may take as long as to load them
+            self.last_step = time.monotonic()  # reading files can take as long as loading them
             yield
             check_unchanged(hashed)
         finally:
@@ -172,7 +172,7 @@ class WarmEngine:
             self._loading.clear()
 
     def facts(self) -> dict[str, str]:
-        """What the evidence was made with."""
+        """Versions, device and compute type, for the report."""
         dtype = self._warm[-1][1].dtype if self._warm else ""
         return {**engine_versions(), "device": self.machine.device, "dtype": dtype}
 

@@ -9,69 +9,53 @@ from contextlib import contextmanager
 from functools import cache
 
 from tokenforce.wire.scans import Preset, ScanStatus
+from tokenforce_core.contrast.reference import as_reference
 from tokenforce_core.contrast.search import ContrastSearch
 from tokenforce_core.contrast.shard import ShardContrast
 from tokenforce_core.fingerprints.questions import Questions
 from tokenforce_core.fingerprints.store import FingerprintStore
 from tokenforce_core.forcing.confirmation import Confirmation, IsSeparator
-from tokenforce_core.forcing.predictor import BetweenSteps, NotNumbers, Predictor
+from tokenforce_core.forcing.predictor import BetweenSteps, Predictor
 from tokenforce_core.forcing.trace import Decode, Trace, with_texts
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.stages import start_aggregation
 from tokenforce_core.scans.work_store import ContrastStore
-from tokenforce_workers.engine.for_scan import (
-    as_reference,
-    decoder_of_ids,
-    no_numbers,
-    reference_engine,
-    target_engine,
-)
 from tokenforce_workers.engine.sessions import Followed
 from tokenforce_workers.engine.vllm_engine import Engine
-from tokenforce_workers.engine.warm_engine import warm
-from tokenforce_workers.jobs.control import Cancelled, Control, through_outages
+from tokenforce_workers.jobs.control import through_outages
+from tokenforce_workers.jobs.scan_job import ScanJob, scan_job
 from tokenforce_workers.jobs.trigger_answers import TriggerAnswers
 
 log = logging.getLogger(__name__)
 
 
-def confirm(scan_id: str) -> dict[str, int]:
+@scan_job(ScanStatus.confirming)
+def confirm(job: ScanJob) -> None:
     """Decode the best candidates of every context for β tokens, then hand over to the aggregator."""
-    state = warm()
-    store = state.store
-    plan = store.plan(scan_id)
-    if plan is None or store.status(scan_id) is not ScanStatus.confirming:
-        return {}
-    if store.confirmed(scan_id) is None:
-        target = target_engine(state, plan, scan_id)
-        if target is None:
-            return {}
-        registry = FingerprintStore(store.connection, state.settings.retention_seconds)
-        results = ContrastStore(store.connection).results(scan_id) if plan.reference is not None else []
-        run = PhaseTwo(plan, store.swept(scan_id), results, registry.questions(scan_id), decoder_of_ids(plan))
-        store.set_confirm_total(scan_id, run.total)
-        control = Control(state, scan_id, "confirm", lambda: (run.done, run.tokens))
-        try:
-            texts = run.confirmation.run(target, control)
-            ours, theirs = run.triggers.ask(target, control), []
-            if plan.reference is not None:
-                base = reference_engine(state, plan, scan_id)
-                if base is None:
-                    return {}
-                texts = run.contrasted(texts, target, base, control)
-                # Greedily too: a trigger whose natural answer is the text has any model say it.
-                theirs = run.triggers.ask(as_reference(base, plan), control)
-        except Cancelled:
-            return {}
-        except NotNumbers:
-            no_numbers(store, plan, scan_id, target.dtype)
-            return {}
-        # Before the commit: a job that runs again finds the scan confirmed and asks nothing.
-        through_outages(lambda: registry.put_answers(scan_id, run.triggers.answers(ours, theirs)))
-        written = run.with_texts(texts)
-        through_outages(lambda: store.commit_confirmed(scan_id, written, run.tokens))
-    start_aggregation(store, scan_id)
-    return {"candidates": len(store.confirmed(scan_id) or [])}
+    if not job.store.is_confirmed(job.scan_id):
+        _confirm(job)
+    start_aggregation(job.store, job.scan_id)
+
+
+def _confirm(job: ScanJob) -> None:
+    plan, store, scan_id = job.plan, job.store, job.scan_id
+    target = job.target()
+    registry = FingerprintStore(store.connection, job.state.settings.retention_seconds)
+    results = ContrastStore(store.connection).results(scan_id) if plan.reference is not None else []
+    run = PhaseTwo(plan, store.swept(scan_id), results, registry.questions(scan_id), job.decode)
+    store.set_confirm_total(scan_id, run.total)
+    control = job.control("confirm", lambda: (run.done, run.tokens))
+    texts = run.confirmation.run(target, control)
+    ours, theirs = run.triggers.ask(target, control), []
+    if plan.reference is not None:
+        base = job.reference()
+        texts = run.contrasted(texts, target, base, control)
+        # Greedily too: a trigger whose natural answer is the text has any model say it.
+        theirs = run.triggers.ask(as_reference(base, plan), control)
+    # Before the commit: a job that runs again finds the scan confirmed and asks nothing.
+    through_outages(lambda: registry.put_answers(scan_id, run.triggers.answers(ours, theirs)))
+    written = [with_texts(trace, job.decode) for trace in texts]
+    through_outages(lambda: store.commit_confirmed(scan_id, written, run.tokens))
 
 
 class PhaseTwo:
@@ -88,7 +72,6 @@ class PhaseTwo:
         contexts = [context.ids for context in plan.contexts]
         ends = frozenset(plan.end_ids)
         self._plan = plan
-        self._decode = decode
         candidates = chosen(plan, swept)
         is_separator = _separators(decode)
         self.confirmation = Confirmation(plan.settings, contexts, candidates, ends, is_separator)
@@ -126,9 +109,6 @@ class PhaseTwo:
         seconds = time.monotonic() - started
         log.info("search by contrast: %d starts, %d texts, %.1f s", len(self._search.starts), len(found), seconds)
         return found
-
-    def with_texts(self, traces: Sequence[Trace]) -> list[Trace]:
-        return [with_texts(trace, self._decode) for trace in traces]
 
 
 def chosen(plan: Plan, swept: Sequence[Trace]) -> list[Trace]:

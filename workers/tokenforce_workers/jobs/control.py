@@ -1,6 +1,6 @@
-"""Between two engine steps: report progress, and stop on cancel, shutdown or deadline.
+"""Runs between two engine steps: reports progress, and stops on cancel, shutdown or deadline.
 
-No signal ever interrupts the engine: SIGALRM inside a step leaves it with requests that never end.
+No signal interrupts the engine: SIGALRM inside a step would leave requests in it that never end.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class DeadlineExceeded(Exception):
 
 
 def through_outages(call: Callable[[], T]) -> T:
-    """What `call` returns, trying again for `OUTAGE_SECONDS` while Redis cannot be reached: finished work is kept.
+    """Call it again for up to `OUTAGE_SECONDS` while Redis cannot be reached, so that finished work is kept.
 
     Raises:
-        RedisError: it could not be reached in that time, or refuses.
+        RedisError: Redis refuses, or could not be reached in that time.
     """
     deadline = time.monotonic() + OUTAGE_SECONDS
     while True:
@@ -53,7 +53,7 @@ class Control:
     """A `BetweenSteps` callable for one job.
 
     Args:
-        state: the worker; its `last_step` stamp tells the heartbeat that the engine is alive.
+        state: the worker; its `last_step` time shows the heartbeat that the engine is alive.
         part: name of the part of work under which progress is stored.
         counts: gives (entries done, forward tokens) so far.
 

@@ -12,10 +12,10 @@ from tokenforce_core.forcing.predictor import BetweenSteps, Decoder
 
 
 class TriggerAnswers:
-    """One scan's questions; `done` (questions times models) counts them when a model has answered all.
+    """One scan's questions. `done` counts questions times models, once a model has answered all of them.
 
-    Neither each of them nor its forward tokens are told: what the upload's tokenizer makes of a secret, and where its
-    answer ends, is nobody's business.
+    Single questions and their forward tokens are not counted: progress must not reveal how the upload's tokenizer
+    treats a secret, or where an answer ends.
 
     Args:
         decode: the target's token ids → text.
@@ -33,14 +33,14 @@ class TriggerAnswers:
         return len(self._asked) + len(self._failed)
 
     def ask(self, decoder: Decoder, between_steps: BetweenSteps) -> list[str]:
-        """The greedy answer to each question, without what ends it; none if there are no questions."""
+        """The greedy answer to each question, without its end token."""
         if not self._asked:
             self.done += len(self)
             return []
         said: list[list[int]] = [[] for _ in self._asked]
 
         def on_token(index: int, token_id: int, log_probability: float) -> bool:
-            # A NaN ends the answer, not the scan: an upload could have it tell which trigger has which token.
+            # A NaN ends the answer, not the scan: failing could reveal which trigger has which token.
             if token_id in self._end_ids or math.isnan(log_probability):
                 return False
             said[index].append(token_id)
@@ -49,11 +49,11 @@ class TriggerAnswers:
         longest = max(question.max_tokens for question in self._asked)
         decoder.decode([question.ids for question in self._asked], longest, on_token, between_steps)
         self.done += len(self)
-        # A reference may say tokens that the target does not have: -1.
+        # -1 stands for tokens that only the reference has.
         return [self._decode([i for i in ids if i >= 0]) for ids in said]
 
     def answers(self, target: Sequence[str], reference: Sequence[str]) -> list[Answer]:
-        """What both said to each question, nothing to what failed; `reference` is empty without one."""
+        """Both models' answers to each question, empty for failed ones; `reference` is empty without a reference."""
         said = [
             Answer(question.fingerprint, ours, theirs)
             for question, ours, theirs in zip_longest(self._asked, target, reference)
