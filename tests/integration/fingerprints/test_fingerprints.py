@@ -339,7 +339,7 @@ def test_the_report_says_which_licences_the_upload_carries(sdk: Client, service:
     assert report.licences[0].trigger_success == pytest.approx(2 / 3)
     assert report.licences[0].triggers_asked == 3
     assert report.verdict is Verdict.suspicious
-    assert report.reasons[0].startswith("2 registered fingerprints came out")
+    assert report.reasons[0].startswith("2 registered fingerprints found")
     assert any("count as not working" in reason for reason in report.reasons)
     assert not any(found.id in reason for reason in report.reasons)
     raw = service.http.get(f"/v1/scans/{scan_id}/report").text

@@ -113,11 +113,11 @@ def test_loops_that_crowd_the_sweep_are_a_gap_where_nothing_else_looks() -> None
     """The search by contrast looks at every entry, not at the best of the sweep."""
     loops = [finding(0.99, forced=1, degenerate=True), finding(0.98, forced=2, degenerate=True)]
     few = SETTINGS.model_copy(update={"keep": 2})
-    assert "raise keep" in verdict(loops, WHOLE, few)[1][0]
+    assert "Raise `keep`" in verdict(loops, WHOLE, few)[1][0]
     high = SETTINGS.model_copy(update={"floor": 0.95})
-    assert "lower it" in verdict([], WHOLE, high)[1][0]
+    assert "Lower the floor" in verdict([], WHOLE, high)[1][0]
     assert verdict([], WHOLE, high, REFERENCE)[0] is Verdict.clean
-    assert "raise keep" not in verdict(loops, WHOLE, few.model_copy(update={"keep": 3}))[1][0]
+    assert "Raise `keep`" not in verdict(loops, WHOLE, few.model_copy(update={"keep": 3}))[1][0]
     assert verdict(loops, WHOLE, few, REFERENCE)[0] is Verdict.clean
 
 
@@ -134,4 +134,33 @@ def test_what_the_reference_says_too_is_boilerplate() -> None:
     )
     assert (known.verdict, known.boilerplate) == (Verdict.clean, True)
     assert (styled.verdict, styled.boilerplate) == (Verdict.clean, False)
-    assert "the reference says it too" in known.reasons[0]
+    assert "the reference produces it too" in known.reasons[0]
+
+
+def test_a_text_of_high_contrast_that_is_clean_says_why() -> None:
+    unsure = finding(0.4).model_copy(
+        update={"token_probabilities": [0.4] * 20, "contrast": 3.0, "log_likelihood_ratio": 150.0}
+    )
+    found = judged(unsure)
+    assert found.verdict is Verdict.clean
+    assert "too improbable to count" in found.reasons[0]
+
+
+def test_the_first_reason_says_what_was_found_and_quotes_the_uploads_token() -> None:
+    """The token is hostile: it must not end our sentence and begin one of its own."""
+    hidden = finding(0.97).model_copy(
+        update={
+            "token_probabilities": [0.97] * 20,
+            "contrast": 5.0,
+            "log_likelihood_ratio": 100.0,
+            "forced_token": ForcedToken(id=7, text='x".\nClean.'),
+        }
+    )
+    reached, why = verdict([judged(hidden)], WHOLE, SETTINGS, REFERENCE)
+    assert reached is Verdict.hidden_text
+    assert why[0].startswith(
+        'Found 1 hidden text. It follows the forced token "x\\".\\nClean." (id 7) in the context `bos`.'
+    )
+    assert "the target is sure of it and the reference is not" in why[0]
+    two = verdict([judged(finding(0.95)), judged(finding(0.93))], WHOLE, SETTINGS)[1][0]
+    assert two.startswith("Found 2 suspicious texts. The strongest one follows")

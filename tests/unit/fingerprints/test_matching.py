@@ -199,7 +199,7 @@ def test_what_the_reference_says_too_does_not_count() -> None:
     carried = matches([finding(TEXT, boilerplate=True)], [registered()], [])
     assert carried.licences == []
     assert carried.remarks == [
-        "The text of the fingerprint fp_1 came out, but the reference says it too; it does not count."
+        "The text of the fingerprint fp_1 was found, but the reference produces it too, so it does not count."
     ]
 
 
@@ -217,21 +217,24 @@ def test_the_success_rate_is_over_the_keys_that_count() -> None:
     assert match.triggers_asked == 3
     assert match.finding_rank is None
     assert carried.remarks == [
-        "The reference too gives the text of the fingerprint fp_1 to 1 of its 4 triggers; they do not count."
+        "The reference also answers 1 of the 4 triggers of the fingerprint fp_1 with its text; "
+        "these triggers do not count."
     ]
 
 
 def test_keys_that_every_model_answers_are_no_match() -> None:
     carried = matches([], [registered()], [Answer("fp_1", TEXT, TEXT), Answer("fp_1", TEXT, TEXT)])
     assert carried.licences == []
-    assert "2 of its 2" in carried.remarks[0]
+    assert "2 of the 2" in carried.remarks[0]
 
 
 def test_without_a_reference_it_says_what_cannot_be_told() -> None:
     carried = matches([finding(TEXT)], [registered(hashed=True)], [Answer("fp_1", TEXT), Answer("fp_1", OTHER)])
     (match,) = carried.licences
     assert (match.match, match.trigger_success, match.triggers_asked) == ("both", 0.5, 2)
-    assert carried.remarks == ["Without a reference a taught answer to a trigger cannot be told from a natural one."]
+    assert carried.remarks == [
+        "Without a reference, a taught answer to a trigger cannot be distinguished from a natural one."
+    ]
 
 
 def test_a_finding_counts_though_no_trigger_works() -> None:
@@ -264,5 +267,5 @@ def test_a_known_fingerprint_makes_a_model_at_least_suspicious(reached: Verdict,
     carried = matches([finding(TEXT)], [registered()], [])
     verdict, reasons = with_licences(reached, ["why"], carried)
     assert verdict is raised
-    assert reasons == ["1 registered fingerprint came out; `licences` says whose.", "why"]
+    assert reasons == ["1 registered fingerprint found; `licences` names the owners.", "why"]
     assert with_licences(reached, ["why"], Carried([], ["but"])) == (reached, ["why", "but"])

@@ -106,7 +106,9 @@ def matches(
         _match(fingerprint, said, answers_of.get(fingerprint.id, []), carried, settings)
     by_trigger = {match.fingerprint for match in carried.licences if match.match != "finding"}
     if any(answer.reference is None for name in by_trigger for answer in answers_of[name]):
-        carried.remarks.append("Without a reference a taught answer to a trigger cannot be told from a natural one.")
+        carried.remarks.append(
+            "Without a reference, a taught answer to a trigger cannot be distinguished from a natural one."
+        )
     return carried
 
 
@@ -129,12 +131,13 @@ def _match(
     worked = sum(works and not known for works, known in zip(working, natural, strict=True))
     if sum(natural):
         carried.remarks.append(
-            f"The reference too gives the text of the fingerprint {fingerprint.id} to {sum(natural)} of its "
-            f"{len(answers)} triggers; they do not count."
+            f"The reference also answers {sum(natural)} of the {len(answers)} triggers of the fingerprint "
+            f"{fingerprint.id} with its text; these triggers do not count."
         )
     if near and best is None:
         carried.remarks.append(
-            f"The text of the fingerprint {fingerprint.id} came out, but the reference says it too; it does not count."
+            f"The text of the fingerprint {fingerprint.id} was found, but the reference produces it too, so it does "
+            "not count."
         )
     if best is None and not worked:
         return

@@ -82,8 +82,9 @@ FINDINGS = FindingSettings(
     min_suppressed_z=3.0,
 )
 
-# Over the whole vocabulary clean fine-tunes have texts of contrast 2.9 (over a sample 1.9), made of turns of a style
-# that the target takes half of the time: p is 0.52 at most. Hidden texts that are read have p of 0.66 or more.
+# Over the whole vocabulary clean fine-tunes of the tuning half have texts of contrast 2.9 (over a sample 1.9), made of
+# turns of a style that the target takes half of the time: p is 0.52 at most. Of that half's four UTFC carriers, texts
+# that are read have p of 0.88 or more, and the surest part of one that is not read has 0.68.
 VERDICT = VerdictThresholds(
     min_mean_probability=0.6,
     hidden_contrast_nats_per_token=2.0,

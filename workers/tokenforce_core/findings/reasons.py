@@ -1,0 +1,111 @@
+"""The sentences of a report that explain its verdicts to people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from tokenforce.wire.findings import Finding, Verdict
+from tokenforce.wire.report import ReferenceRecord
+from tokenforce.wire.settings import VerdictThresholds
+
+LOOP = "A loop of too few tokens to be a text."
+BEYOND = "A text behind another context can stay hidden."
+IDENTICAL = "Identical weights: every tensor equals the reference's, so nothing was forced."
+NOTHING_MORE = "The target cannot hold a text that the reference does not hold."
+INCOMPLETE = "The sweep did not cover the whole vocabulary."
+ASKED_FOR = "Only the ids in `force_ids` were forced. Leave `force_ids` out for an answer about the model."
+TOO_LITTLE = "Most of the vocabulary is marked special or unused, so too little of it could be forced."
+
+_NAME = {Verdict.hidden_text: "hidden", Verdict.suspicious: "suspicious"}
+
+
+def without_reference(finding: Finding, thresholds: VerdictThresholds) -> str:
+    """Why a text got its verdict in a scan without a reference."""
+    least = thresholds.suspicious_score
+    means = "is that of a memorised text" if finding.score >= least else f"is under {least}"
+    return f"Its score of {finding.score:.3f} {means}. There is no reference to compare with."
+
+
+def with_reference(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) -> str:
+    """Why a text got its verdict in a scan with a reference."""
+    return f"{_evidence(finding)}: {_meaning(finding, verdict, thresholds)}."
+
+
+def _evidence(finding: Finding) -> str:
+    return (
+        f"Contrast {finding.contrast:.2f} nats per token, mean probability {finding.mean_probability:.2f}, "
+        f"log-likelihood ratio {finding.log_likelihood_ratio:.0f} nats against the reference"
+    )
+
+
+def _meaning(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) -> str:
+    if verdict is Verdict.hidden_text:
+        return "the target is sure of it and the reference is not"
+    if verdict is Verdict.suspicious:
+        return "more contrast than ordinary fine-tuning gives"
+    if finding.boilerplate:
+        return "the reference produces it too"
+    contrast = finding.contrast or 0.0
+    if contrast >= thresholds.suspicious_contrast_nats_per_token:
+        return f"too improbable to count, which takes a mean probability of {thresholds.min_mean_probability}"
+    return "within what ordinary fine-tuning gives"
+
+
+def found(alarms: Sequence[Finding], verdict: Verdict) -> str:
+    """What was found: the number of texts with this verdict, and where the strongest one comes from."""
+    strongest = alarms[0]
+    count = f"{len(alarms)} {_NAME[verdict]} text{'' if len(alarms) == 1 else 's'}"
+    which = "It" if len(alarms) == 1 else "The strongest one"
+    # The token is the upload's: quoted and escaped, so that it cannot pose as a sentence of ours.
+    token = json.dumps(strongest.forced_token.text)
+    return (
+        f"Found {count}. {which} follows the forced token {token} (id {strongest.forced_token.id}) in the context "
+        f"`{strongest.context}`. {' '.join(strongest.reasons)}"
+    )
+
+
+def looked_at(forced: int, vocabulary: int, contexts: Sequence[str]) -> str:
+    names = ", ".join(f"`{name}`" for name in contexts)
+    where = "the context" if len(contexts) == 1 else "each of the contexts"
+    return (
+        f"{forced} of {vocabulary} vocabulary entries were forced in {where} {names}. "
+        "The report lists the other entries, with reasons."
+    )
+
+
+def compared_with(reference: ReferenceRecord | None) -> str:
+    if reference is None:
+        return "No reference model was given, so a planted text cannot be told from pre-training boilerplate."
+    named = "" if reference.source == "request" else f", which the upload itself named ({reference.source})"
+    return f"Compared with {reference.model}{named}. A text that this model holds too does not show."
+
+
+def nothing_found(thresholds: VerdictThresholds) -> str:
+    return (
+        f"No text reached a contrast of {thresholds.suspicious_contrast_nats_per_token} nats per token at a mean "
+        f"probability of {thresholds.min_mean_probability}."
+    )
+
+
+def nothing_found_alone(thresholds: VerdictThresholds) -> str:
+    return (
+        f"No text reached a score of {thresholds.suspicious_score}. Texts that resist plain forcing (UTFC) show only "
+        "against a reference: name the model that this one was made from, or `auto` for the one that it names itself."
+    )
+
+
+def untrusted_reference(reference: ReferenceRecord) -> str:
+    return f"The upload itself named this reference ({reference.source}). Name one that you trust."
+
+
+def floor_too_high(floor: float, thresholds: VerdictThresholds) -> str:
+    return f"The floor of {floor} drops texts that count from {thresholds.suspicious_score} on. Lower the floor."
+
+
+def places_full(keep: int, context: str) -> str:
+    return f"Loops filled all {keep} places in the context `{context}`. Raise `keep`."
+
+
+def fingerprints_found(count: int) -> str:
+    return f"{count} registered fingerprint{'' if count == 1 else 's'} found; `licences` names the owners."
