@@ -1,0 +1,156 @@
+"""Repeats a report's findings on its model: the same forced tokens, contexts and settings, then a comparison.
+
+No I/O. `request_of` makes the scan request, `compared` compares its report with the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tokenforce.wire.findings import Finding, Verdict
+from tokenforce.wire.report import Report
+from tokenforce.wire.scans import CustomContext, ScanRequest
+
+MIN_SHARED_SHARE = 0.9
+"""A finding is found again if this share of its tokens, in one piece, is in a finding of the repetition."""
+TOLERANCE = 0.02
+"""Largest difference of mean probabilities. One machine repeats them to 1e-6, other engines do not."""
+CONTRAST_TOLERANCE_NATS = 0.1
+"""Largest difference of contrasts, in nats per token."""
+
+
+class NothingToVerify(ValueError):
+    """The report has no finding to repeat."""
+
+
+class Outcome(StrEnum):
+    """What the repetition says of one finding."""
+
+    holds = "holds"
+    differs = "differs"
+    missing = "missing"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding of the report, the finding of the repetition with the same text, and what differs."""
+
+    finding: Finding
+    again: Finding | None
+    outcome: Outcome
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The checks of a report's findings, in their order. `notes` say what else differs between the two scans."""
+
+    scan_id: str
+    tolerance: float
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def holds(self) -> bool:
+        return all(check.outcome is Outcome.holds for check in self.checks)
+
+
+def to_verify(report: Report, top: int | None = None) -> list[Finding]:
+    """The findings that carry the verdict, else all but loops; the first `top` of them.
+
+    Raises:
+        NothingToVerify: there is none.
+    """
+    texts = [finding for finding in report.findings if not finding.degenerate]
+    alarms = [finding for finding in texts if finding.verdict in (Verdict.hidden_text, Verdict.suspicious)]
+    chosen = (alarms or texts)[:top]
+    if not chosen:
+        raise NothingToVerify("the report has no finding to repeat")
+    return chosen
+
+
+def request_of(report: Report, findings: Sequence[Finding], model: str | None, reference: str | None) -> ScanRequest:
+    """A scan that forces only the tokens that led to these findings, otherwise as the report's scan.
+
+    Args:
+        model, reference: where they are now; default: where the report's scan found them.
+    """
+    record = report.scan
+    settings = record.settings
+    if model is None:
+        model = _pinned(record.target.model, record.target.revision)
+    if reference is None:
+        base = record.reference
+        reference = "none" if base is None else _pinned(base.model, base.revision)
+    return ScanRequest(
+        model=model,
+        reference=reference,
+        preset=settings.preset,
+        contexts=[CustomContext(name=context.name, ids=context.ids) for context in record.contexts],
+        alpha=settings.alpha,
+        beta=settings.beta,
+        floor=settings.floor,
+        keep=settings.keep,
+        force_ids=sorted({token.id for f in findings for token in f.forced_tokens or [f.forced_token]}),
+        force=True,
+    )
+
+
+def compared(report: Report, findings: Sequence[Finding], again: Report, tolerance: float = TOLERANCE) -> Verification:
+    """Compare these findings of `report` with the report of their repetition."""
+    checks = tuple(_check(finding, again.findings, tolerance) for finding in findings)
+    return Verification(again.scan.id, tolerance, checks, tuple(_notes(report, again)))
+
+
+def _pinned(model: str, revision: str | None) -> str:
+    return model if revision is None else f"{model}@{revision}"
+
+
+def _check(finding: Finding, others: Sequence[Finding], tolerance: float) -> Check:
+    found = max(others, key=lambda other: _shared(finding.token_ids, other.token_ids), default=None)
+    if found is None or _shared(finding.token_ids, found.token_ids) < MIN_SHARED_SHARE * len(finding.token_ids):
+        return Check(finding, None, Outcome.missing)
+    differences = tuple(_differences(finding, found, tolerance))
+    return Check(finding, found, Outcome.differs if differences else Outcome.holds, differences)
+
+
+def _differences(finding: Finding, again: Finding, tolerance: float) -> list[str]:
+    found = []
+    if abs(finding.mean_probability - again.mean_probability) > tolerance:
+        found.append(f"mean probability {finding.mean_probability:.4f}, now {again.mean_probability:.4f}")
+    was, now = finding.contrast, again.contrast
+    if was is not None and now is not None and abs(was - now) > CONTRAST_TOLERANCE_NATS:
+        found.append(f"contrast {was:.2f} nats per token, now {now:.2f}")
+    if finding.verdict is not again.verdict:
+        found.append(f"verdict {finding.verdict.value}, now {again.verdict.value}")
+    return found
+
+
+def _shared(ids: Sequence[int], others: Sequence[int]) -> int:
+    """Length of the longest run of tokens that both have."""
+    best = 0
+    row = [0] * (len(others) + 1)
+    for one in ids:
+        before, row = row, [0] * (len(others) + 1)
+        for place, other in enumerate(others, start=1):
+            if one == other:
+                row[place] = before[place - 1] + 1
+                best = max(best, row[place])
+    return best
+
+
+def _notes(report: Report, again: Report) -> list[str]:
+    one, other = report.scan, again.scan
+    notes = []
+    if one.target.digest != other.target.digest:
+        notes.append("The model's files differ from those of the report.")
+    if (one.reference.digest if one.reference else None) != (other.reference.digest if other.reference else None):
+        notes.append("The reference's files differ from those of the report.")
+    if one.settings != other.settings:
+        notes.append("The service uses other tuned numbers than the report.")
+    for name in sorted(one.versions.keys() | other.versions.keys()):
+        if one.versions.get(name) != other.versions.get(name):
+            notes.append(f"{name} was {one.versions.get(name, 'absent')}, now {other.versions.get(name, 'absent')}.")
+    return notes
