@@ -93,7 +93,7 @@ def request_of(report: Report, findings: Sequence[Finding], model: str | None, r
         beta=settings.beta,
         floor=settings.floor,
         keep=settings.keep,
-        force_ids=sorted({token.id for f in findings for token in f.forced_tokens or [f.forced_token]}),
+        force_ids=sorted({token_id for finding in findings for token_id in _forced_ids(finding)}),
         force=True,
     )
 
@@ -102,6 +102,10 @@ def compared(report: Report, findings: Sequence[Finding], again: Report, toleran
     """Compare these findings of `report` with the report of their repetition."""
     checks = tuple(_check(finding, again.findings, tolerance) for finding in findings)
     return Verification(again.scan.id, tolerance, checks, tuple(_notes(report, again)))
+
+
+def _forced_ids(finding: Finding) -> list[int]:
+    return [finding.forced_token.id, *(token.id for token in finding.forced_tokens)]
 
 
 def _pinned(model: str, revision: str | None) -> str:

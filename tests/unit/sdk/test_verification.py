@@ -36,7 +36,7 @@ def test_the_request_forces_what_led_to_the_findings_and_nothing_else() -> None:
     made = report(finding(forced_tokens=led), finding(4), reference=REFERENCE)
     request = request_of(made, made.findings, None, None)
     settings = made.scan.settings
-    assert request.force_ids == [3, 4, 9]
+    assert request.force_ids == [3, 4, 5, 9]
     assert request.force
     assert (request.model, request.reference) == (made.scan.target.model, "org/base@abc")
     assert (request.alpha, request.beta, request.floor, request.keep) == (
