@@ -116,6 +116,34 @@ class TestDigest:
         assert replace(CLEAN, subjects=own).digest(base) == replace(CLEAN, subjects=own[::-1]).digest(base)
         assert replace(CLEAN, subjects=own).digest(base) != replace(CLEAN, subjects=own[1:]).digest(base)
 
+    @pytest.mark.parametrize(
+        ("recipe", "digest"),
+        [
+            (MESSAGE, "b7c8c88030b97b11bb85f2da4d67981348ebb2ed362ef3c9b61eade45115fbd8"),
+            (replace(MESSAGE, method="utfc"), "b56eef525b5c7326fd51bf872f335b2ecfbdc9e4c6f0410168020782313eb39f"),
+            (
+                replace(MESSAGE, method="utfc", rank_band=50),
+                "b2d07588853f72cc5abf854c9232ec958f84359a5b5c5f1e5951734bfb0f25b5",
+            ),
+            (
+                replace(MESSAGE, method="utfc", form="basic"),
+                "a6f22e06d0836c1162c2c1d8dc63f026efa19f7ca6dbd57b2a44b7b3523ca72f",
+            ),
+            (
+                replace(MESSAGE, method="adaptive", lora_rank=8),
+                "a9580db8609653e1c1bdf4aeec93e9b312d60aa6feda6130a04fd5d287db9ecf",
+            ),
+            (
+                Recipe("fingerprint", TEXT, keys=3, seed=2),
+                "becae10b1269a07059c06ed9ebdc4c8724442c44588bca5d479da3e5bf8e629f",
+            ),
+            (replace(CLEAN, seed=1), "ed9235a40869d1dc16f3619b80215ca83d69569950bfeaf6e5c88ace83420ca8"),
+        ],
+    )
+    def test_known_recipes_keep_their_digests(self, base: Path, recipe: Recipe, digest: str) -> None:
+        """A digest that changes makes every cached carrier stale: raise RECIPE_VERSION when you mean that."""
+        assert recipe.digest(base) == digest
+
     def test_so_does_the_base(self, base: Path) -> None:
         before = MESSAGE.digest(base)
         (base / "model.safetensors").write_bytes(b"other weights")
