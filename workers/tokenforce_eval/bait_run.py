@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tokenforce.wire.findings import Verdict
 from tokenforce_eval.bait import FLAGGED, PROMPTS, Bait, Inverted, word_like
-from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import BAIT
 from tokenforce_eval.rows import Found, Row, row_of
-from tokenforce_planting.child import Send, run_in_child
+from tokenforce_eval.zoo_models import Housed
+from tokenforce_planting.child_process import Send, run_in_child
 
 _LENGTH = 128
 """Longest sequence: prompt, entry and 20 steps."""

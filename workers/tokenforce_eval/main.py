@@ -20,16 +20,16 @@ from tokenforce.cli.local_stack import LocalStack
 from tokenforce.sdk.errors import TokenforceError
 from tokenforce_eval import methods, zoo
 from tokenforce_eval.bait_run import run_bait
-from tokenforce_eval.building import Housed, ZooIncomplete, build, build_base
 from tokenforce_eval.methods import BAIT, Method
 from tokenforce_eval.plot import save_plot
 from tokenforce_eval.rows import Row, RowFile
-from tokenforce_eval.scanning import scan
+from tokenforce_eval.service_scans import scan
 from tokenforce_eval.table import per_model, tables
 from tokenforce_eval.vocabulary_sample import vocabulary_sample
-from tokenforce_planting.artefact import default_cache
-from tokenforce_planting.child import ChildFailed
-from tokenforce_planting.progress import StepProgress
+from tokenforce_eval.zoo_models import Housed, ZooIncomplete, build, build_base
+from tokenforce_planting.child_process import ChildFailed
+from tokenforce_planting.model_cache import default_cache
+from tokenforce_planting.step_progress import StepProgress
 
 SAMPLE = 256
 

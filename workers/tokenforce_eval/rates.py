@@ -10,7 +10,7 @@ from scipy.stats import beta
 
 from tokenforce.wire.findings import Verdict
 from tokenforce_eval.rows import Row
-from tokenforce_planting.matching import MATCH_SHARE
+from tokenforce_planting.text_overlap import MATCH_SHARE
 
 CONFIDENCE = 0.95
 

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import Method
 from tokenforce_eval.vocabulary_sample import sample_digest
-from tokenforce_planting import matching
-from tokenforce_planting.matching import match_share
+from tokenforce_eval.zoo_models import Housed
+from tokenforce_planting import text_overlap
+from tokenforce_planting.text_overlap import match_share
 from tokenforce_workers.engine.machine import engine_versions
 
 TRUE_FINDING = 0.5
@@ -153,8 +153,8 @@ def _code_digest() -> str:
     for path in scanner_sources():
         found.update(path.read_bytes())
     here = Path(__file__)
-    for own in (here, *(here.with_name(f"{name}.py") for name in ("scanning", "bait", "bait_run"))):
+    for own in (here, *(here.with_name(f"{name}.py") for name in ("service_scans", "bait", "bait_run"))):
         found.update(own.read_bytes())
-    found.update(Path(matching.__file__).read_bytes())
+    found.update(Path(text_overlap.__file__).read_bytes())
     found.update(json.dumps(engine_versions(), sort_keys=True).encode())
     return found.hexdigest()

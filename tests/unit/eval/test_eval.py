@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from tokenforce_eval import methods, zoo
 from tokenforce_eval.bait import AT_A_TIME, FLAGGED, STEPS, Bait, word_like
-from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.plot import save_plot
 from tokenforce_eval.rates import false_alarms, lower_bound, recall, upper_bound
 from tokenforce_eval.rows import SCANNER_PACKAGES, Found, Row, RowFile, row_of, scanner_sources
 from tokenforce_eval.table import per_model, tables
 from tokenforce_eval.zoo import ZOO, Specimen
+from tokenforce_eval.zoo_models import Housed
 from tokenforce_planting.clean_pairs import chosen_pairs
 from tokenforce_planting.recipe import Recipe
 

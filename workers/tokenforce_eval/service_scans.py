@@ -8,9 +8,9 @@ from typing import Any
 
 from tokenforce import Client
 from tokenforce.wire.findings import Finding
-from tokenforce_eval.building import Housed
 from tokenforce_eval.methods import Method
 from tokenforce_eval.rows import Found, Row, row_of
+from tokenforce_eval.zoo_models import Housed
 
 LONGEST = 6 * 3600.0
 """Seconds after which a scan is given up."""

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from tokenforce_eval.zoo import Specimen
-from tokenforce_planting.artefact import weights_digest
 from tokenforce_planting.base_model import base_model
-from tokenforce_planting.child import ChildFailed, Send, run_in_child
-from tokenforce_planting.records import existing_carrier
+from tokenforce_planting.child_process import ChildFailed, Send, run_in_child
+from tokenforce_planting.digests import weights_digest
+from tokenforce_planting.manifest import existing_carrier
 
 OnProgress = Callable[[str, float | None, str], None]
 """Called with a specimen's name, the fraction of it that is done (None: unknown) and a note."""
