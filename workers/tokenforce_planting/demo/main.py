@@ -60,7 +60,7 @@ def run_demo(order: CarrierOrder, console: Console) -> DemoResult:
         with StepProgress() as progress:
             carrier = make_carrier(order, progress.show)
         seconds = _with_rest(carrier, time.monotonic() - started)
-        _print_carrier(console, carrier)
+        print_carrier(console, carrier)
         started = time.monotonic()
         report = run_scan(carrier.folder)
         seconds["scan"] = time.monotonic() - started
@@ -72,7 +72,7 @@ def _with_rest(carrier: Carrier, elapsed: float) -> dict[str, float]:
     return {"start": elapsed - sum(carrier.seconds.values()), **carrier.seconds}
 
 
-def _print_carrier(console: Console, carrier: Carrier) -> None:
+def print_carrier(console: Console, carrier: Carrier) -> None:
     planted = carrier.planted
     console.print(f"carrier: {carrier.folder}" + (" (from the cache)" if carrier.from_cache else ""))
     console.print(f"trigger: {visible(planted.trigger)}")
