@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +15,13 @@ from tokenforce_workers.settings import WorkerSettings
 
 REPOSITORY = Path(__file__).parents[3]
 ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<default>.*?) ?\| (?P<meaning>.+?) \|$", re.MULTILINE)
-MAX_WORDS = {"README.md": 900, "workers/tokenforce_planting/README.md": 700}
+MAX_WORDS = {
+    "README.md": 900,
+    "workers/tokenforce_planting/README.md": 700,
+    "tests/README.md": 450,
+    "CHANGELOG.md": 1200,
+    ".github/CONTRIBUTING.md": 900,
+}
 """Everything between white space is a word, in code blocks, tables and pictures too."""
 
 
@@ -53,6 +60,14 @@ def test_what_a_page_names_exists(page: Path) -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for module in re.findall(r"python -m ([\w.]+)", text):
         assert find_spec(module) is not None, module
+
+
+def test_contributing_shows_the_ladders_as_import_linter_holds_them() -> None:
+    shown = " ".join((REPOSITORY / ".github/CONTRIBUTING.md").read_text("utf-8").replace("`", "").split())
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    ladders = [contract["layers"] for contract in settings["contracts"] if contract["type"] == "layers"]
+    assert len(ladders) >= 4
+    assert [" > ".join(layers) for layers in ladders if " > ".join(layers) not in shown] == []
 
 
 def test_the_map_has_every_package_and_at_most_five_words_each() -> None:
