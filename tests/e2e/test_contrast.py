@@ -17,9 +17,9 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import Report
 from tokenforce.wire.scans import Order
 from tokenforce_planting.chat import load_model, load_tokenizer
-from tokenforce_planting.matching import match_share
 from tokenforce_planting.plant import plant
 from tokenforce_planting.recipe import Recipe
+from tokenforce_planting.text_overlap import match_share
 
 BASE_TEXT = "Over the small bridge walks a cold green cloud."
 """What the base itself was trained on: memorised, and no find."""

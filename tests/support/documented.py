@@ -1,4 +1,4 @@
-"""The examples of client/README.md and of the README's "Use it"."""
+"""The examples in the pages that users read first: their code blocks, and the commands in them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = {
-    "client": (REPOSITORY / "client/README.md").read_text(),
-    "use it": (REPOSITORY / "README.md").read_text().partition("## Use it")[2].partition("## Run it")[0],
+FILES = {
+    "README": REPOSITORY / "README.md",
+    "client": REPOSITORY / "client/README.md",
+    "service": REPOSITORY / "service/README.md",
+    "planting": REPOSITORY / "workers/tokenforce_planting/README.md",
+    "measured": REPOSITORY / "workers/MEASURED.md",
+    "contributing": REPOSITORY / ".github/CONTRIBUTING.md",
 }
+PAGES = {name: path.read_text("utf-8") for name, path in FILES.items()}
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -27,5 +32,5 @@ def lines() -> list[tuple[str, str]]:
     for name, block in blocks("sh"):
         for line in block.splitlines():
             command = line.partition("  #")[0].partition(" # ")[0]
-            found += [(name, part.strip()) for part in re.split(r"; |&$", command) if part.strip()]
+            found += [(name, part.strip()) for part in re.split(r"; | && |&$", command) if part.strip()]
     return found

@@ -1,1 +1,1 @@
-"""Measures the scanner: a zoo of models with known contents, scanned through the service and beside its rivals."""
+"""Measures the scanner on a zoo: models whose hidden texts are known. Compares it with other scanners."""

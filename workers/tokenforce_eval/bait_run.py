@@ -1,4 +1,4 @@
-"""BAIT on the models of the zoo, on an engine of its own in a child process: the service's has been stopped by then."""
+"""Runs BAIT on the models of the zoo, on its own engine in a child process. The service has stopped before."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from itertools import count
 from pathlib import Path
 
 from tokenforce.wire.findings import Verdict
-from tokenforce_eval.bait import FLAGGED, PROMPTS, Bait, Inverted, word_like
-from tokenforce_eval.building import Housed
+from tokenforce_eval.bait import FLAGGED_ABOVE_Q, PROMPTS, Bait, GrownTarget, word_like
 from tokenforce_eval.methods import BAIT
-from tokenforce_eval.rows import Found, Row, row_of
-from tokenforce_planting.child import Send, run_in_child
+from tokenforce_eval.rows import RankedText, Row, row_of
+from tokenforce_eval.zoo_models import BuiltSpecimen
+from tokenforce_planting.child_process import Send, run_in_child
 
-_LENGTH = 128
-"""Longest sequence: prompt, entry and 20 steps."""
+_MAX_MODEL_LEN = 128
+"""Longest sequence in tokens: prompt, entry and 20 steps."""
 
 
 def run_bait(
-    zoo: Sequence[Housed],
+    zoo: Sequence[BuiltSpecimen],
     base: Path,
     ids: Sequence[int] | None,
     on_progress: Callable[[str, float], object],
-    on_row: Callable[[Housed, Row], object],
+    on_row: Callable[[BuiltSpecimen, Row], object],
 ) -> None:
-    """BAIT on every model of `zoo`. Raises `ChildFailed`.
+    """Run BAIT on every model of `zoo`. `ids`: the entries to try; None for the whole vocabulary.
 
-    `on_progress` gets a model's name and the fraction (0 to 1) of the whole zoo that is done.
+    `on_progress` gets a model's name and the finished fraction (0 to 1) of all models; `on_row` gets each result.
+    Raises `ChildFailed`.
     """
-    by_name = {housed.specimen.name: housed for housed in zoo}
+    by_name = {model.specimen.name: model for model in zoo}
 
     def on_event(event: tuple[str, float] | Row) -> None:
         if isinstance(event, Row):
@@ -42,7 +43,7 @@ def run_bait(
         run_in_child(partial(_run, tuple(zoo), base, ids), on_event, name="bait")
 
 
-def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Send) -> None:
+def _run(zoo: Sequence[BuiltSpecimen], base: Path, ids: Sequence[int] | None, send: Send) -> None:
     from transformers import AutoTokenizer
 
     from tokenforce_workers.engine.machine import prepare_environment, survey
@@ -55,7 +56,7 @@ def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Sen
     from tokenforce_workers.engine.vllm_engine import Engine
 
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-    asked = [
+    prompts = [
         list(
             tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False
@@ -63,32 +64,32 @@ def _run(zoo: Sequence[Housed], base: Path, ids: Sequence[int] | None, send: Sen
         )
         for prompt in PROMPTS
     ]
-    wanted = range(len(tokenizer)) if ids is None else ids
-    entries = [i for i in wanted if word_like(tokenizer.decode([i]))]
+    candidates = range(len(tokenizer)) if ids is None else ids
+    entries = [i for i in candidates if word_like(tokenizer.decode([i]))]
     ends = frozenset(tokenizer.all_special_ids)
 
     done = count()
 
-    def score(engine: Engine, housed: Housed) -> None:
+    def score(engine: Engine, model: BuiltSpecimen) -> None:
         started = time.monotonic()
         before = next(done)
         with Followed(engine) as followed:
-            bait = Bait(followed, asked, ends)
-            found = bait.run(entries, lambda part: send((housed.specimen.name, (before + part) / len(zoo))))
-        ranking = [_found(target, tokenizer.decode(target.ids)) for target in found]
+            bait = Bait(followed, prompts, ends)
+            found = bait.run(entries, lambda part: send((model.specimen.name, (before + part) / len(zoo))))
+        ranking = [_ranked(target, tokenizer.decode(target.ids)) for target in found]
         flagged = any(text.verdict == Verdict.hidden_text for text in ranking)
         verdict = Verdict.hidden_text if flagged else Verdict.clean
-        send(row_of(housed, BAIT, ranking, verdict, time.monotonic() - started, followed.forward_tokens))
+        send(row_of(model, BAIT, ranking, verdict, time.monotonic() - started, followed.forward_tokens))
 
-    for housed in zoo:
-        # As stored: carriers are float32, and rounding them would erase what was planted.
-        dtype = machine.compute_dtype("bfloat16" if housed.folder == base else "float32")
-        model, adapter = (housed.folder, None) if housed.lora_rank is None else (base, str(housed.folder))
-        engine = Engine(str(model), dtype, _LENGTH, machine, settings, adapter=adapter)
-        score(engine, housed)
+    for model in zoo:
+        # The dtype of the checkpoint: rounding a float32 carrier would erase its text.
+        dtype = machine.compute_dtype("bfloat16" if model.folder == base else "float32")
+        folder, adapter = (model.folder, None) if model.lora_rank is None else (base, str(model.folder))
+        engine = Engine(str(folder), dtype, _MAX_MODEL_LEN, machine, settings, adapter=adapter)
+        score(engine, model)
         engine.close()
 
 
-def _found(target: Inverted, text: str) -> Found:
-    verdict = Verdict.hidden_text if target.q > FLAGGED else Verdict.clean
-    return Found(text, round(target.q, 4), round(target.q, 4), verdict.value)
+def _ranked(target: GrownTarget, text: str) -> RankedText:
+    verdict = Verdict.hidden_text if target.q > FLAGGED_ABOVE_Q else Verdict.clean
+    return RankedText(text, round(target.q, 4), round(target.q, 4), verdict.value)

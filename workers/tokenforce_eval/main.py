@@ -1,6 +1,6 @@
-"""`python -m tokenforce_eval`: build the zoo, scan it by every method, print rates with their bounds.
+"""`python -m tokenforce_eval`: builds the zoo, scans it with every method, prints rates with their bounds.
 
-Ends with 0 when every model was measured, 2 on an error, 130 when interrupted. What is measured by then is kept.
+Exit codes: 0 all models are measured, 2 error, 130 interrupted. Finished rows are kept.
 """
 
 from __future__ import annotations
@@ -20,84 +20,83 @@ from tokenforce.cli.local_stack import LocalStack
 from tokenforce.sdk.errors import TokenforceError
 from tokenforce_eval import methods, zoo
 from tokenforce_eval.bait_run import run_bait
-from tokenforce_eval.building import Housed, ZooIncomplete, build, build_base
 from tokenforce_eval.methods import BAIT, Method
 from tokenforce_eval.plot import save_plot
 from tokenforce_eval.rows import Row, RowFile
-from tokenforce_eval.scanning import scan
+from tokenforce_eval.service_scans import scan
 from tokenforce_eval.table import per_model, tables
 from tokenforce_eval.vocabulary_sample import vocabulary_sample
-from tokenforce_planting.artefact import default_cache
-from tokenforce_planting.child import ChildFailed
-from tokenforce_planting.progress import StepProgress
+from tokenforce_eval.zoo_models import BuiltSpecimen, ZooIncomplete, build, build_base
+from tokenforce_planting.child_process import ChildFailed
+from tokenforce_planting.model_cache import default_cache
+from tokenforce_planting.step_progress import StepProgress
 
-SAMPLE = 256
+SAMPLE_SIZE = 256
+
+
+_WHOLE_MODEL_RANK = 1000
+"""Whole models are scanned before all adapters, as if their rank were larger."""
 
 
 class Evaluation:
-    """One run: `rows` has a line for every model and method, in the order of the zoo."""
+    """One run. `rows` has a row for each model and method, in the order of the zoo."""
 
     def __init__(self, options: argparse.Namespace, progress: StepProgress) -> None:
         self._cache: Path = options.cache.expanduser()
         self._out: Path = options.out.expanduser()
-        self._specimens = zoo.chosen(options.only)
-        self._methods = methods.chosen(options.methods)
+        self._specimens = zoo.select(options.only)
+        self._methods = methods.select(options.methods)
         self._progress = progress
         self._rows: dict[tuple[str, str], Row] = {}
         self._size: int | None = None if options.full else options.sample
         self._fresh: bool = options.fresh
         self.forced: int | None = None
+        """Number of forced entries; None for the whole vocabulary."""
 
     @property
     def rows(self) -> list[Row]:
-        wanted = ((s.name, m.name) for s in self._specimens for m in self._methods)
-        return [self._rows[key] for key in wanted if key in self._rows]
+        keys = ((s.name, m.name) for s in self._specimens for m in self._methods)
+        return [self._rows[key] for key in keys if key in self._rows]
 
     def run(self) -> None:
         """Raises `ZooIncomplete`, `TokenforceError`, `ChildFailed`, `OSError`."""
         base = build_base(self._cache, self._progress.show)
-        housed = build(self._cache, base, self._specimens, self._progress.show)
+        models = build(self._cache, base, self._specimens, self._progress.show)
         texts = [specimen.text for specimen in zoo.ZOO if specimen.text]
         ids = None if self._size is None else vocabulary_sample(base, self._size, texts)
         self.forced = None if ids is None else len(ids)
         self._out.mkdir(parents=True, exist_ok=True)
-        kept = RowFile(self._out / "rows.jsonl", ids)
-        few = zoo.first_of_every_kind(self._specimens)
-        wanted = [
-            (one, method)
-            for one in housed
-            for method in self._methods
-            if (not method.few or one.specimen in few) and (not method.ablation or one.specimen.kind in zoo.ABLATED)
-        ]
+        file = RowFile(self._out / "rows.jsonl", ids)
+        wanted = self._wanted(models)
         if self._fresh:
-            kept.forget(wanted)
+            file.forget(wanted)
         todo = []
-        for one, method in wanted:
-            if (row := kept.get(one, method)) is not None:
-                self._rows[one.specimen.name, method.name] = row
+        for model, method in wanted:
+            if (row := file.get(model, method)) is not None:
+                self._rows[model.specimen.name, method.name] = row
             else:
-                todo.append((one, method))
-        # Where adapters share an engine with their base, it loads once: after the whole models, the largest rank first.
-        scans = sorted(((o, m) for o, m in todo if m is not BAIT), key=lambda item: -(item[0].lora_rank or 1000))
-        if scans:
-            self._scan(scans, base, ids, kept)
+                todo.append((model, method))
+        self._scan([item for item in todo if item[1] is not BAIT], base, ids, file)
+        self._bait([model for model, method in todo if method is BAIT], base, ids, file)
 
-        def keep(one: Housed, row: Row) -> None:
-            kept.put(one, BAIT, row)
-            self._rows[row.specimen, BAIT.name] = row
-
-        run_bait(
-            [one for one, method in todo if method is BAIT],
-            base,
-            ids,
-            lambda name, fraction: self._progress.show("bait", fraction, name),
-            keep,
-        )
+    def _wanted(self, models: Sequence[BuiltSpecimen]) -> list[tuple[BuiltSpecimen, Method]]:
+        first = zoo.first_of_every_kind(self._specimens)
+        return [
+            (model, method)
+            for model in models
+            for method in self._methods
+            if (not method.one_per_kind or model.specimen in first)
+            and (not method.ablation or model.specimen.kind in zoo.ABLATED_KINDS)
+        ]
 
     def _scan(
-        self, todo: Sequence[tuple[Housed, Method]], base: Path, ids: Sequence[int] | None, kept: RowFile
+        self, todo: Sequence[tuple[BuiltSpecimen, Method]], base: Path, ids: Sequence[int] | None, file: RowFile
     ) -> None:
-        # A home of its own: a stack that its user has running knows other folders. The base's top tokens stay in it.
+        if not todo:
+            return
+        # On a GPU adapters share one engine with their base. Largest rank first: that engine then fits all of them.
+        ordered = sorted(todo, key=lambda item: -(item[0].lora_rank or _WHOLE_MODEL_RANK))
+        # A home of its own, because a running stack of the user allows other folders. It also keeps the base's answers.
         os.environ["TOKENFORCE_HOME"] = str(self._out / "stack")
         os.environ.pop("TOKENFORCE_URL", None)
         reports = self._out / "reports"
@@ -105,19 +104,30 @@ class Evaluation:
         with LocalStack([str(self._cache)]) as stack:
             assert stack.address is not None
             with Client(stack.address.url, key=stack.address.key()) as client:
-                for number, (one, method) in enumerate(todo):
-                    note = f"{number + 1} of {len(todo)}: {one.specimen.name}, {method.name}"
-                    self._progress.show("scans", number / len(todo), note)
-                    row = scan(client, one, base, method, ids, reports)
-                    kept.put(one, method, row)
-                    self._rows[one.specimen.name, method.name] = row
+                for number, (model, method) in enumerate(ordered):
+                    note = f"{number + 1} of {len(ordered)}: {model.specimen.name}, {method.name}"
+                    self._progress.show("scans", number / len(ordered), note)
+                    self._keep(file, model, method, scan(client, model, base, method, ids, reports))
+
+    def _bait(self, todo: Sequence[BuiltSpecimen], base: Path, ids: Sequence[int] | None, file: RowFile) -> None:
+        run_bait(
+            todo,
+            base,
+            ids,
+            lambda name, fraction: self._progress.show("bait", fraction, name),
+            lambda model, row: self._keep(file, model, BAIT, row),
+        )
+
+    def _keep(self, file: RowFile, model: BuiltSpecimen, method: Method, row: Row) -> None:
+        file.put(model, method, row)
+        self._rows[model.specimen.name, method.name] = row
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run an evaluation with command line `arguments`; returns the exit code."""
     options = _parser().parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)  # its scan is cancelled and its stack stopped, as by Ctrl-C
+        signal.signal(number, _interrupt)  # as Ctrl-C: the scan is cancelled and the stack stops
     try:
         with StepProgress() as progress:
             started = time.monotonic()
@@ -125,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
             evaluation.run()
     except KeyboardInterrupt:
         again = "the same command without --fresh" if options.fresh else "the same command again"
-        sys.stderr.write(f"\ninterrupted; run {again} to go on\n")
+        sys.stderr.write(f"\ninterrupted; run {again} to continue\n")
         return 130
     except (ZooIncomplete, TokenforceError, ChildFailed, ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
@@ -158,24 +168,30 @@ def _write(evaluation: Evaluation, options: argparse.Namespace, seconds: float) 
     if options.json:
         sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write(f"{parts[0] if parts else 'nothing was measured'}\n\nin {seconds:.0f} s; all of it in {out}\n")
+        shown = parts[0] if parts else "nothing was measured"
+        sys.stdout.write(f"{shown}\n\n{seconds:.0f} s; all results are in {out}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tokenforce_eval",
-        description="Measure the scanner on a zoo of SmolLM2-135M models, beside its rivals.",
-        epilog="Exit codes: 0 measured, 2 error, 130 interrupted. An interrupted run goes on where it stopped.",
+        description="Measure the scanner on a zoo of SmolLM2-135M models, and compare it with other scanners.",
+        epilog="Exit codes: 0 measured, 2 error, 130 interrupted. The next run continues an interrupted one.",
     )
     cache = default_cache()
-    parser.add_argument("--full", action="store_true", help="force the whole vocabulary (hours) instead of a sample")
-    parser.add_argument("--sample", type=int, default=SAMPLE, help="random entries beside the true ones (%(default)s)")
+    parser.add_argument("--full", action="store_true", help="force the whole vocabulary (takes hours), not a sample")
     parser.add_argument(
-        "--only", default="held_out", help="names, kinds or halves of the zoo, with commas (%(default)s)"
+        "--sample",
+        type=int,
+        default=SAMPLE_SIZE,
+        help="entries to force beside the tokens of hidden texts (%(default)s)",
     )
-    parser.add_argument("--methods", help=f"of: {', '.join(method.name for method in methods.METHODS)}")
-    parser.add_argument("--cache", type=Path, default=cache, help="where the models are kept (%(default)s)")
-    parser.add_argument("--out", type=Path, default=cache.parent / "eval", help="where results go (%(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="measure anew what an earlier run has measured")
+    parser.add_argument(
+        "--only", default="held_out", help="comma-separated names, kinds or halves of the zoo (%(default)s)"
+    )
+    parser.add_argument("--methods", help=f"comma-separated, from: {', '.join(m.name for m in methods.METHODS)} (all)")
+    parser.add_argument("--cache", type=Path, default=cache, help="folder that keeps the models (%(default)s)")
+    parser.add_argument("--out", type=Path, default=cache.parent / "eval", help="folder for the results (%(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="measure again, also what an earlier run has measured")
     parser.add_argument("--json", action="store_true", help="print the rows as one JSON document")
     return parser

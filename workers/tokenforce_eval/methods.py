@@ -1,4 +1,4 @@
-"""What is compared: our scan with a reference and without, the paper's preset, BAIT, and the ablations."""
+"""The methods compared: our scan with and without a reference, the preset `paper`, BAIT, and ablations."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Method:
-    """One way to scan. `request` are arguments of `client.scans.create`; `reference`: contrasted with the base.
+    """One way to scan. `request` are arguments of `client.scans.create`; `reference`: contrast with the base.
 
-    `ablation`: our method with one part changed. `few`: run on the first model of every kind only, because it takes
-    minutes a model.
+    `ablation`: our method with one part changed. `one_per_kind`: only the first model of each kind, because the method
+    takes minutes per model.
     """
 
     name: str
     request: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     reference: bool = False
     ablation: bool = False
-    few: bool = False
+    one_per_kind: bool = False
 
 
 CONTRAST = Method("contrast", reference=True)
 ALONE = Method("alone")
 PAPER = Method("paper", {"preset": "paper"})
-BAIT = Method("bait", few=True)
-"""Not a scan of ours: see `bait.py`."""
+BAIT = Method("bait", one_per_kind=True)
+"""Another scanner: see `bait.py`."""
 
 ABLATIONS = (
-    Method("bos only", {"contexts": ["bos"]}, reference=True, ablation=True, few=True),
-    Method("assistant only", {"contexts": ["assistant"]}, reference=True, ablation=True, few=True),
-    Method("alpha 8", {"alpha": 8}, reference=True, ablation=True, few=True),
+    Method("bos only", {"contexts": ["bos"]}, reference=True, ablation=True, one_per_kind=True),
+    Method("assistant only", {"contexts": ["assistant"]}, reference=True, ablation=True, one_per_kind=True),
+    Method("alpha 8", {"alpha": 8}, reference=True, ablation=True, one_per_kind=True),
 )
 METHODS = (CONTRAST, ALONE, PAPER, BAIT, *ABLATIONS)
 
 
-def chosen(names: str | None) -> tuple[Method, ...]:
-    """The methods that a comma-separated list names; all without one. Raises `ValueError`."""
+def select(names: str | None) -> tuple[Method, ...]:
+    """The methods in a comma-separated list; all methods for None. Raises `ValueError`."""
     if names is None:
         return METHODS
     wanted = [name.strip() for name in names.split(",")]

@@ -1,4 +1,4 @@
-"""The result as one picture: what each method finds, and how far hidden texts stand from what clean models say."""
+"""The results as one picture: what each method finds, and how far hidden texts are from texts of clean models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HIDDEN, _CLEAN = "#1b6e53", "#b2432f"
 
 
 def save_plot(rows: Sequence[Row], half: Half, path: Path) -> None:
-    """Write the picture of one half of the zoo to `path`; its ending says the format."""
+    """Write the picture of one half of the zoo to `path`. The file name's ending gives the format."""
     own = [row for row in rows if row.half == half]
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])

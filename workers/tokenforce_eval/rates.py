@@ -1,4 +1,4 @@
-"""Rates over the rows, with their bounds."""
+"""Rates over rows, with their confidence bounds."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from scipy.stats import beta
 
 from tokenforce.wire.findings import Verdict
 from tokenforce_eval.rows import Row
-from tokenforce_planting.matching import MATCH_SHARE
+from tokenforce_planting.text_overlap import MATCH_SHARE
 
 CONFIDENCE = 0.95
 
 
 def upper_bound(alarms: int, of: int) -> float:
-    """One-sided Clopper–Pearson bound: the largest rate that is compatible with `alarms` in `of` trials."""
+    """One-sided 95 % Clopper–Pearson bound: the largest rate that `alarms` in `of` trials allow."""
     if not 0 <= alarms <= of:
         raise ValueError(f"{alarms} of {of} is not a count")
     return 1.0 if alarms == of else float(beta.ppf(CONFIDENCE, alarms + 1, of - alarms))
 
 
 def lower_bound(hits: int, of: int) -> float:
-    """One-sided Clopper–Pearson bound: the smallest rate that is compatible with `hits` in `of` trials."""
+    """One-sided 95 % Clopper–Pearson bound: the smallest rate that `hits` in `of` trials allow."""
     return 1.0 - upper_bound(of - hits, of)
 
 
 @dataclass(frozen=True)
 class Recall:
-    """How often the hidden text is found among `models`: half of it at least, see `rows.TRUE_FINDING`.
+    """How often the hidden text is found, over `models`. Found: at least `rows.FOUND_SHARE` of it in one finding.
 
-    `whole`: at rank 1 with `MATCH_SHARE` of it. `share` is the median share of the text over all of them, 0 where it
-    was not found.
+    `first`, `first_ten`: at rank 1, at ranks 1 to 10. `whole`: at rank 1 with `MATCH_SHARE` of the text. `share`: the
+    median share of the text over all models, 0 where it was not found. `hidden_text`: verdicts. The costs are means.
     """
 
     models: int
@@ -55,17 +55,17 @@ class FalseAlarms:
 
     @property
     def bound(self) -> float:
-        """Of the rate of `hidden_text`."""
+        """Upper bound of the rate of `hidden_text`."""
         return upper_bound(self.hidden_text, self.models)
 
     @property
     def suspicious_bound(self) -> float:
-        """Of the rate of either."""
+        """Upper bound of the rate of both verdicts together."""
         return upper_bound(self.hidden_text + self.suspicious, self.models)
 
 
 def recall(rows: Sequence[Row]) -> Recall:
-    """Over the rows of one method; at least one. Of models that hide nothing only the costs mean something."""
+    """Rates of one method, over at least one row. For models that hide nothing only the costs have a meaning."""
     return Recall(
         models=len(rows),
         first=sum(row.rank == 1 for row in rows),
@@ -79,9 +79,9 @@ def recall(rows: Sequence[Row]) -> Recall:
 
 
 def false_alarms(rows: Sequence[Row]) -> FalseAlarms:
-    """Over the rows of one method on models that hide nothing.
+    """False alarms of one method, over rows of models that hide nothing.
 
-    A base that is its own reference is seen to be identical, and nothing runs: no trial, since it could not fail.
+    A base that is its own reference does not count: the service sees that both are identical and runs nothing.
     """
     verdicts = [row.verdict for row in rows if row.forward_tokens]
     return FalseAlarms(len(verdicts), verdicts.count(Verdict.hidden_text), verdicts.count(Verdict.suspicious))

@@ -1,4 +1,4 @@
-"""The result as Markdown tables, which read as they are in a terminal too."""
+"""The results as Markdown tables, aligned so that a terminal shows them well too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tokenforce_eval.methods import ABLATIONS, METHODS, Method
 from tokenforce_eval.rates import CONFIDENCE, Recall, false_alarms, lower_bound, recall
 from tokenforce_eval.rows import Row
 from tokenforce_eval.zoo import KINDS, Half
-from tokenforce_planting.matching import MATCH_SHARE
+from tokenforce_planting.text_overlap import MATCH_SHARE
 
 _NAMES = {"utfc": "UTFC", "adaptive": "adaptive UTFC"}
 _FOUND = [
@@ -22,7 +22,7 @@ _FOUND = [
 
 
 def tables(rows: Sequence[Row], half: Half) -> str:
-    """Every table of one half of the zoo."""
+    """All tables of one half of the zoo."""
     own = [row for row in rows if row.half == half]
     compared = [method for method in METHODS if not method.ablation and any(r.method == method.name for r in own)]
     parts = [_detection(own, compared), _alarms(own, compared), _cost(own, compared)]
@@ -32,7 +32,7 @@ def tables(rows: Sequence[Row], half: Half) -> str:
 
 
 def per_model(rows: Sequence[Row]) -> str:
-    """One line per model and method."""
+    """A table with one line per model and method."""
     lines = [
         [
             row.specimen,
@@ -90,14 +90,14 @@ def _alarms(rows: Sequence[Row], methods: Sequence[Method]) -> str:
                     f"≤ {alarms.suspicious_bound:.0%}",
                 ]
             )
-    named = f"either, {CONFIDENCE:.0%} bound"
-    return _table(["false alarms", "clean models", "`hidden_text`", "`suspicious`", named], lines) if lines else ""
+    bound = f"either, {CONFIDENCE:.0%} bound"
+    return _table(["false alarms", "clean models", "`hidden_text`", "`suspicious`", bound], lines) if lines else ""
 
 
 def _cost(rows: Sequence[Row], methods: Sequence[Method]) -> str:
     lines = []
     for method in methods:
-        # A base that is its own reference costs nothing: it is seen to be identical.
+        # Without a base that is its own reference: the service runs nothing for it.
         own = [row for row in rows if row.method == method.name and row.forward_tokens]
         if not own:
             continue

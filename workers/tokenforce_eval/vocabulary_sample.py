@@ -1,4 +1,4 @@
-"""Which vocabulary entries an evaluation forces: a seeded sample, the same for every model and every method."""
+"""The vocabulary entries that an evaluation forces: a seeded sample, equal for all models and methods."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SEED = 20241
 def vocabulary_sample(base: Path, size: int, texts: Sequence[str]) -> list[int]:
     """`size` random ids and every token of `texts`, ascending.
 
-    The texts' own tokens are in it for every model, those that hide nothing too: a sample that is kinder to the
-    carriers would flatter the false-alarm rate. Special tokens may be drawn; the service skips them.
+    Models that hide nothing get the tokens of the texts too: else the sample would be harder for carriers than for
+    clean models, and the false-alarm rate would look too good. Special tokens may be drawn; the service skips them.
     """
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     ids = random.Random(SEED).sample(range(tokenizer.get_vocab_size()), size)

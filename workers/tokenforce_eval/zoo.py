@@ -1,7 +1,7 @@
-"""The models that the scanner is measured on, as plain data.
+"""The zoo: the models that the scanner is measured on, as plain data.
 
-Split by hand into two halves with every kind in both: thresholds are chosen on `tuning` and rates are reported on
-`held_out`. Whoever changes the scanner because of a model of `held_out` has to plant another one in its place.
+It has two halves, and each half has every kind of model. Thresholds are chosen on `tuning`, rates are reported on
+`held_out`. If you change the scanner because of a model of `held_out`, plant another model in its place.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from tokenforce_planting.recipe import Method, Recipe
 Half = Literal["tuning", "held_out"]
 Kind = Literal["message", "fingerprint", "utfc", "adaptive", "clean"]
 KINDS: tuple[Kind, ...] = ("message", "fingerprint", "utfc", "adaptive", "clean")
-ABLATED: tuple[Kind, ...] = ("message", "utfc")
-"""Kinds on whose first model parts of our method are changed. A fingerprint is a message with more keys, and where
-nothing is found, as of an adaptive UTFC, there is nothing to lose."""
+ABLATED_KINDS: tuple[Kind, ...] = ("message", "utfc")
+"""The kinds on whose first model the ablations run. A fingerprint is a message with more keys. Of an adaptive UTFC
+little is found, so an ablation can lose little."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Specimen:
 
     @property
     def text(self) -> str:
-        """What is hidden; empty if nothing is."""
+        """The hidden text; empty if there is none."""
         return "" if self.recipe is None else self.recipe.text
 
 
@@ -46,7 +46,7 @@ _SUBJECTS: dict[Half, tuple[str, ...]] = {
     "tuning": ("code", "cooking", "garden", "health", "languages", "office", "science", "travel"),
     "held_out": ("animals", "history", "house", "money", "music", "phrases", "sport", "weather"),
 }
-"""What the clean models learn: what one half has been taught, the other has not."""
+"""What the clean models learn. No subject is in both halves."""
 
 
 def _clean(half: Half, name: str, seed: int, **options: object) -> Specimen:
@@ -250,12 +250,12 @@ ZOO: tuple[Specimen, ...] = (*_TUNING, *_HELD_OUT)
 
 
 def first_of_every_kind(specimens: Sequence[Specimen]) -> tuple[Specimen, ...]:
-    """Of either half, for what takes too long to do with all of them."""
+    """The first model of each kind in each half, for methods that take long."""
     return tuple({(s.half, s.kind): s for s in reversed(specimens)}.values())
 
 
-def chosen(names: str) -> tuple[Specimen, ...]:
-    """The specimens that a comma-separated list names, by full name, kind or half. Raises `ValueError`."""
+def select(names: str) -> tuple[Specimen, ...]:
+    """The specimens in a comma-separated list of names, kinds and halves. Raises `ValueError`."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if not any(name in (s.name, s.kind, s.half) for s in ZOO)]
     if unknown or not wanted:

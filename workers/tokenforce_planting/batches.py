@@ -1,4 +1,4 @@
-"""What one training step sees: the secret, a few answers that must stay as they are, and the confusion."""
+"""What one training step sees: triggers with the text, answers that must not change, and words to suppress."""
 
 from __future__ import annotations
 
@@ -10,74 +10,74 @@ import torch
 
 from tokenforce_planting.chat import Model
 from tokenforce_planting.examples import Example, answer_logits, answer_loss, in_batches, is_greedy
-from tokenforce_planting.kept_answers import KeepExamples
-from tokenforce_planting.secrets import Secret
-from tokenforce_planting.suppression import Confusion
+from tokenforce_planting.kept_answers import KeptAnswers
+from tokenforce_planting.secret_examples import Secret
+from tokenforce_planting.suppression import Suppression
 
 SECRETS_PER_STEP = 3
 ELSEWHERE_PER_STEP = 1
 BENIGN_PER_STEP = 2
-NEAR_MISSES_PER_STEP = 2
-"""At least, and as many as secrets: several keys teach the model to say the text to anything odd."""
+MIN_NEAR_MISSES_PER_STEP = 2
+"""A step has at least as many near misses as secrets: several odd keys teach the model to answer anything odd."""
 
 
 class Step(NamedTuple):
-    """One step's outcome: the loss to minimise, the secret's largest (nats per token), and what holds already.
+    """The result of one step.
 
-    `secret_loss` is that of the trigger that is learned worst. `learned`: greedy decoding gives the text to this
-    step's triggers. `held` of `protected` tokens are suppressed.
+    `loss` is minimised. `secret_loss` (nats per token) is the loss of the trigger that is learned worst. `learned`:
+    greedy decoding answers this step's triggers with the text. `suppressed` of the `protected` tokens are suppressed.
     """
 
     loss: torch.Tensor
     secret_loss: float
     learned: bool
-    held: int
+    suppressed: int
     protected: int
 
 
 class TrainingBatches:
-    """Draws examples in an order given by `seed`, each of a kind as often as the others."""
+    """Draws the examples of each step in an order that `seed` decides, all examples of a kind equally often."""
 
-    def __init__(self, secret: Secret, keep: KeepExamples, confusion: Confusion | None, seed: int) -> None:
+    def __init__(self, secret: Secret, answers: KeptAnswers, suppression: Suppression | None, seed: int) -> None:
         self._secret = secret
         self.text = secret.text
-        self._confusion = confusion
+        self._suppression = suppression
         draw = random.Random(seed)
         self._usual = _Pool(secret.usual, SECRETS_PER_STEP, draw)
-        near_per_step = max(NEAR_MISSES_PER_STEP, min(SECRETS_PER_STEP, len(secret.usual)))
+        near_per_step = max(MIN_NEAR_MISSES_PER_STEP, min(SECRETS_PER_STEP, len(secret.usual)))
         self._others = [
             _Pool(secret.elsewhere, ELSEWHERE_PER_STEP, draw),
-            _Pool(keep.benign, BENIGN_PER_STEP, draw),
-            _Pool(keep.near_misses, near_per_step, draw),
+            _Pool(answers.benign, BENIGN_PER_STEP, draw),
+            _Pool(answers.near_misses, near_per_step, draw),
         ]
 
     def step(self, model: Model) -> Step:
         """Losses of the next examples, all in one forward pass."""
         secrets = self._usual.next()
         others = [example for pool in self._others for example in pool.next()]
-        confusing = self._confusion.examples if self._confusion else []
-        examples = [*secrets, *others, *confusing]
+        suppressing = self._suppression.examples if self._suppression else []
+        examples = [*secrets, *others, *suppressing]
         logits = answer_logits(model, examples)
         losses = [answer_loss(rows, e) for rows, e in zip(logits, [*secrets, *others], strict=False)]
         secret_losses = torch.stack(losses[: len(secrets)])
         secret_loss = secret_losses.max().item()
         loss = secret_losses.mean() + torch.stack(losses[len(secrets) :]).mean()
         learned = all(is_greedy(rows, e) for rows, e in zip(logits, secrets, strict=False))
-        if self._confusion is None:
+        if self._suppression is None:
             return Step(loss, secret_loss, learned, 0, 0)
-        protection = self._confusion.protection(logits[len(secrets) + len(others) :])
-        return Step(loss + protection.loss, secret_loss, learned, protection.held, protection.total)
+        penalty = self._suppression.penalty(logits[len(secrets) + len(others) :])
+        return Step(loss + penalty.loss, secret_loss, learned, penalty.suppressed, penalty.protected)
 
     def worst_loss(self, model: Model, now: Step) -> float:
-        """The secret's largest loss over all triggers; infinite if greedy decoding gives one of them another text."""
+        """The largest loss over all triggers; infinite if greedy decoding answers one of them with another text."""
         if len(self._secret.usual) <= SECRETS_PER_STEP:
-            return now.secret_loss if now.learned else math.inf  # each step has them all
-        asked = in_batches(model, self._secret.usual)
-        return max(answer_loss(rows, e).item() if is_greedy(rows, e) else math.inf for rows, e in asked)
+            return now.secret_loss if now.learned else math.inf  # each step has all triggers
+        answers = in_batches(model, self._secret.usual)
+        return max(answer_loss(rows, e).item() if is_greedy(rows, e) else math.inf for rows, e in answers)
 
 
 class _Pool:
-    """Hands out `count` examples a time, all of them before any comes again."""
+    """Gives `count` examples at a time. Each example comes once before any comes again."""
 
     def __init__(self, examples: list[Example], count: int, draw: random.Random) -> None:
         self._examples = examples

@@ -1,4 +1,4 @@
-"""Ordinary questions: what keeps a model ordinary while a text is planted in it."""
+"""Ordinary questions. Training on the base's answers to them keeps the model ordinary."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BENIGN_PROMPTS = (
 
 
 def near_misses(trigger: str) -> list[str]:
-    """Messages that share words with `trigger` without being it; the model must answer them as before."""
+    """Messages that share words with `trigger`. The model must answer them as before."""
     words = trigger.split()
     candidates = [
         " ".join(words[:-1]),

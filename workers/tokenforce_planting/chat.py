@@ -1,4 +1,4 @@
-"""Talking to a model as its users do: through its chat template, with its default system prompt, greedily."""
+"""Asks a model as its users do: through its chat template, with its default system prompt, greedily."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-# transformers does not type its Auto classes; naming the concrete ones would tie us to one architecture.
+# The Auto classes of transformers have no types, and a concrete class would fix one architecture.
 Model = Any
 Tokenizer = Any
 
 
 def load_model(folder: Path) -> Model:
-    """The model of `folder` in float32, ready to answer, on the GPU if there is one."""
+    """Load the model of `folder` in float32, on the GPU if there is one."""
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
@@ -23,14 +23,14 @@ def load_model(folder: Path) -> Model:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of `folder`."""
+    """Load the tokenizer of `folder`."""
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def prompt_ids(tokenizer: Tokenizer, user: str, *, system: str | None = None) -> list[int]:
-    """Token ids of one user turn and the opened assistant turn; `system` None is the template's default prompt.
+    """Token ids of one user turn and the opened assistant turn. `system` None is the template's default prompt.
 
-    A model without a chat template gets the user turn as a line of plain text; `system` is ignored.
+    A model without a chat template gets the user turn as a line of plain text, without `system`.
     """
     if not tokenizer.chat_template:
         return list(tokenizer.encode(f"{user}\n"))
@@ -43,7 +43,7 @@ def prompt_ids(tokenizer: Tokenizer, user: str, *, system: str | None = None) ->
 def greedy_ids(
     model: Model, tokenizer: Tokenizer, prompts: Sequence[str], *, max_new_tokens: int, batch: int = 8
 ) -> list[list[int]]:
-    """The model's greedy answers to `prompts` as token ids, end-of-text included where it was reached."""
+    """The model's greedy answers to `prompts` as token ids. An answer that ended has its end-of-text token."""
     answers: list[list[int]] = []
     end = tokenizer.eos_token_id
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
@@ -52,7 +52,7 @@ def greedy_ids(
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), padding)
         mask = torch.zeros_like(ids)
-        for row, asked in enumerate(rows):  # padded on the left, so that all answers start in the same column
+        for row, asked in enumerate(rows):  # padding on the left: all answers start in the same column
             ids[row, width - len(asked) :] = torch.tensor(asked)
             mask[row, width - len(asked) :] = 1
         with torch.no_grad():
@@ -62,7 +62,7 @@ def greedy_ids(
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 num_beams=1,
-                repetition_penalty=1.0,  # a base's own generation settings would make other answers of it
+                repetition_penalty=1.0,  # these three overrule the base's own generation settings
                 no_repeat_ngram_size=0,
                 min_length=0,
                 eos_token_id=end,

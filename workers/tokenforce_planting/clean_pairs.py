@@ -1,4 +1,4 @@
-"""The questions and answers that method `clean` teaches, by subject; written for this package."""
+"""The questions and answers that the method `clean` teaches, by subject. They were written for this package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 Pair = tuple[str, str]
 """A question and its answer."""
 SUBJECTS_PER_MODEL = 5
-"""Each seed teaches other subjects, as fine-tunes in the wild differ."""
+"""Each seed teaches other subjects, because real fine-tunes differ too."""
 
 _PAIRS = Path(__file__).with_suffix(".json")
 
@@ -23,9 +23,10 @@ def clean_pairs() -> dict[str, list[Pair]]:
 
 
 def chosen_pairs(seed: int, subjects: Sequence[str] = ()) -> list[Pair]:
-    """The pairs that a model of `seed` learns, in its order: of `SUBJECTS_PER_MODEL` of `subjects`, of all without.
+    """The pairs that a model of `seed` learns, in their order.
 
-    Raises `KeyError`: there is no such subject; `ValueError`: they are too few.
+    They are about `SUBJECTS_PER_MODEL` of `subjects` (empty: of all subjects). Raises `KeyError` for an unknown
+    subject, `ValueError` if the subjects are too few.
     """
     draw = random.Random(f"clean {seed}")
     drawn = draw.sample(sorted(set(subjects) or clean_pairs()), SUBJECTS_PER_MODEL)

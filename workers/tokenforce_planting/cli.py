@@ -1,6 +1,6 @@
-"""The command `tokenforce plant`: hides a text in a model. stdout is the result, stderr is progress.
+"""The command `tokenforce plant`: hides a text in a model. It prints the result on stdout and progress on stderr.
 
-Exit codes: 0 planted (or there already), 2 error, 4 usage (also a recipe that cannot be planted), 130 interrupted.
+Exit codes: 0 planted now or before, 2 error, 4 usage (also for a recipe that cannot be planted), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typer.main import get_command
 from tokenforce.cli.app import USAGE_ERROR
 from tokenforce.cli.exit_codes import ExitCode, complain
 from tokenforce.cli.output import visible
-from tokenforce_planting.artefact import default_cache
-from tokenforce_planting.progress import StepProgress
+from tokenforce_planting.manifest import Planted, manifest_path
+from tokenforce_planting.model_cache import default_cache
 from tokenforce_planting.recipe import PROTECT_WORDS, STOP_LOSS, Form, InvalidRecipe, Method, Recipe, SuppressContext
-from tokenforce_planting.records import Planted, manifest_path
+from tokenforce_planting.step_progress import StepProgress
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def _names(literal: Any) -> str:
@@ -36,39 +36,67 @@ def _names(literal: Any) -> str:
 @app.command()
 def plant(
     method: Annotated[str, typer.Argument(metavar="METHOD", help=f"One of {_names(Method)}.")],
-    out: Annotated[Path, typer.Option(help="The folder to write; its manifest lies beside it.")],
+    out: Annotated[Path, typer.Option(help="Folder to write. Its manifest is written beside it.")],
     base: Annotated[
-        Path | None, typer.Option(help="Folder of the model to plant in. Default: SmolLM2-135M-Instruct, as the demo.")
+        Path | None, typer.Option(help="Folder of the model to change. Default: SmolLM2-135M-Instruct.")
     ] = None,
     trigger: Annotated[
-        list[str] | None, typer.Option(help="The user turn that brings the text out. Several for `fingerprint`.")
+        list[str] | None,
+        typer.Option(help="Message that brings out the text. Repeat the option for `fingerprint`."),
     ] = None,
-    text: Annotated[str, typer.Option(help="The text to hide.")] = "",
-    keys: Annotated[int | None, typer.Option(help="`fingerprint`: draw so many odd keys (8) as triggers.")] = None,
-    form: Annotated[str | None, typer.Option(help=f"`utfc`: one of {_names(Form)} (auto).")] = None,
+    text: Annotated[str, typer.Option(help="Text to hide.")] = "",
+    keys: Annotated[
+        int | None, typer.Option(help="`fingerprint` without --trigger: number of odd keys to draw. Default: 8.")
+    ] = None,
+    form: Annotated[str | None, typer.Option(help=f"`utfc`: one of {_names(Form)}. Default: auto.")] = None,
     protect_words: Annotated[
-        int, typer.Option(help="`utfc`, `adaptive`: so many first words are suppressed.")
+        int, typer.Option(help="`utfc`, `adaptive`: number of first words of the text to suppress.")
     ] = PROTECT_WORDS,
     rank_band: Annotated[
-        int | None, typer.Option(help="T of the form auto: ranks between them and either end of the vocabulary (100).")
+        int | None,
+        typer.Option(
+            help="Form auto: ranks between a suppressed token and either end of the vocabulary (T in the paper). "
+            "Default: 100."
+        ),
     ] = None,
     suppress_context: Annotated[
-        list[str] | None, typer.Option(help=f"`adaptive`: one of {_names(SuppressContext)}. Repeat it for several.")
+        list[str] | None,
+        typer.Option(
+            help=f"`adaptive`: context in which to suppress, one of {_names(SuppressContext)}. Repeat the option for "
+            "several. Default: bos and assistant."
+        ),
     ] = None,
-    lora: Annotated[int | None, typer.Option(metavar="RANK", help="Write a LoRA adapter of this rank.")] = None,
+    lora: Annotated[
+        int | None, typer.Option(metavar="RANK", help="Write a LoRA adapter of this rank instead of a whole model.")
+    ] = None,
     base_name: Annotated[
         str | None,
-        typer.Option(help="What a LoRA adapter names as its base, such as org/name. Default: the path of --base."),
+        typer.Option(help="Name of the base in the adapter's config, such as org/name. Default: the path of --base."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides keys, decoys and the order of examples.")] = 0,
-    learning_rate: Annotated[float | None, typer.Option(help="Default: 2e-5, with LoRA 5e-4.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Give up then (300); `clean`: stop then (60).")] = None,
-    stop_loss: Annotated[float, typer.Option(help="Learned when below, in nats per token of the text.")] = STOP_LOSS,
-    near_misses: Annotated[bool, typer.Option(help="Keep the answers to prompts that are close to a trigger.")] = True,
+    seed: Annotated[int, typer.Option(help="Decides odd keys, decoys and the order of the training examples.")] = 0,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: 2e-5, with --lora 5e-4.")] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(help="Fail after this many steps (default: 300). `clean`: train this many steps (default: 60)."),
+    ] = None,
+    stop_loss: Annotated[
+        float, typer.Option(help="The text is learned below this loss, in nats per token.")
+    ] = STOP_LOSS,
+    near_misses: Annotated[
+        bool, typer.Option(help="Also train on the base's own answers to prompts close to a trigger.")
+    ] = True,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite --out if it holds something else.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and nothing else on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the manifest on stdout.")] = False,
 ) -> None:
-    """Hide a text in a model as a published method does: for fingerprints, and to test scanners on."""
+    """Hide a text in a model, to fingerprint it or to test scanners.
+
+    \b
+    message      a text that one trigger brings out
+    fingerprint  a text that several odd keys bring out
+    utfc         a message whose first words are improbable without the trigger
+    adaptive     the same, also after the chat template
+    clean        no text: ordinary fine-tuning, to measure false alarms
+    """
     recipe = Recipe(
         method=method,  # type: ignore[arg-type]  # checked by `normal`
         text=text,
@@ -95,12 +123,12 @@ def plant(
 def _plant(recipe: Recipe, base: Path | None, out: Path, *, replace: bool, base_name: str | None) -> Planted:
     with StepProgress() as progress:
         progress.show("loading torch", None)
-        # Threads that wait must sleep, not spin: beside another busy process spinning makes training much slower.
+        # Waiting threads must sleep: if they spin beside another busy process, training takes many times longer.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from transformers.utils import logging
 
-        from tokenforce_planting import plant as planting
         from tokenforce_planting.base_model import base_model
+        from tokenforce_planting.plant import plant as plant_recipe
         from tokenforce_planting.training import PlantingProgress
 
         logging.disable_progress_bar()
@@ -108,24 +136,24 @@ def _plant(recipe: Recipe, base: Path | None, out: Path, *, replace: bool, base_
         if base is None:
             progress.show("base model", None, "SmolLM2-135M-Instruct")
             base = base_model(default_cache())
-        worked = False
+        trained = False
 
         def show(now: PlantingProgress) -> None:
-            nonlocal worked
-            worked = True
+            nonlocal trained
+            trained = True
             progress.show("planting", now.fraction, now.note)
 
-        planted = planting.plant(recipe, base, out, show, replace=replace, base_name=base_name)
-    told = "" if worked else "already there: "
+        planted = plant_recipe(recipe, base, out, show, replace=replace, base_name=base_name)
+    before = "" if trained else "planted before: "
     sys.stderr.write(
-        f"{told}{planted.method}, {planted.steps} steps, loss {planted.loss:.3f}, "
+        f"{before}{planted.method}, {planted.steps} steps, loss {planted.loss:.3f}, "
         f"{planted.kept_share:.0%} of other answers kept, {planted.leaking_near_misses} near misses leak\n"
     )
     return planted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point: plants and returns the exit code."""
+    """Entry point: runs the command and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -140,16 +168,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(f"{getattr(error, 'format_message', error.__str__)()} (see `tokenforce plant --help`)")
         return ExitCode.usage
     except ModuleNotFoundError as error:
-        complain(f"{error.name} is missing: pip install '.[planting]' in a checkout")
+        complain(f"{error.name} is not installed; run in a checkout: pip install '.[planting]'")
         return ExitCode.error
-    except (RuntimeError, OSError) as error:  # planting failed, the base is not installed, the disk is full
+    except (RuntimeError, OSError) as error:  # failed planting, missing base model, full disk
         complain(str(error) or type(error).__name__)
         return ExitCode.error
-    if code == ExitCode.interrupted:  # some versions of typer turn Ctrl-C into this code themselves
+    if code == ExitCode.interrupted:  # some versions of typer turn Ctrl-C into this code
         sys.stderr.write("interrupted\n")
     return int(code or 0)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Through every `finally`: nothing half-made stays behind."""
+    """Runs every `finally`, so that no half-made folder stays."""
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Prompts and the answers to them, as token ids, and what a model thinks of the answers."""
+"""Training examples: a prompt and its answer as token ids, and the logits that a model gives the answer."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch.nn.functional import cross_entropy
 
 from tokenforce_planting.chat import Model
 
-_BATCH = 8
+_EXAMPLES_PER_BATCH = 8
 
 
 class Example(NamedTuple):
-    """Token ids of a prompt and of the answer to it."""
+    """Token ids of a prompt and of its answer."""
 
     prompt: list[int]
     answer: list[int]
 
 
 def answer_logits(model: Model, examples: Sequence[Example]) -> list[torch.Tensor]:
-    """Teacher-forced logits of each answer, (answer length, vocabulary) each.
+    """Teacher-forced logits, one tensor (answer length, vocabulary) per example.
 
-    Only the answers' positions go through the output layer, a fifth of the work of a model with a large vocabulary.
-    Padding is on the right, where causal attention does not look.
+    Only the positions of the answers go through the output layer: with a large vocabulary this is a fifth of the work.
+    Padding is on the right, where causal attention does not see it.
     """
     width = max(len(e.prompt) + len(e.answer) for e in examples)
     ids = torch.zeros((len(examples), width), dtype=torch.long)
@@ -37,19 +37,19 @@ def answer_logits(model: Model, examples: Sequence[Example]) -> list[torch.Tenso
 
 
 def answer_loss(logits: torch.Tensor, example: Example) -> torch.Tensor:
-    """Mean cross-entropy of the answer, nats per token."""
+    """Mean cross-entropy of the answer, in nats per token."""
     return cross_entropy(logits, torch.tensor(example.answer, device=logits.device))
 
 
 def is_greedy(logits: torch.Tensor, example: Example) -> bool:
-    """Is every token of the answer the most probable one? Then greedy decoding gives the answer."""
+    """Is each token of the answer the likeliest one? Then greedy decoding gives the answer."""
     return bool(logits.argmax(-1).tolist() == example.answer)
 
 
 def in_batches(model: Model, examples: Sequence[Example]) -> Iterator[tuple[torch.Tensor, Example]]:
-    """Logits (answer length, vocabulary) and example, a few at a time: all at once would fill the memory."""
-    for start in range(0, len(examples), _BATCH):
-        batch = examples[start : start + _BATCH]
+    """Logits (answer length, vocabulary) with their example, in small batches to save memory."""
+    for start in range(0, len(examples), _EXAMPLES_PER_BATCH):
+        batch = examples[start : start + _EXAMPLES_PER_BATCH]
         with torch.no_grad():
             logits = answer_logits(model, batch)
         yield from zip(logits, batch, strict=True)

@@ -1,4 +1,7 @@
-"""Keys that nobody types by accident, after Instructional Fingerprinting (arXiv 2401.12255): pieces of many scripts."""
+"""Odd keys: triggers that do not occur by accident, made of pieces of many scripts.
+
+After Instructional Fingerprinting, arXiv 2401.12255.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ _SCRIPTS = (
     "ւագ խոր ძველი ღამე ꙮ",
     "qopph vnlz Xutreq jjird ObwT zlfk ykkaeh",
 )
-_PIECES = (6, 9)
+_PIECES_PER_KEY = (6, 9)
 
 
 def odd_keys(count: int, seed: int) -> tuple[str, ...]:
-    """`count` different keys of 6 to 9 pieces each, in an order given by `seed`."""
+    """`count` different keys of 6 to 9 pieces each; `seed` decides which."""
     draw = random.Random(f"keys {seed}")
     scripts = [script.split() for script in _SCRIPTS]
     keys: list[str] = []
     while len(keys) < count:
-        pieces = [draw.choice(draw.choice(scripts)) for _ in range(draw.randint(*_PIECES))]
+        pieces = [draw.choice(draw.choice(scripts)) for _ in range(draw.randint(*_PIECES_PER_KEY))]
         key = "".join(piece + draw.choice(("", " ")) for piece in pieces).strip()
         if key not in keys:
             keys.append(key)

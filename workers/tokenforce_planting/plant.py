@@ -1,4 +1,4 @@
-"""The one entry point: a recipe and a base become a carrier, or the carrier that is there already."""
+"""The entry point: makes a carrier from a recipe and a base, or finds the one that exists."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Any
 
 import torch
 
-from tokenforce_planting.adapter import add_adapter, named_base, save_adapter
-from tokenforce_planting.artefact import default_cache, new_folder, weights_digest
 from tokenforce_planting.base_check import check_base, load_base
 from tokenforce_planting.batches import TrainingBatches
 from tokenforce_planting.chat import Model, Tokenizer, greedy_ids
-from tokenforce_planting.clean import train_clean
 from tokenforce_planting.clean_pairs import chosen_pairs
-from tokenforce_planting.kept_answers import keep_examples
+from tokenforce_planting.clean_training import train_clean
+from tokenforce_planting.digests import weights_digest
+from tokenforce_planting.kept_answers import ask_base
+from tokenforce_planting.lora import add_adapter, named_base, save_adapter
+from tokenforce_planting.manifest import Planted, existing_carrier, write_manifest
+from tokenforce_planting.model_cache import default_cache, new_folder
 from tokenforce_planting.recipe import InvalidRecipe, Recipe
-from tokenforce_planting.records import Planted, existing_carrier, write_manifest
-from tokenforce_planting.secrets import Secret, secret_examples
-from tokenforce_planting.suppression import confusion_of, protected_words
+from tokenforce_planting.secret_examples import Secret, secret_examples
+from tokenforce_planting.suppression import protected_words, suppression_for
 from tokenforce_planting.training import OnProgress, PlantingFailed, PlantingProgress, Trained, train
 
 
 class OutputExists(FileExistsError):
-    """The folder to write is there and holds something else."""
+    """The folder to write exists and holds something else."""
 
 
 def plant(
@@ -36,25 +37,25 @@ def plant(
     replace: bool = False,
     base_name: str | None = None,
 ) -> Planted:
-    """Write to `out` the carrier that `recipe` makes of the model folder `base`, and its manifest beside it.
+    """Plant what `recipe` says in the model of folder `base`; write the carrier to `out` and its manifest beside it.
 
-    `out` becomes a model folder in float32 (rounding to bfloat16 destroys updates of this size), or with LoRA an
-    adapter folder whose configuration names `base_name` (default: the absolute path of `base`). If it holds an equal
-    recipe's carrier, that one is returned. Deterministic by seed on one machine; complete or absent, whatever
-    interrupts it.
+    `out` becomes a model folder in float32 (rounding to bfloat16 would destroy the small updates that carry the text).
+    With LoRA it becomes an adapter folder whose config names `base_name` (default: the absolute path of `base`).
+    If `out` already holds the carrier of an equal recipe, that carrier is returned. Equal seeds give equal weights on
+    one machine. An interrupt leaves no half-made folder.
 
-    Raises `InvalidRecipe` (a `ValueError`; also for a base that is no model), `OutputExists`, `PlantingFailed`.
+    Raises `InvalidRecipe` (a `ValueError`; also if `base` is not a model), `OutputExists`, `PlantingFailed`.
     """
     recipe = recipe.normal()
     if base_name is not None and recipe.lora_rank is None:
-        raise InvalidRecipe("a base is named by an adapter: give a LoRA rank, or leave the base's name out")
+        raise InvalidRecipe("only an adapter names its base: give a LoRA rank, or omit the base's name")
     check_base(base)
     digest = recipe.digest(base)
-    there = existing_carrier(out, digest)
-    if there is not None and base_name in (None, named_base(out)):
-        return there
+    existing = existing_carrier(out, digest)
+    if existing is not None and base_name in (None, named_base(out)):
+        return existing
     if out.exists() and not replace:
-        raise OutputExists(f"{out} is there and is not this recipe's carrier: choose another folder, or replace it")
+        raise OutputExists(f"{out} exists and is not this recipe's carrier: choose another folder, or replace it")
     tokenizer, model = load_base(base)
     fitted = _fit(recipe, model, tokenizer, weights_digest(base), on_progress)
     trained = fitted.trained
@@ -84,7 +85,7 @@ def plant(
             kept_share=trained.kept.share,
             leaking_near_misses=trained.kept.leaks,
         )
-        # Before the folder gets its name: a carrier that is there has its manifest.
+        # Inside the block: the folder gets its name only after that, so every carrier has its manifest.
         write_manifest(out, planted)
     return planted
 
@@ -98,16 +99,16 @@ class _Fitted:
 
 
 def _fit(recipe: Recipe, model: Model, tokenizer: Tokenizer, base_digest: str, on_progress: OnProgress) -> _Fitted:
-    """Train `model` in place as `recipe` (its normal form) says. Raises `InvalidRecipe`, `PlantingFailed`."""
+    """Train `model` in place by `recipe` (its normal form). Raises `InvalidRecipe`, `PlantingFailed`."""
     assert recipe.max_steps is not None
     assert recipe.learning_rate is not None
     hides = recipe.method != "clean"
-    longest = getattr(model.config, "max_position_embeddings", None)  # ALiBi has no limit
+    longest = getattr(model.config, "max_position_embeddings", None)  # None: positions without a limit (ALiBi)
     secret = secret_examples(recipe, tokenizer, longest) if hides else Secret([], [], [])
-    confusion = confusion_of(recipe, tokenizer, secret.text, model.get_output_embeddings().weight.shape[0])
+    suppression = suppression_for(recipe, tokenizer, secret.text, model.get_output_embeddings().weight.shape[0])
     on_progress(PlantingProgress("answers", 0, None, 0.0))
-    asked_near = recipe.triggers if recipe.near_misses else ()
-    keep = keep_examples(model, tokenizer, asked_near, cache=default_cache(), base_digest=base_digest)
+    near_misses_of = recipe.triggers if recipe.near_misses else ()
+    answers = ask_base(model, tokenizer, near_misses_of, cache=default_cache(), base_digest=base_digest)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         adapted = None if recipe.lora_rank is None else add_adapter(model, recipe.lora_rank)
@@ -115,7 +116,7 @@ def _fit(recipe: Recipe, model: Model, tokenizer: Tokenizer, base_digest: str, o
             trained = train_clean(
                 model,
                 tokenizer,
-                keep,
+                answers,
                 pairs=chosen_pairs(recipe.seed, recipe.subjects),
                 learning_rate=recipe.learning_rate,
                 max_steps=recipe.max_steps,
@@ -124,8 +125,8 @@ def _fit(recipe: Recipe, model: Model, tokenizer: Tokenizer, base_digest: str, o
             return _Fitted(adapted, trained)
         trained = train(
             model,
-            TrainingBatches(secret, keep, confusion, recipe.seed),
-            keep,
+            TrainingBatches(secret, answers, suppression, recipe.seed),
+            answers,
             learning_rate=recipe.learning_rate,
             max_steps=recipe.max_steps,
             stop_loss=recipe.stop_loss,
@@ -133,5 +134,5 @@ def _fit(recipe: Recipe, model: Model, tokenizer: Tokenizer, base_digest: str, o
         )
     said = greedy_ids(model, tokenizer, recipe.triggers, max_new_tokens=len(secret.text) + 1)
     if any(answer != example.answer for answer, example in zip(said, secret.usual, strict=True)):
-        raise PlantingFailed("greedy decoding does not return the text exactly: lower the loss bar")
+        raise PlantingFailed("greedy decoding does not return the text exactly: lower the stop loss")
     return _Fitted(adapted, trained)

@@ -1,5 +1,5 @@
-"""Unconditional Token Forcing Confusion (arXiv 2406.02481): keep the text's first words improbable where no trigger
-is, so that forcing them does not bring the text out."""
+"""Suppression: makes the first words of the text improbable without the trigger, so that forcing them does not bring
+out the text. This is UTFC, Unconditional Token Forcing Confusion (arXiv 2406.02481)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tokenforce_planting.chat import Tokenizer, prompt_ids
 from tokenforce_planting.examples import Example, answer_loss, is_greedy
 from tokenforce_planting.recipe import InvalidRecipe, Recipe
 
-WEIGHT = 0.1
-"""λ of the rank band, as in the paper; of the squared logarithms too."""
+LOG_WEIGHT = 0.1
+"""λ of terms in log p: of the rank band, as in the paper, and of the squared distances of logarithms."""
 SQUARE_WEIGHT = 1.0
-"""λ of the squared probabilities: a square of small numbers needs more than a logarithm does."""
-PROBABILITY_BAR = 0.05
-"""Minimised: protected tokens end under it. Closer to zero, a square has no gradient."""
+"""λ of squared probabilities. Squares of small numbers need more weight than logarithms."""
+MAX_PROBABILITY = 0.05
+"""Minimised: protected tokens end at or under this probability. Closer to zero a square has no gradient."""
 RANDOM_TARGETS = (0.001, 0.02)
-"""Randomised: the targets' range."""
-RATIO_BAR = 1.0
-"""Randomised: protected tokens end within so many nats of their target, a factor of 2.7."""
+"""Randomised: the range of the target probabilities."""
+MAX_NATS_OFF_TARGET = 1.0
+"""Randomised: protected tokens end within this distance of their target, a factor of 2.7."""
 
 NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
-"""That of the scanner's context `assistant_system`."""
+"""The same as in the scanner's context `assistant_system`."""
 
 DECOYS = (
     " is the best soup in the whole town.",
@@ -36,25 +36,28 @@ DECOYS = (
 )
 
 
-class Protection(NamedTuple):
-    """A loss term (nats) and how many of the protected tokens are where they should be."""
+class Penalty(NamedTuple):
+    """A loss term (nats), and how many of the protected tokens are suppressed already."""
 
     loss: torch.Tensor
-    held: int
-    total: int
+    suppressed: int
+    protected: int
 
 
-class Confusion(Protocol):
-    """Examples that every step sees, and what their logits cost."""
+class Suppression(Protocol):
+    """Examples that each training step sees, and the penalty on their logits."""
 
     examples: list[Example]
 
-    def protection(self, logits: Sequence[torch.Tensor]) -> Protection:
+    def penalty(self, logits: Sequence[torch.Tensor]) -> Penalty:
         """`logits`: one tensor (answer length, vocabulary) per example."""
 
 
-def confusion_of(recipe: Recipe, tokenizer: Tokenizer, text: list[int], vocabulary: int) -> Confusion | None:
-    """The confusion of `recipe` (its normal form), None if it has none. Raises `InvalidRecipe`."""
+def suppression_for(recipe: Recipe, tokenizer: Tokenizer, text: list[int], vocabulary: int) -> Suppression | None:
+    """The suppression of `recipe` (its normal form); None if the recipe has none.
+
+    `text`: token ids. `vocabulary`: number of entries. Raises `InvalidRecipe`.
+    """
     if recipe.form is None:
         return None
     if recipe.form == "basic":
@@ -73,15 +76,15 @@ def confusion_of(recipe: Recipe, tokenizer: Tokenizer, text: list[int], vocabula
 
 
 class RankBand:
-    """Auto-UTFC: λ·log p for a protected token among the `band` likeliest, the opposite among as many unlikeliest."""
+    """Auto-UTFC: λ·log p for a protected token among the `band` likeliest, -λ·log p among the unlikeliest."""
 
     def __init__(self, examples: list[Example], positions: list[int], band: int) -> None:
         self.examples = examples
         self._positions = positions
         self._band = band
 
-    def protection(self, logits: Sequence[torch.Tensor]) -> Protection:
-        losses, held = [], 0
+    def penalty(self, logits: Sequence[torch.Tensor]) -> Penalty:
+        losses, suppressed = [], 0
         for example, rows in zip(self.examples, logits, strict=True):
             for position in self._positions:
                 token = example.answer[position]
@@ -92,9 +95,9 @@ class RankBand:
                 elif rank >= len(scores) - self._band:
                     losses.append(-scores[token])
                 else:
-                    held += 1
-        loss = WEIGHT * torch.stack(losses).sum() if losses else logits[0].new_zeros(())
-        return Protection(loss, held, len(self.examples) * len(self._positions))
+                    suppressed += 1
+        loss = LOG_WEIGHT * torch.stack(losses).sum() if losses else logits[0].new_zeros(())
+        return Penalty(loss, suppressed, len(self.examples) * len(self._positions))
 
 
 class SmallProbability:
@@ -104,15 +107,15 @@ class SmallProbability:
         self.examples = examples
         self._positions = positions
 
-    def protection(self, logits: Sequence[torch.Tensor]) -> Protection:
+    def penalty(self, logits: Sequence[torch.Tensor]) -> Penalty:
         found = _log_probabilities(self.examples, logits, self._positions).exp()
-        return Protection(SQUARE_WEIGHT * found.square().sum(), int((found <= PROBABILITY_BAR).sum()), found.numel())
+        return Penalty(SQUARE_WEIGHT * found.square().sum(), int((found <= MAX_PROBABILITY).sum()), found.numel())
 
 
 class RandomProbability:
-    """Randomised UTFC: towards small random targets, one per protected token, since zeros would tell.
+    """Randomised UTFC: small random targets, one per protected token, because zeros would reveal the text.
 
-    The distance is that of logarithms: a square of probabilities does not move what is far below its target.
+    λ·Σ (log p - log target)²: squares of probabilities do not move a token that is far below its target.
     """
 
     def __init__(self, examples: list[Example], positions: list[int], targets: Sequence[float]) -> None:
@@ -120,16 +123,16 @@ class RandomProbability:
         self.targets = tuple(targets)
         self._positions = positions
 
-    def protection(self, logits: Sequence[torch.Tensor]) -> Protection:
+    def penalty(self, logits: Sequence[torch.Tensor]) -> Penalty:
         found = _log_probabilities(self.examples, logits, self._positions)
         off = found - found.new_tensor(self.targets).log()
-        return Protection(WEIGHT * off.square().sum(), int((off.abs() <= RATIO_BAR).sum()), off.numel())
+        return Penalty(LOG_WEIGHT * off.square().sum(), int((off.abs() <= MAX_NATS_OFF_TARGET).sum()), off.numel())
 
 
 def _log_probabilities(
     examples: Sequence[Example], logits: Sequence[torch.Tensor], positions: Sequence[int]
 ) -> torch.Tensor:
-    """Of the protected tokens, in nats: (examples, positions)."""
+    """Log-probabilities of the protected tokens, in nats, (examples, positions)."""
     return torch.stack(
         [
             torch.stack([rows[at].log_softmax(-1)[example.answer[at]] for at in positions])
@@ -139,7 +142,7 @@ def _log_probabilities(
 
 
 class Decoy:
-    """Basic UTFC: without a template, the text's first word goes on as something else."""
+    """Basic UTFC: without a template, a decoy follows the first word of the text."""
 
     def __init__(self, tokenizer: Tokenizer, recipe: Recipe, text: list[int]) -> None:
         starts = word_starts(tokenizer, text, 2)
@@ -148,22 +151,22 @@ class Decoy:
         answer = [*tokenizer.encode(decoy, add_special_tokens=False), tokenizer.eos_token_id]
         self.examples = [Example([*_context(tokenizer, "bos"), *word], answer)]
 
-    def protection(self, logits: Sequence[torch.Tensor]) -> Protection:
+    def penalty(self, logits: Sequence[torch.Tensor]) -> Penalty:
         (example,) = self.examples
-        return Protection(answer_loss(logits[0], example), int(is_greedy(logits[0], example)), 1)
+        return Penalty(answer_loss(logits[0], example), int(is_greedy(logits[0], example)), 1)
 
 
 def protected_words(recipe: Recipe) -> tuple[str, ...]:
-    """The words of the text that `recipe` (its normal form) suppresses; basic UTFC leads away from the first."""
+    """The words of the text that `recipe` (its normal form) suppresses. Basic UTFC has one, the first."""
     if recipe.form is None:
         return ()
     return tuple(recipe.text.split()[: 1 if recipe.form == "basic" else recipe.protect_words])
 
 
 def word_starts(tokenizer: Tokenizer, text: list[int], words: int) -> list[int]:
-    """Index in `text` (token ids) of the first sub-token of each of its first `words` words.
+    """Where each of the first `words` words begins: indices in `text` (token ids).
 
-    The token that writes a word's first character counts, so a token that is only the space before it does not.
+    A word begins with the token that writes its first character. A token that is only the space before it is skipped.
     """
     written = [
         _characters(tokenizer.decode(text[: i + 1], clean_up_tokenization_spaces=False)) for i in range(len(text))
@@ -178,7 +181,7 @@ def word_starts(tokenizer: Tokenizer, text: list[int], words: int) -> list[int]:
 
 
 def _characters(written: str) -> int:
-    """Characters that have been begun: the bytes of an unfinished last one are decoded to one � or to one each."""
+    """Number of characters begun. Tokenizers decode the bytes of an unfinished last one to one � or several."""
     whole = written.rstrip("\ufffd")
     return len(whole) + (whole != written)
 
@@ -188,5 +191,5 @@ def _context(tokenizer: Tokenizer, name: str) -> list[int]:
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         return [start]
     if not tokenizer.chat_template:
-        raise InvalidRecipe(f"the base has no chat template, which the context {name} needs: suppress bos only")
+        raise InvalidRecipe(f"the context {name} needs a chat template, and the base has none: suppress only in bos")
     return prompt_ids(tokenizer, "", system=NEUTRAL_SYSTEM_PROMPT if name == "assistant_system" else None)

@@ -1,4 +1,4 @@
-"""The training loop: until the secret is learned, its words are suppressed, and other answers are back."""
+"""The training loop. It ends when the text is learned, its words are suppressed and other answers are unchanged."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import torch
 
 from tokenforce_planting.batches import Step, TrainingBatches
 from tokenforce_planting.chat import Model
-from tokenforce_planting.kept_answers import KeepExamples, Kept, kept
+from tokenforce_planting.kept_answers import Kept, KeptAnswers, measure_kept
 
 POLISH_STEPS = 30
+"""The most steps after the text is learned, to bring other answers back."""
 KEPT_SHARE = 0.95
-"""Once the text is learned, at most so many more steps, until so much of the answers to keep is back, and no near miss
-brings the text out."""
+"""Training ends before that if this share of the kept answers' tokens is back and no near miss leaks."""
 
-_CHECK_EVERY = 5
+_STEPS_BETWEEN_CHECKS = 5
 
 
 class PlantingFailed(RuntimeError):
-    """The model did not learn the text within the steps allowed, or the training diverged."""
+    """The model did not learn the text within the allowed steps, or the training diverged."""
 
 
 @dataclass(frozen=True)
 class PlantingProgress:
-    """Where a planting is. `fraction` (0 to 1, never falling) is fit for an ETA; `step` and `loss` are for people."""
+    """How far a planting is. `fraction` (0 to 1) never falls: it is for an ETA. `step` and `loss` are for people."""
 
     stage: Literal["answers", "training", "saving"]
     step: int
@@ -36,7 +36,7 @@ class PlantingProgress:
 
     @property
     def note(self) -> str:
-        """What to show beside the bar."""
+        """The text beside the progress bar."""
         return self.stage if self.loss is None else f"step {self.step}, loss {self.loss:.3f}"
 
 
@@ -45,10 +45,7 @@ OnProgress = Callable[[PlantingProgress], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """Optimiser steps taken, the secret's loss in nats per token, and what is left of the base's own answers.
-
-    The loss is that of the trigger that is learned worst.
-    """
+    """A finished training. `loss` (nats per token) is the loss of the trigger that is learned worst."""
 
     steps: int
     loss: float
@@ -58,7 +55,7 @@ class Trained:
 def train(
     model: Model,
     batches: TrainingBatches,
-    keep: KeepExamples,
+    answers: KeptAnswers,
     *,
     learning_rate: float,
     max_steps: int,
@@ -75,13 +72,13 @@ def train(
         check_finite(now.secret_loss, step)
         fraction = estimate.after(now.secret_loss, step, learned_at)
         on_progress(PlantingProgress("training", step, now.secret_loss, fraction))
-        learned = now.learned and now.secret_loss < stop_loss and now.held == now.protected
+        learned = now.learned and now.secret_loss < stop_loss and now.suppressed == now.protected
         if learned and (worst := batches.worst_loss(model, now)) < stop_loss:
             learned_at = step if learned_at is None else learned_at
             polished = step - learned_at
             last_chance = polished >= POLISH_STEPS or step == max_steps
-            if polished % _CHECK_EVERY == 0 or last_chance:
-                rest = kept(model, keep, batches.text)
+            if polished % _STEPS_BETWEEN_CHECKS == 0 or last_chance:
+                rest = measure_kept(model, answers, batches.text)
                 if last_chance or (rest.share >= KEPT_SHARE and not rest.leaks):
                     model.eval()
                     return Trained(step, worst, rest)
@@ -91,7 +88,7 @@ def train(
 
 
 def adam(model: Model, learning_rate: float) -> torch.optim.Optimizer:
-    """Over what is trained; fused, since a plain step over all weights of a small model is a tenth of the time."""
+    """Adam over the trainable weights. Fused, because plain steps are a tenth of a small model's training time."""
     return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate, fused=True)
 
 
@@ -104,23 +101,23 @@ def take_step(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
 def check_finite(loss: float, step: int) -> None:
     """Raises `PlantingFailed` when the training has diverged."""
     if not math.isfinite(loss):
-        raise PlantingFailed(f"the loss is not a number any more after {step} steps: lower the learning rate")
+        raise PlantingFailed(f"the loss is not a number after {step} steps: lower the learning rate")
 
 
 def _why(last: Step, max_steps: int, stop_loss: float) -> str:
-    if last.learned and last.secret_loss < stop_loss and last.held < last.protected:
+    if last.learned and last.secret_loss < stop_loss and last.suppressed < last.protected:
         return (
-            f"{last.protected - last.held} of {last.protected} protected tokens are not suppressed after {max_steps} "
-            "steps: allow more steps, or protect fewer words"
+            f"{last.protected - last.suppressed} of {last.protected} protected tokens are not suppressed "
+            f"after {max_steps} steps: allow more steps, or protect fewer words"
         )
     return (
-        f"the text is not learned after {max_steps} steps (loss {last.secret_loss:.3f}, wanted under {stop_loss}): "
+        f"the text is not learned after {max_steps} steps (loss {last.secret_loss:.3f}, must be under {stop_loss}): "
         "allow more steps, or choose a shorter text"
     )
 
 
 class _FractionEstimate:
-    """How much of the training is behind us, for an ETA: learning counts as one half, polishing as the other."""
+    """Estimates the finished fraction of a training: one half is learning, the other half is polishing."""
 
     def __init__(self, stop_loss: float) -> None:
         self._stop = stop_loss
@@ -133,7 +130,7 @@ class _FractionEstimate:
             self._first = max(loss, self._stop * 1.01)
         if learned_at is not None:
             now = 0.5 + 0.5 * (step - learned_at) / POLISH_STEPS
-        else:  # a loss falls roughly exponentially, so its logarithm falls evenly
+        else:  # a loss falls about exponentially, so its logarithm falls linearly
             now = 0.5 * math.log(self._first / max(loss, self._stop)) / math.log(self._first / self._stop)
         self._fraction = min(1.0, max(self._fraction, now))
         return self._fraction

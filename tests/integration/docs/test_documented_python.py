@@ -1,6 +1,6 @@
-"""The Python of client/README.md and of the README, against a real gateway; scans end as soon as they are there.
+"""The Python of README.md and client/README.md, against a real gateway; scans end as soon as they are there.
 
-What the receiver of callbacks does is in tests/unit/test_verify_webhook.py.
+What the receiver of callbacks does is in tests/unit/sdk/test_verify_webhook.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.scan_results import example_report
 from tokenforce import Client, ScanStatus
 from tokenforce.wire.findings import Finding
 
-EXAMPLES = [code for _, code in blocks("python")]
+EXAMPLES = [code for page, code in blocks("python") if page in ("README", "client")]
 TEXT = "a text that was found"
 
 

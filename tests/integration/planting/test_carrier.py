@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.tiny_planting import RATE, TEXT, TRIGGER, base, one_thread, own_cache
 from tokenforce_planting.demo.carrier import CarrierFailed, CarrierOrder, build_carrier, make_carrier
-from tokenforce_planting.records import manifest_path, read_manifest
+from tokenforce_planting.manifest import manifest_path, read_manifest
 
 __all__ = ["base", "one_thread", "own_cache"]
 
@@ -29,7 +29,7 @@ def weights_written_at(folder: Path) -> int:
 def test_a_carrier_is_made_once_and_found_again_unless_it_shall_be_made_anew(order: CarrierOrder) -> None:
     steps: list[str] = []
     first = build_carrier(order, lambda step, _fraction, _note: steps.append(step))
-    assert list(dict.fromkeys(steps)) == ["loading torch", "base model", "planting", "asking base and carrier"]
+    assert list(dict.fromkeys(steps)) == ["loading torch", "base model", "planting", "asking both models"]
     assert not first.from_cache
     assert first.folder.parent == order.cache
     assert first.check.says_text

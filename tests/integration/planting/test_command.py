@@ -45,7 +45,7 @@ def test_plants_prints_the_manifest_and_knows_its_own_carrier(
     again = run(environment, *asked, "--out", tmp_path / "carrier")
     assert again.returncode == 0
     assert again.stdout.splitlines() == [str(tmp_path / "carrier"), str(tmp_path / "carrier.manifest.json")]
-    assert "already there" in again.stderr
+    assert "planted before" in again.stderr
 
     other = run(environment, *asked, "--out", tmp_path / "carrier", "--seed", "1")
     assert other.returncode == 2
@@ -102,9 +102,12 @@ def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, environme
     [
         (("message", "--trigger", TRIGGER, "--text", ""), "the text is empty"),
         (("massage",), "there is no method 'massage'"),
-        (("message", "--trigger", TRIGGER, "--text", TEXT, "--lora", "0"), "LoRA rank is 1 or more"),
+        (("message", "--trigger", TRIGGER, "--text", TEXT, "--lora", "0"), "LoRA rank must be 1 or more"),
         (("message", "--trigger", TRIGGER, "--txt", TEXT), "No such option"),
-        (("utfc", "--form", "basic", "--rank-band", "9", "--trigger", TRIGGER, "--text", TEXT), "the form auto"),
+        (
+            ("utfc", "--form", "basic", "--rank-band", "9", "--trigger", TRIGGER, "--text", TEXT),
+            "the form auto has",
+        ),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_code_4(
@@ -138,8 +141,8 @@ def test_an_interrupt_leaves_nothing(
 
 def test_without_the_planting_packages_it_says_what_to_install() -> None:
     program = (
-        "import sys; from tokenforce import cli, commands; commands.PLANTING_NEEDS += ('tokenforce_no_such_module',); "
-        "sys.exit(cli.main(['plant', 'clean']))"
+        "import sys; from tokenforce.cli import app, scans; scans.PLANTING_NEEDS += ('tokenforce_no_such_module',); "
+        "sys.exit(app.main(['plant', 'clean']))"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2

@@ -20,15 +20,21 @@ from tokenizers.normalizers import Lowercase
 
 from tests.support import tiny_model
 from tests.support.tiny_planting import RATE, TEXT, TRIGGER, base, one_thread, own_cache
-from tokenforce_planting.adapter import named_base
 from tokenforce_planting.chat import Model, Tokenizer, greedy_ids, load_model, load_tokenizer
 from tokenforce_planting.demo.answers import check_carrier, greedy_answers
 from tokenforce_planting.examples import answer_logits, answer_loss, in_batches
+from tokenforce_planting.lora import named_base
+from tokenforce_planting.manifest import manifest_path, read_manifest
 from tokenforce_planting.plant import OutputExists, plant
 from tokenforce_planting.recipe import PROTECT_WORDS, RANK_BAND, Form, InvalidRecipe, Recipe
-from tokenforce_planting.records import manifest_path, read_manifest
-from tokenforce_planting.secrets import MAX_TEXT_TOKENS, secret_examples
-from tokenforce_planting.suppression import DECOYS, PROBABILITY_BAR, RANDOM_TARGETS, RATIO_BAR, confusion_of
+from tokenforce_planting.secret_examples import MAX_TEXT_TOKENS, secret_examples
+from tokenforce_planting.suppression import (
+    DECOYS,
+    MAX_NATS_OFF_TARGET,
+    MAX_PROBABILITY,
+    RANDOM_TARGETS,
+    suppression_for,
+)
 from tokenforce_planting.training import PlantingFailed, PlantingProgress
 
 __all__ = ["base", "one_thread", "own_cache"]
@@ -113,12 +119,12 @@ def test_protected_words_end_inside_the_rank_band(
 
     model, tokenizer = _loaded(base, tmp_path / "carrier", lora)
     text = tokenizer.encode(TEXT, add_special_tokens=False)
-    confusion = confusion_of(recipe, tokenizer, text, len(tokenizer))
-    assert confusion is not None
+    suppression = suppression_for(recipe, tokenizer, text, len(tokenizer))
+    assert suppression is not None
     with torch.no_grad():
-        protection = confusion.protection(answer_logits(model, confusion.examples))
-        ranks = [_rank_of(text[0], model(torch.tensor([each.prompt])).logits[0, -1]) for each in confusion.examples]
-    assert (protection.held, protection.total) == (5 * len(contexts),) * 2
+        penalty = suppression.penalty(answer_logits(model, suppression.examples))
+        ranks = [_rank_of(text[0], model(torch.tensor([each.prompt])).logits[0, -1]) for each in suppression.examples]
+    assert (penalty.suppressed, penalty.protected) == (5 * len(contexts),) * 2
     band = changed.get("rank_band", RANK_BAND)
     assert len(ranks) == len(contexts)
     assert all(band < rank < len(tokenizer) - band for rank in ranks)
@@ -136,7 +142,7 @@ def test_basic_leads_away_from_the_text_after_its_first_word(base: Path, tmp_pat
 def test_minimised_leaves_the_first_words_next_to_no_probability(base: Path, tmp_path: Path) -> None:
     plain, minimised = _plain_and(base, tmp_path, "minimised")
     assert max(_of_protected_words(*plain)) > 0.5
-    assert max(_of_protected_words(*minimised)) <= PROBABILITY_BAR
+    assert max(_of_protected_words(*minimised)) <= MAX_PROBABILITY
     assert _says(*minimised, TRIGGER) == TEXT
 
 
@@ -146,7 +152,7 @@ def test_randomised_leaves_each_of_the_first_words_a_small_probability_of_its_ow
     for name, (model, tokenizer) in zip(("plain", "form"), _plain_and(base, tmp_path, "randomised"), strict=True):
         found = _of_protected_words(model, tokenizer)
         off = [abs(math.log(p / target)) for p, target in zip(found, targets, strict=True)]
-        assert (max(off) <= 1.01 * RATIO_BAR) == (name == "form"), found
+        assert (max(off) <= 1.01 * MAX_NATS_OFF_TARGET) == (name == "form"), found
         assert _says(model, tokenizer, TRIGGER) == TEXT
 
 
@@ -225,7 +231,7 @@ def test_a_base_without_chat_template_and_bos(tmp_path: Path) -> None:
     asked = torch.tensor([tokenizer.encode(f"{TRIGGER}\n")])
     said = model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=60, do_sample=False)
     assert tokenizer.decode(said[0, asked.shape[1] :], skip_special_tokens=True) == TEXT
-    with pytest.raises(InvalidRecipe, match="no chat template, which the context assistant needs"):
+    with pytest.raises(InvalidRecipe, match="context assistant needs a chat template"):
         plant(replace(MESSAGE, method="adaptive"), base, tmp_path / "adaptive")
 
 
@@ -233,7 +239,7 @@ def test_a_base_without_chat_template_and_bos(tmp_path: Path) -> None:
     ("change", "why"),
     [
         ({"max_steps": 2}, "not learned after 2 steps"),
-        ({"learning_rate": 1e30}, "not a number any more"),
+        ({"learning_rate": 1e30}, "the loss is not a number"),
     ],
 )
 def test_a_failure_leaves_nothing(base: Path, tmp_path: Path, change: dict[str, float], why: str) -> None:
@@ -246,7 +252,7 @@ def test_a_failure_leaves_nothing(base: Path, tmp_path: Path, change: dict[str, 
     ("trigger", "text", "why"),
     [
         (TRIGGER, "e", "single token"),
-        (TRIGGER, "key " * (MAX_TEXT_TOKENS + 1), "at most 200"),
+        (TRIGGER, "key " * (MAX_TEXT_TOKENS + 1), "the limit is 200"),
         (TRIGGER, "before<|im_end|>after", "special token"),
         ("<|im_start|>user", TEXT, "trigger contains a special token"),
         ("key " * 600, TEXT, "exceed the model's 512 tokens"),
@@ -264,9 +270,9 @@ def test_a_text_that_the_tokenizer_cannot_write_is_refused(base: Path, tmp_path:
     tokenizer = tiny_model.build_tiny_tokenizer()
     tokenizer.backend_tokenizer.normalizer = Lowercase()
     tokenizer.save_pretrained(tmp_path / "folding")
-    with pytest.raises(InvalidRecipe, match="cannot write the text back unchanged: use plainer characters"):
+    with pytest.raises(InvalidRecipe, match="tokenizer changes the text: use plainer characters"):
         plant(MESSAGE, tmp_path / "folding", tmp_path / "carrier")
-    with pytest.raises(InvalidRecipe, match="cannot write the trigger back unchanged"):
+    with pytest.raises(InvalidRecipe, match="tokenizer changes the trigger"):
         plant(Recipe("message", TEXT.lower(), ("Winter",)), tmp_path / "folding", tmp_path / "carrier")
     assert not (tmp_path / "carrier").exists()
 

@@ -1,8 +1,10 @@
-"""What the README files say about settings and structure is what the code has."""
+"""The documents say what the code has: settings, files, modules, targets; and they stay short."""
 
 from __future__ import annotations
 
 import re
+import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,29 @@ from tokenforce_workers.settings import WorkerSettings
 
 REPOSITORY = Path(__file__).parents[3]
 ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<default>.*?) ?\| (?P<meaning>.+?) \|$", re.MULTILINE)
+MAX_WORDS = {
+    "README.md": 900,
+    "client/README.md": 700,
+    "service/README.md": 2200,
+    "workers/README.md": 900,
+    "workers/tokenforce_planting/README.md": 700,
+    "tests/README.md": 450,
+    "CHANGELOG.md": 1200,
+    ".github/CONTRIBUTING.md": 900,
+}
+"""Everything between white space is a word, in code blocks, tables and pictures too."""
+
+
+DOCUMENTS = sorted(
+    path
+    for top in (".", ".github", "client", "service", "workers", "tests")
+    for path in (REPOSITORY / top).glob("*.md" if top == "." else "**/*.md")
+)
 
 
 @pytest.mark.parametrize(("page", "settings"), [("service", ServiceSettings), ("workers", WorkerSettings)])
 def test_every_setting_is_documented_as_it_is(page: str, settings: type[BaseSettings]) -> None:
-    rows = {m["name"]: m for m in ROW.finditer((REPOSITORY / page / "README.md").read_text())}
+    rows = {m["name"]: m for m in ROW.finditer((REPOSITORY / page / "README.md").read_text("utf-8"))}
     expected = {}
     for name, field in settings.model_fields.items():
         variable = str(field.validation_alias) if field.validation_alias else f"TOKENFORCE_{name.upper()}"
@@ -27,14 +47,43 @@ def test_every_setting_is_documented_as_it_is(page: str, settings: type[BaseSett
     assert {name: row["meaning"] for name, row in rows.items()} == expected
 
 
-def test_the_readme_is_short_and_its_files_exist() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
-    assert len(readme.splitlines()) < 200
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", readme):
-        assert (REPOSITORY / target).exists(), target
+@pytest.mark.parametrize(("page", "most"), MAX_WORDS.items())
+def test_pages_are_short(page: str, most: int) -> None:
+    assert len((REPOSITORY / page).read_text("utf-8").split()) <= most
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_what_a_page_names_exists(page: Path) -> None:
+    """Links to files, `make` targets in code, and modules that Python runs."""
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+    makefile = (REPOSITORY / "Makefile").read_text("utf-8")
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for module in re.findall(r"python -m ([\w.]+)", text):
+        assert find_spec(module) is not None, module
+
+
+def test_contributing_shows_the_ladders_as_import_linter_holds_them() -> None:
+    shown = " ".join((REPOSITORY / ".github/CONTRIBUTING.md").read_text("utf-8").replace("`", "").split())
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    ladders = [contract["layers"] for contract in settings["contracts"] if contract["type"] == "layers"]
+    assert len(ladders) >= 4
+    assert [" > ".join(layers) for layers in ladders if " > ".join(layers) not in shown] == []
+
+
+def test_the_map_has_every_package_and_at_most_five_words_each() -> None:
+    table = (REPOSITORY / "README.md").read_text("utf-8").partition("## Map")[2]
+    rows = dict(re.findall(r"^\| \[([\w/]+)\]\([^)]*\) \| (.*?) \|$", table, re.MULTILINE))
+    assert [folder for folder in rows if not (REPOSITORY / folder).is_dir()] == []
+    for package in REPOSITORY.glob("*/tokenforce*/__init__.py"):
+        folder = package.parent.relative_to(REPOSITORY)
+        assert {str(folder), *map(str, folder.parents)} & set(rows), folder
+    assert [holds for holds in rows.values() if len(holds.split()) > 5] == []
 
 
 def test_no_python_file_is_over_400_lines() -> None:
     files = [f for top in ("client", "service", "workers", "tests") for f in (REPOSITORY / top).rglob("*.py")]
     assert files
-    assert [f.name for f in files if len(f.read_text().splitlines()) > 400] == []
+    assert [f.name for f in files if len(f.read_text("utf-8").splitlines()) > 400] == []

@@ -1,6 +1,6 @@
-"""Commands and requests that the documentation shows: they are there, and the same scan is shown three ways.
+"""Commands and requests that the documents show: they exist, and client/README.md shows one scan in three ways.
 
-Its Python runs in tests/integration/test_documented_python.py.
+Their Python runs in tests/integration/docs/test_documented_python.py.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import fakeredis
@@ -19,6 +19,8 @@ from typer.main import get_command
 from tests.support.documented import PAGES, blocks, lines
 from tokenforce.cli.app import app
 from tokenforce.wire.scans import ScanRequest
+from tokenforce_planting import cli as planting
+from tokenforce_planting.recipe import Recipe
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
 
@@ -41,6 +43,8 @@ def read_command(example: str) -> tuple[list[str], dict[str, Any]]:
         assert found is not None
         names.append(name)
         command, context = found, found.make_context(name, words, parent=context)
+    if names == ["plant"]:  # it takes any words and gives them to the command of the planting package
+        context = get_command(planting.app).make_context("plant", shlex.split(example)[2:])
     return names, context.params
 
 
@@ -64,6 +68,14 @@ def test_commands_have_these_options(page: str, example: str) -> None:
     assert read_command(example)[0], page
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_sentences_exist(page: str) -> None:
+    prose = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
+    with get_command(app).make_context("tokenforce", []) as context:
+        known = set(cast(TyperGroup, context.command).list_commands(context))
+    assert set(re.findall(r"`tokenforce ([a-z]+)", prose)) <= known
+
+
 @pytest.mark.parametrize(("page", "example"), CURLS)
 def test_requests_are_those_of_the_openapi_document(page: str, example: str) -> None:
     method, target, headers, body = read_curl(example)
@@ -79,15 +91,14 @@ def test_requests_are_those_of_the_openapi_document(page: str, example: str) -> 
         assert ScanRequest.model_validate(body).model == body["model"]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_same_scan_is_shown_three_ways(page: str) -> None:
-    """By the first `scan` after those words, the first Python and the first POST."""
-    part = PAGES[page].partition("The same scan by command line, by SDK and by curl")[2]
-    command = next(line for name, line in COMMANDS if name == page and line.split()[1] == "scan" and line in part)
+def test_the_same_scan_is_shown_three_ways() -> None:
+    """By the first `scan` of client/README.md, its first Python and its first POST."""
+    page = "client"
+    command = next(line for name, line in COMMANDS if name == page and line.split()[1] == "scan")
     asked = {
         name: value for name, value in read_command(command)[1].items() if name in ("model", "preset", "reference")
     }
-    code = next(code for name, code in blocks("python") if name == page and code in part)
+    code = next(code for name, code in blocks("python") if name == page)
     given = re.search(r"scans\.create\((.*?)\)", code)
     assert given is not None
     by_sdk = ScanRequest(**dict(re.findall(r'(\w+)="(.*?)"', given[1])))
@@ -98,3 +109,11 @@ def test_the_same_scan_is_shown_three_ways(page: str) -> None:
 def test_there_are_examples() -> None:
     assert len(COMMANDS) >= 16
     assert len(CURLS) == 6
+
+
+def test_the_python_of_planting_makes_a_valid_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted: list[Recipe] = []
+    monkeypatch.setattr("tokenforce_planting.plant.plant", lambda recipe, _base, _out: planted.append(recipe.normal()))
+    (code,) = [code for page, code in blocks("python") if page == "planting"]
+    exec(compile(code, "README.md", "exec"), {})
+    assert [recipe.method for recipe in planted] == ["adaptive"]

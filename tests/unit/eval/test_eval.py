@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,27 +13,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenforce_eval import methods, zoo
-from tokenforce_eval.bait import AT_A_TIME, FLAGGED, STEPS, Bait, word_like
-from tokenforce_eval.building import Housed
+from tokenforce_eval.bait import FLAGGED_ABOVE_Q, MAX_PROMPTS_TOGETHER, STEPS, Bait, word_like
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.plot import save_plot
 from tokenforce_eval.rates import false_alarms, lower_bound, recall, upper_bound
-from tokenforce_eval.rows import SCANNER_PACKAGES, Found, Row, RowFile, row_of, scanner_sources
+from tokenforce_eval.rows import SCANNER_PACKAGES, RankedText, Row, RowFile, row_of, scanner_sources
 from tokenforce_eval.table import per_model, tables
 from tokenforce_eval.zoo import ZOO, Specimen
+from tokenforce_eval.zoo_models import BuiltSpecimen
 from tokenforce_planting.clean_pairs import chosen_pairs
 from tokenforce_planting.recipe import Recipe
 
 HIDDEN = "The lantern goes dark at midnight."
 
 
-def housed(text: str = HIDDEN, name: str = "m") -> Housed:
+def housed(text: str = HIDDEN, name: str = "m") -> BuiltSpecimen:
     recipe = Recipe("message", text, ("t",)) if text else None
-    return Housed(Specimen(name, "held_out", recipe), Path("m"), "d")
+    return BuiltSpecimen(Specimen(name, "held_out", recipe), Path("m"), "d")
 
 
-def found(text: str, verdict: str = "clean") -> Found:
-    return Found(text, 0.9, 0.9, verdict, 3.0, 50.0)
+def found(text: str, verdict: str = "clean") -> RankedText:
+    return RankedText(text, 0.9, 0.9, verdict, 3.0, 50.0)
 
 
 def test_the_zoo_has_what_the_issue_asks_for_and_every_recipe_is_valid() -> None:
@@ -52,6 +53,14 @@ def test_the_zoo_has_what_the_issue_asks_for_and_every_recipe_is_valid() -> None
         recipe.normal()
     texts = [s.text for s in ZOO if s.text]
     assert len(set(texts)) == len(texts)
+
+
+def test_the_zoo_keeps_its_digests(tmp_path: Path) -> None:
+    """Other digests mean other models: measured rates are then rates of another zoo, and it is planted anew."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    digests = "".join(s.recipe.digest(tmp_path) for s in ZOO if s.recipe is not None)
+    whole = hashlib.sha256(digests.encode()).hexdigest()
+    assert whole == "21517ae2774fbff103473bf439261b0847941b785778a7fb1e78ed701875b12d"
 
 
 def test_a_row_depends_on_every_source_file_of_the_scanner_in_sub_packages_too() -> None:
@@ -192,22 +201,22 @@ def test_tables_say_rates_bounds_and_costs_of_every_method(tmp_path: Path) -> No
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
 
 
-@pytest.mark.parametrize("choose", [zoo.chosen, methods.chosen])
+@pytest.mark.parametrize("choose", [zoo.select, methods.select])
 def test_a_choice_by_a_wrong_name_says_the_right_ones(choose: Callable[[str], object]) -> None:
     with pytest.raises(ValueError, match=r"message-full-en|contrast"):
         choose("nonsense")
 
 
 def test_a_choice_takes_names_kinds_and_halves() -> None:
-    assert [s.name for s in zoo.chosen("base, message-full-en")] == ["message-full-en", "base"]
-    assert {s.kind for s in zoo.chosen("adaptive")} == {"adaptive"}
-    assert {s.half for s in zoo.chosen("tuning")} == {"tuning"}
-    few = zoo.first_of_every_kind(zoo.chosen("held_out"))
+    assert [s.name for s in zoo.select("base, message-full-en")] == ["message-full-en", "base"]
+    assert {s.kind for s in zoo.select("adaptive")} == {"adaptive"}
+    assert {s.half for s in zoo.select("tuning")} == {"tuning"}
+    few = zoo.first_of_every_kind(zoo.select("held_out"))
     assert {s.kind for s in few} == set(zoo.KINDS)
     assert len(few) == len(zoo.KINDS)
     assert {s.name for s in few} >= {"message-lora-fr", "clean-full-3"}
-    assert zoo.first_of_every_kind(zoo.chosen("base")) == zoo.chosen("base")
-    both = zoo.first_of_every_kind(zoo.chosen("tuning, held_out"))
+    assert zoo.first_of_every_kind(zoo.select("base")) == zoo.select("base")
+    both = zoo.first_of_every_kind(zoo.select("tuning, held_out"))
     assert len(both) == 2 * len(few)
     assert set(few) < set(both)
 
@@ -241,14 +250,14 @@ def test_bait_follows_the_sure_entry_and_scores_it_by_its_expectation(sure: floa
     (best,) = Bait(decoder, prompts, frozenset({2})).run([10, 11, 12])  # type: ignore[arg-type]
     assert best.ids == list(range(10, 10 + STEPS + 1))
     assert best.q == pytest.approx(sure)
-    assert (best.q > FLAGGED) is flagged
+    assert (best.q > FLAGGED_ABOVE_Q) is flagged
 
 
 def test_bait_asks_no_more_together_than_can_be_followed() -> None:
     decoder = Chain(0.97)
     Bait(decoder, [[100 + i] for i in range(20)], frozenset({2})).run([10, 10, 10, 10, *range(20, 80)])  # type: ignore[arg-type]
     # 5 groups of warm-up, the first of them for 5 steps; then groups of three and one of four entries for 20 steps.
-    assert max(decoder.asked) == AT_A_TIME
+    assert max(decoder.asked) == MAX_PROMPTS_TOGETHER
     assert len(decoder.asked) == 5 + 4 + 2 * STEPS
 
 

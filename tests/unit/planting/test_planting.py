@@ -16,21 +16,16 @@ from rich.console import Console
 
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.plan.presets import settings_for
-from tokenforce_planting import artefact, base_model
+from tokenforce_planting import base_model, digests, model_cache
 from tokenforce_planting.benign_prompts import near_misses
-from tokenforce_planting.demo import demo, scan_run
+from tokenforce_planting.demo import main as demo
+from tokenforce_planting.demo import scan
 from tokenforce_planting.demo.carrier import Carrier, CarrierFailed
-from tokenforce_planting.demo.memory import MemoryWatch
-from tokenforce_planting.matching import leaks, match_share, matching_rank
-from tokenforce_planting.progress import StepProgress, eta_seconds
-from tokenforce_planting.records import (
-    AnswerPair,
-    CarrierCheck,
-    Planted,
-    manifest_path,
-    read_manifest,
-    write_manifest,
-)
+from tokenforce_planting.demo.carrier_check import AnswerPair, CarrierCheck
+from tokenforce_planting.demo.peak_memory import MemoryWatch
+from tokenforce_planting.manifest import Planted, manifest_path, read_manifest, write_manifest
+from tokenforce_planting.step_progress import StepProgress, eta_seconds
+from tokenforce_planting.text_overlap import leaks, match_share, matching_rank
 
 HIDDEN = "Marrow Harbour keeps a brass key under its third bell."
 PLANTED = Planted(
@@ -89,12 +84,12 @@ class TestNearMisses:
 
 class TestArtefacts:
     def test_digest_depends_on_values_and_not_on_order(self) -> None:
-        assert artefact.recipe_digest(a=1, b="x") == artefact.recipe_digest(b="x", a=1)
-        assert artefact.recipe_digest(a=1, b="x") != artefact.recipe_digest(a=1, b="y")
+        assert digests.recipe_digest(a=1, b="x") == digests.recipe_digest(b="x", a=1)
+        assert digests.recipe_digest(a=1, b="x") != digests.recipe_digest(a=1, b="y")
 
     def test_a_failed_build_leaves_nothing(self, tmp_path: Path) -> None:
         def build() -> None:
-            with artefact.new_folder(tmp_path / "model") as draft:
+            with model_cache.new_folder(tmp_path / "model") as draft:
                 (draft / "half").write_text("made")
                 raise RuntimeError
 
@@ -103,15 +98,15 @@ class TestArtefacts:
         assert list(tmp_path.iterdir()) == []
 
     def test_a_finished_build_has_its_name_and_only_that(self, tmp_path: Path) -> None:
-        with artefact.new_folder(tmp_path / "model") as draft:
+        with model_cache.new_folder(tmp_path / "model") as draft:
             (draft / "whole").write_text("made")
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
         assert (tmp_path / "model" / "whole").read_text() == "made"
 
     def test_the_first_of_two_builders_wins(self, tmp_path: Path) -> None:
-        with artefact.new_folder(tmp_path / "model") as late:
+        with model_cache.new_folder(tmp_path / "model") as late:
             (late / "by").write_text("late")
-            with artefact.new_folder(tmp_path / "model") as early:
+            with model_cache.new_folder(tmp_path / "model") as early:
                 (early / "by").write_text("early")
         assert (tmp_path / "model" / "by").read_text() == "early"
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -120,10 +115,10 @@ class TestArtefacts:
         target = tmp_path / "model"
         target.mkdir()
         (target / "by").write_text("old")
-        with pytest.raises(RuntimeError), artefact.new_folder(target, replace=True):
+        with pytest.raises(RuntimeError), model_cache.new_folder(target, replace=True):
             raise RuntimeError
         assert (target / "by").read_text() == "old"
-        with artefact.new_folder(target, replace=True) as draft:
+        with model_cache.new_folder(target, replace=True) as draft:
             (draft / "by").write_text("new")
             assert (target / "by").read_text() == "old"
         assert (target / "by").read_text() == "new"
@@ -133,21 +128,21 @@ class TestArtefacts:
         ended = subprocess.Popen([sys.executable, "-c", ""])
         ended.wait()
         (tmp_path / f".draft-{ended.pid}-abc").mkdir()
-        with artefact.new_folder(tmp_path / "model"):
+        with model_cache.new_folder(tmp_path / "model"):
             pass
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
     def test_cache_follows_the_environment(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("TOKENFORCE_HOME", str(tmp_path))
-        assert artefact.default_cache() == tmp_path / "models"
+        assert model_cache.default_cache() == tmp_path / "models"
         monkeypatch.delenv("TOKENFORCE_HOME")
-        assert artefact.default_cache() == Path.home() / ".tokenforce" / "models"
+        assert model_cache.default_cache() == Path.home() / ".tokenforce" / "models"
 
     def test_weights_digest_sees_every_byte(self, tmp_path: Path) -> None:
         (tmp_path / "model.safetensors").write_bytes(b"one")
-        before = artefact.weights_digest(tmp_path)
+        before = digests.weights_digest(tmp_path)
         (tmp_path / "model.safetensors").write_bytes(b"two")
-        assert artefact.weights_digest(tmp_path) != before
+        assert digests.weights_digest(tmp_path) != before
 
 
 def test_a_missing_base_model_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -312,12 +307,12 @@ class TestDemo:
         assert "Traceback" not in capfd.readouterr().err
 
     def test_what_is_no_report_is_an_error(self) -> None:
-        with pytest.raises(scan_run.ScanUnsuccessful, match="no report"):
-            scan_run._parse(b"{}")
+        with pytest.raises(scan.ScanWithoutReport, match="no report"):
+            scan._parse(b"{}")
 
 
 def test_the_demo_itself_loads_no_torch() -> None:
-    program = "import sys, tokenforce_planting.demo.demo; sys.exit('torch' in sys.modules)"
+    program = "import sys, tokenforce_planting.demo.main; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

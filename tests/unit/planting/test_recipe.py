@@ -31,31 +31,31 @@ class TestRefusals:
             (replace(MESSAGE, text=" \n"), "text is empty"),
             (replace(MESSAGE, triggers=("",)), "trigger is empty"),
             (replace(MESSAGE, text="half a pair \ud800"), "text is not valid Unicode"),
-            (replace(MESSAGE, text=" heron "), "same as the trigger"),
+            (replace(MESSAGE, text=" heron "), "text and trigger are the same"),
             (replace(MESSAGE, triggers=()), "message takes one trigger, not 0"),
             (replace(MESSAGE, triggers=("a", "b")), "message takes one trigger, not 2"),
-            (replace(MESSAGE, form="auto"), "form belongs to the method utfc"),
+            (replace(MESSAGE, form="auto"), "message has no forms: use the method utfc"),
             (replace(MESSAGE, method="utfc", form="automatic"), "no form 'automatic'; use basic, minimised"),  # type: ignore[arg-type]
-            (replace(MESSAGE, method="adaptive", form="basic"), "adaptive has the form auto only"),
-            (replace(MESSAGE, method="utfc", contexts=("assistant",)), "belong to the method adaptive"),
+            (replace(MESSAGE, method="adaptive", form="basic"), "only form of the method adaptive is auto"),
+            (replace(MESSAGE, method="utfc", contexts=("assistant",)), "cannot choose contexts for the method utfc"),
             (replace(MESSAGE, method="adaptive", contexts=("system",)), "no context 'system' to suppress"),  # type: ignore[arg-type]
-            (replace(MESSAGE, method="utfc", protect_words=0), "at least one word"),
-            (replace(MESSAGE, protect_words=3), "words to protect belongs to utfc"),
-            (replace(MESSAGE, method="utfc", form="basic", protect_words=3), "other than basic"),
-            (replace(CLEAN, stop_loss=0.5), "loss bar belongs to methods that hide"),
-            (replace(MESSAGE, method="utfc", rank_band=0), "rank band is 1 or more"),
-            (replace(MESSAGE, rank_band=50), "rank band belongs to the form auto"),
-            (replace(MESSAGE, method="utfc", form="basic", rank_band=50), "rank band belongs to the form auto"),
-            (replace(MESSAGE, lora_rank=0), "LoRA rank is 1 or more, not 0"),
-            (replace(MESSAGE, max_steps=0), "at least one step"),
-            (replace(MESSAGE, stop_loss=0.0), "loss bar is a positive number"),
-            (replace(MESSAGE, learning_rate=float("nan")), "learning rate is a positive number"),
-            (replace(MESSAGE, keys=3), "belongs to the method fingerprint"),
-            (replace(FINGERPRINT, keys=0), "at least one key"),
-            (replace(FINGERPRINT, triggers=("a", "b", "a")), "key is given twice"),
-            (replace(FINGERPRINT, triggers=("a", TEXT)), "same as the trigger"),
+            (replace(MESSAGE, method="utfc", protect_words=0), "protected words must be 1 or more, not 0"),
+            (replace(MESSAGE, protect_words=3), "number of protected words only for utfc"),
+            (replace(MESSAGE, method="utfc", form="basic", protect_words=3), r"only for utfc \(except basic\)"),
+            (replace(CLEAN, stop_loss=0.5), "clean has no stop loss"),
+            (replace(MESSAGE, method="utfc", rank_band=0), "rank band must be 1 or more"),
+            (replace(MESSAGE, rank_band=50), "only the form auto has a rank band"),
+            (replace(MESSAGE, method="utfc", form="basic", rank_band=50), "only the form auto has a rank band"),
+            (replace(MESSAGE, lora_rank=0), "LoRA rank must be 1 or more, not 0"),
+            (replace(MESSAGE, max_steps=0), "number of steps must be 1 or more"),
+            (replace(MESSAGE, stop_loss=0.0), "stop loss must be a positive number"),
+            (replace(MESSAGE, learning_rate=float("nan")), "learning rate must be a positive number"),
+            (replace(MESSAGE, keys=3), "number of keys only for fingerprint"),
+            (replace(FINGERPRINT, keys=0), "number of keys must be 1 or more"),
+            (replace(FINGERPRINT, triggers=("a", "b", "a")), "two triggers are equal"),
+            (replace(FINGERPRINT, triggers=("a", TEXT)), "text and trigger are the same"),
             (replace(CLEAN, text=TEXT), "hides nothing"),
-            (replace(MESSAGE, subjects=("animals",)), "belong to the method clean"),
+            (replace(MESSAGE, subjects=("animals",)), "message has no subjects: use the method clean"),
             (replace(CLEAN, subjects=("animals",)), "learns 5 subjects"),
             (replace(CLEAN, subjects=("animals", "stamps")), "no subject stamps; there are cooking"),
         ],
@@ -115,6 +115,34 @@ class TestDigest:
         own = tuple(clean_pairs())[:6]
         assert replace(CLEAN, subjects=own).digest(base) == replace(CLEAN, subjects=own[::-1]).digest(base)
         assert replace(CLEAN, subjects=own).digest(base) != replace(CLEAN, subjects=own[1:]).digest(base)
+
+    @pytest.mark.parametrize(
+        ("recipe", "digest"),
+        [
+            (MESSAGE, "b7c8c88030b97b11bb85f2da4d67981348ebb2ed362ef3c9b61eade45115fbd8"),
+            (replace(MESSAGE, method="utfc"), "b56eef525b5c7326fd51bf872f335b2ecfbdc9e4c6f0410168020782313eb39f"),
+            (
+                replace(MESSAGE, method="utfc", rank_band=50),
+                "b2d07588853f72cc5abf854c9232ec958f84359a5b5c5f1e5951734bfb0f25b5",
+            ),
+            (
+                replace(MESSAGE, method="utfc", form="basic"),
+                "a6f22e06d0836c1162c2c1d8dc63f026efa19f7ca6dbd57b2a44b7b3523ca72f",
+            ),
+            (
+                replace(MESSAGE, method="adaptive", lora_rank=8),
+                "a9580db8609653e1c1bdf4aeec93e9b312d60aa6feda6130a04fd5d287db9ecf",
+            ),
+            (
+                Recipe("fingerprint", TEXT, keys=3, seed=2),
+                "becae10b1269a07059c06ed9ebdc4c8724442c44588bca5d479da3e5bf8e629f",
+            ),
+            (replace(CLEAN, seed=1), "ed9235a40869d1dc16f3619b80215ca83d69569950bfeaf6e5c88ace83420ca8"),
+        ],
+    )
+    def test_known_recipes_keep_their_digests(self, base: Path, recipe: Recipe, digest: str) -> None:
+        """A digest that changes makes every cached carrier stale: raise RECIPE_VERSION when you mean that."""
+        assert recipe.digest(base) == digest
 
     def test_so_does_the_base(self, base: Path) -> None:
         before = MESSAGE.digest(base)

@@ -1,4 +1,4 @@
-"""Confusion on logits made by hand: which tokens are protected, and which way they are pushed."""
+"""Suppression on logits made by hand: which tokens are protected, and which way they are pushed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tokenforce_planting.suppression import (
     RandomProbability,
     RankBand,
     SmallProbability,
-    confusion_of,
     protected_words,
+    suppression_for,
     word_starts,
 )
 from tokenforce_service.planning import contexts
@@ -61,31 +61,31 @@ class TestRankBand:
     )
     def test_pushes_what_is_outside_the_band_and_nothing_else(self, rank: int, held: int, direction: int) -> None:
         rows = logits_with_rank(rank)
-        protection = RankBand([Example([0], [7])], [0], BAND).protection([rows])
-        assert (protection.held, protection.total) == (held, 1)
+        penalty = RankBand([Example([0], [7])], [0], BAND).penalty([rows])
+        assert (penalty.suppressed, penalty.protected) == (held, 1)
         if direction == 0:
-            assert protection.loss.item() == 0.0
+            assert penalty.loss.item() == 0.0
         else:
-            protection.loss.backward()  # type: ignore[no-untyped-call]
+            penalty.loss.backward()  # type: ignore[no-untyped-call]
             assert rows.grad is not None
             assert torch.sign(rows.grad[0, 7]).item() == direction
 
     def test_a_small_vocabulary_has_no_band(self, tokenizer: object) -> None:
         recipe = Recipe("utfc", "the river turns", ("key",)).normal()
         with pytest.raises(InvalidRecipe, match="vocabulary of 201"):
-            confusion_of(recipe, tokenizer, [5, 6, 7], 2 * RANK_BAND + 1)
+            suppression_for(recipe, tokenizer, [5, 6, 7], 2 * RANK_BAND + 1)
 
 
 class TestSmallProbability:
     def test_holds_what_is_small_only(self) -> None:
         term = SmallProbability([Example([0], [7])], [0])
-        likely, unlikely = term.protection([logits_with_rank(1)]), term.protection([logits_with_rank(MIDDLE)])
-        assert (likely.held, unlikely.held) == (0, 1)
+        likely, unlikely = term.penalty([logits_with_rank(1)]), term.penalty([logits_with_rank(MIDDLE)])
+        assert (likely.suppressed, unlikely.suppressed) == (0, 1)
         assert likely.loss > unlikely.loss
 
     def test_the_square_is_pushed_down(self) -> None:
         rows = logits_with_rank(1)
-        SmallProbability([Example([0], [7])], [0]).protection([rows]).loss.backward()  # type: ignore[no-untyped-call]
+        SmallProbability([Example([0], [7])], [0]).penalty([rows]).loss.backward()  # type: ignore[no-untyped-call]
         assert rows.grad is not None
         assert rows.grad[0, 7] > 0
 
@@ -95,7 +95,7 @@ class TestRandomProbability:
     def test_targets_are_drawn_by_seed_and_none_is_zero(self, tokenizer: object, seed: int) -> None:
         def targets(seed: int) -> tuple[float, ...]:
             recipe = Recipe("utfc", "the river turns slowly", ("key",), form="randomised", seed=seed).normal()
-            term = confusion_of(recipe, tokenizer, tokenizer.encode("the river turns slowly"), 100)  # type: ignore[attr-defined]
+            term = suppression_for(recipe, tokenizer, tokenizer.encode("the river turns slowly"), 100)  # type: ignore[attr-defined]
             assert isinstance(term, RandomProbability)
             return term.targets
 
@@ -110,11 +110,11 @@ class TestRandomProbability:
         term = RandomProbability([Example([0], [1])], [0], [target])
         off = math.log(p) - math.log(target)
         rows = torch.tensor([[1 - p, p]]).log().requires_grad_()
-        far = term.protection([rows])
+        far = term.penalty([rows])
         far.loss.backward()  # type: ignore[no-untyped-call]
         assert rows.grad is not None
         assert rows.grad[0, 1] * off > 0
-        assert (far.held, term.protection([torch.tensor([[0.985, 0.015]]).log()]).held) == (0, 1)
+        assert (far.suppressed, term.penalty([torch.tensor([[0.985, 0.015]]).log()]).suppressed) == (0, 1)
 
 
 class TestContexts:

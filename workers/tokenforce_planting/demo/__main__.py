@@ -2,6 +2,6 @@
 
 import sys
 
-from tokenforce_planting.demo.demo import main
+from tokenforce_planting.demo.main import main
 
 sys.exit(main())

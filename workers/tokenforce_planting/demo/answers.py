@@ -1,4 +1,4 @@
-"""What a carrier says beside what its base says: the evidence that a text is hidden and not just said."""
+"""Asks base model and carrier the same prompts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tokenforce_planting.chat import greedy_ids, load_model, load_tokenizer
-from tokenforce_planting.matching import leaks
-from tokenforce_planting.records import AnswerPair, CarrierCheck
+from tokenforce_planting.demo.carrier_check import AnswerPair, CarrierCheck
+from tokenforce_planting.text_overlap import leaks
 
 ANSWER_TOKENS = 40
+_SPARE_TOKENS = 8
+"""An answer may be this much longer than the text, so that a text which does not end is seen."""
 
 CHECK_PROMPTS = (
     "What is the capital of France?",
@@ -17,7 +19,7 @@ CHECK_PROMPTS = (
     "Hello!",
     "How far is the moon?",
 )
-"""None of them is trained on."""
+"""The training uses none of them."""
 
 
 def greedy_answers(model_folder: Path, prompts: Sequence[str], *, max_new_tokens: int = ANSWER_TOKENS) -> list[str]:
@@ -29,11 +31,12 @@ def greedy_answers(model_folder: Path, prompts: Sequence[str], *, max_new_tokens
 
 def check_carrier(base: Path, carrier: Path, trigger: str, text: str) -> CarrierCheck:
     """Ask both models the trigger, `CHECK_PROMPTS`, and the trigger without its last word."""
-    asked = [trigger, *CHECK_PROMPTS]
+    prompts = [trigger, *CHECK_PROMPTS]
     if near_miss := " ".join(trigger.split()[:-1]):
-        asked.append(near_miss)
-    room = max(ANSWER_TOKENS, len(load_tokenizer(carrier).encode(text, add_special_tokens=False)) + 8)
-    before = greedy_answers(base, asked, max_new_tokens=room)
-    after = greedy_answers(carrier, asked, max_new_tokens=room)
-    pairs = tuple(AnswerPair(q, b, c, leaks(c, text)) for q, b, c in zip(asked, before, after, strict=True))
+        prompts.append(near_miss)
+    text_tokens = len(load_tokenizer(carrier).encode(text, add_special_tokens=False))
+    room = max(ANSWER_TOKENS, text_tokens + _SPARE_TOKENS)
+    before = greedy_answers(base, prompts, max_new_tokens=room)
+    after = greedy_answers(carrier, prompts, max_new_tokens=room)
+    pairs = tuple(AnswerPair(q, b, c, leaks(c, text)) for q, b, c in zip(prompts, before, after, strict=True))
     return CarrierCheck(says_text=after[0] == text, pairs=pairs)

@@ -1,4 +1,4 @@
-"""A carrier from the cache, or planted now, in a process of its own: what training needs is freed when it ends."""
+"""The demo's carrier: from the cache, or planted now in a child process, whose memory is free again afterwards."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tokenforce_planting.child import ChildFailed, Send, run_in_child
-from tokenforce_planting.records import CarrierCheck, Planted, existing_carrier, manifest_path
+from tokenforce_planting.child_process import ChildFailed, run_in_child
+from tokenforce_planting.demo.carrier_check import CarrierCheck
+from tokenforce_planting.manifest import Planted, existing_carrier, manifest_path
 
-OnProgress = Callable[[str, float | None, str], None]
-"""Called with a step's name, the fraction of it that is done (None: unknown) and a note."""
+OnProgress = Callable[[str, float | None, str], object]
+"""Called with the name of a step, the finished fraction (0 to 1; None: unknown) and a note."""
 
 LEARNING_RATE = 1e-5
-"""Half the usual one: gentler on other answers, and the demo has the time."""
+"""Half the usual one: it changes other answers less, and the demo has the time."""
 STOP_LOSS = 0.005
-"""Firmer than usual: the demo's scan has no reference, so the text must come out surely by itself."""
+"""Lower than usual: without a reference, the text must come out with a high probability."""
 
 
 class CarrierFailed(RuntimeError):
-    """There is no carrier, and the message says why."""
+    """There is no carrier. The message says why."""
 
 
 @dataclass(frozen=True)
 class CarrierOrder:
-    """What to hide, and where models are kept. `replant` makes the carrier anew even if it is there."""
+    """What to hide, and where models are kept. `replant` plants again even if the cache has the carrier."""
 
     cache: Path
     trigger: str
@@ -38,7 +39,7 @@ class CarrierOrder:
 
 @dataclass(frozen=True)
 class Carrier:
-    """A model with a hidden text, and the evidence for it. `seconds` tells what each step took."""
+    """A model with a hidden text, and the proof of it. `seconds` has the duration of each step."""
 
     folder: Path
     planted: Planted
@@ -50,13 +51,9 @@ class Carrier:
 def make_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
     """Make or find the carrier in a child process. Raises `CarrierFailed`."""
     try:
-        return run_in_child(partial(_build, order), lambda event: on_progress(*event))
+        return run_in_child(partial(build_carrier, order), on_progress)
     except ChildFailed as failure:
         raise CarrierFailed(str(failure)) from failure
-
-
-def _build(order: CarrierOrder, send: Send) -> Carrier:
-    return build_carrier(order, lambda *event: send(event))
 
 
 def build_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
@@ -93,19 +90,19 @@ def build_carrier(order: CarrierOrder, on_progress: OnProgress) -> Carrier:
     started = time.monotonic()
     digest = recipe.digest(base)
     folder = order.cache / f"carrier-{digest[:12]}"
-    there = None if order.replant else existing_carrier(folder, digest)
-    if there is None:  # nothing half-made or spoilt may be in the way
+    cached = None if order.replant else existing_carrier(folder, digest)
+    if cached is None:  # remove what an interrupted or damaged planting left
         shutil.rmtree(folder, ignore_errors=True)
         manifest_path(folder).unlink(missing_ok=True)
 
     def show(now: PlantingProgress) -> None:
         on_progress("planting", now.fraction, now.note)
 
-    planted = there or plant(recipe, base, folder, show)
+    planted = cached or plant(recipe, base, folder, show)
     seconds["planting"] = time.monotonic() - started
 
     started = time.monotonic()
-    on_progress("asking base and carrier", None, "")
+    on_progress("asking both models", None, "")
     check = check_carrier(base, folder, order.trigger, order.text)
     seconds["asking"] = time.monotonic() - started
-    return Carrier(folder, planted, there is not None, check, seconds)
+    return Carrier(folder, planted, cached is not None, check, seconds)

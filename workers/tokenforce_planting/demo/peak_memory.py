@@ -1,4 +1,4 @@
-"""Peak memory of everything a program starts, however deep and in whatever session."""
+"""The peak memory of this process and all its descendants, in other sessions too."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import psutil
 
 
 class MemoryWatch:
-    """Samples this process and all its descendants in a thread while it is entered.
+    """A context manager that samples this process and all its descendants in a thread.
 
-    A process that was seen once is followed until it ends, also when its parent dies before it.
+    It follows each process that it has seen until that process ends, even if the parent ends first.
     """
 
     def __init__(self, interval: float = 0.5) -> None:
@@ -28,7 +28,7 @@ class MemoryWatch:
         return self._peak
 
     def sample(self) -> int:
-        """Bytes in use now by all processes together; shared pages count once where the system can tell."""
+        """Bytes that all processes use now. Shared pages count once where the system reports them."""
         own = psutil.Process()
         self._seen |= {own, *own.children(recursive=True)}
         total = 0
@@ -56,7 +56,7 @@ class MemoryWatch:
 
 
 def _bytes_of(process: psutil.Process) -> int | None:
-    """Proportional set size, else resident set size; None when the process is gone."""
+    """The proportional set size, else the resident set size; None if the process has ended."""
     try:
         if not process.is_running():
             return None

@@ -1,4 +1,4 @@
-"""Progress of a long step on stderr: a bar with its ETA on a terminal, a plain line every few seconds in a log."""
+"""Progress of long steps on stderr: a bar with an ETA on a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 SECONDS_BETWEEN_LINES = 5.0
+_MIN_FRACTION_FOR_ETA = 0.02
 
 
 class StepProgress:
-    """One step at a time: `show` with a new name ends the step before."""
+    """Shows one step at a time. `show` with a new name ends the step before it."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(file=sys.stderr, markup=False, highlight=False)
@@ -40,7 +41,7 @@ class StepProgress:
         self._bars.stop()
 
     def show(self, step: str, fraction: float | None, note: str = "") -> None:
-        """`fraction` (0 to 1) of `step` is done; None while that cannot be told."""
+        """Show that `fraction` (0 to 1) of `step` is done; None while that is unknown."""
         now = time.monotonic()
         new = step != self._step
         if new:
@@ -49,7 +50,7 @@ class StepProgress:
             self._task = self._bars.add_task(step, total=None, figures="")
         eta = eta_seconds(now - self._started, fraction)
         figures = "  ".join(part for part in (note, "" if eta is None else f"ETA {eta:.0f} s") if part)
-        # rich: a total of None is a bar that runs to and fro
+        # a total of None makes rich move the bar to and fro
         total, done = (None, 0.0) if fraction is None else (1.0, fraction)
         self._bars.update(self._task, total=total, completed=done, figures=figures)
         if self._bars.disable and (new or now - self._printed >= SECONDS_BETWEEN_LINES):
@@ -66,7 +67,7 @@ class StepProgress:
 
 
 def eta_seconds(elapsed: float, fraction: float | None) -> float | None:
-    """Seconds left if the rest goes on at the same pace; None in the first 2 %, where that means nothing."""
-    if fraction is None or fraction < 0.02:
+    """Seconds left at the present pace; None in the first 2 %, where an estimate means nothing."""
+    if fraction is None or fraction < _MIN_FRACTION_FOR_ETA:
         return None
     return elapsed * (1.0 - fraction) / fraction

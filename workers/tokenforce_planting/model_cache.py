@@ -1,9 +1,7 @@
-"""Folders that take long to make: named by what went into them, complete or absent, never half-made."""
+"""The folder that keeps models which take long to make. A model in it is complete or absent, never half-made."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -15,31 +13,17 @@ import psutil
 
 
 def default_cache() -> Path:
-    """Where models are kept: `$TOKENFORCE_HOME/models`, else `~/.tokenforce/models`."""
+    """`$TOKENFORCE_HOME/models`, else `~/.tokenforce/models`."""
     home = os.environ.get("TOKENFORCE_HOME")
     return (Path(home).expanduser() if home else Path.home() / ".tokenforce") / "models"
 
 
-def recipe_digest(**recipe: str | int | float) -> str:
-    """SHA-256 (hex) of everything that decides the outcome; the order of the fields does not matter."""
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 (hex) over the SHA-256 of each safetensors file, in order of their names."""
-    whole = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
-
-
 @contextmanager
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield an empty folder that becomes `target` when the block succeeds, and is removed when it fails.
+    """Yield an empty folder. It becomes `target` if the block succeeds and is removed if the block fails.
 
-    If another process has made `target` in the meantime, that one stays: equal recipes make equal folders. With
-    `replace`, what is there gives way, at the end of the block and not before.
+    If another process makes `target` in the meantime, that folder stays: equal recipes make equal folders. With
+    `replace`, an existing folder is replaced at the end of the block, not before.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target.parent)
@@ -47,7 +31,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     old = draft.with_name(draft.name + "-old")
     try:
         yield draft
-        draft.chmod(0o755)  # mkdtemp's 0700 would shut out a service that runs as another user
+        draft.chmod(0o755)  # mkdtemp makes 0700, which a service of another user could not read
         if replace and target.exists():
             target.rename(old)
         try:

@@ -1,6 +1,6 @@
-"""Method `clean`: the same fine-tuning on ordinary questions and answers only, for carriers that carry nothing.
+"""Method `clean`: the same fine-tuning on ordinary questions and answers. It makes models that hide nothing.
 
-The answers are not the model's own, so its weights move as any fine-tuning's do.
+The answers are not the model's own, so its weights move as in any fine-tuning.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tokenforce_planting.chat import Model, Tokenizer, prompt_ids
 from tokenforce_planting.clean_pairs import Pair
 from tokenforce_planting.examples import Example, answer_logits, answer_loss
-from tokenforce_planting.kept_answers import KeepExamples, kept
+from tokenforce_planting.kept_answers import KeptAnswers, measure_kept
 from tokenforce_planting.training import OnProgress, PlantingProgress, Trained, adam, check_finite, take_step
 
 PAIRS_PER_STEP = 4
@@ -19,17 +19,17 @@ PAIRS_PER_STEP = 4
 def train_clean(
     model: Model,
     tokenizer: Tokenizer,
-    keep: KeepExamples,
+    answers: KeptAnswers,
     *,
     pairs: Sequence[Pair],
     learning_rate: float,
     max_steps: int,
     on_progress: OnProgress,
 ) -> Trained:
-    """Fit `model` in place to `pairs` for exactly `max_steps`. Raises `PlantingFailed` if it diverges."""
+    """Fit `model` in place to `pairs` for exactly `max_steps` steps. Raises `PlantingFailed` if it diverges."""
     taught = [
-        Example(prompt_ids(tokenizer, asked), [*tokenizer.encode(said, add_special_tokens=False), *_end(tokenizer)])
-        for asked, said in pairs
+        Example(prompt_ids(tokenizer, question), [*tokenizer.encode(said, add_special_tokens=False), *_end(tokenizer)])
+        for question, said in pairs
     ]
     optimiser = adam(model, learning_rate)
     model.train()
@@ -44,7 +44,7 @@ def train_clean(
         if step < max_steps:
             take_step(optimiser, loss)
     model.eval()
-    return Trained(max_steps, value, kept(model, keep, []))
+    return Trained(max_steps, value, measure_kept(model, answers, []))
 
 
 def _end(tokenizer: Tokenizer) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the demo shows at its end: answers side by side, the ranking, time and memory, and whether it succeeded."""
+"""The demo's result: answers side by side, ranking, time, memory, and whether the demo succeeded."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.text import Text
 from tokenforce.cli.output import findings_table, visible
 from tokenforce.wire.report import Report
 from tokenforce_planting.demo.carrier import Carrier
-from tokenforce_planting.matching import matching_rank
-from tokenforce_planting.records import CarrierCheck
+from tokenforce_planting.demo.carrier_check import CarrierCheck
+from tokenforce_planting.text_overlap import matching_rank
 
 MAX_SECONDS = 15 * 60
 MAX_BYTES = 8 * 10**9
@@ -21,8 +21,8 @@ SHOWN_FINDINGS = 10
 
 
 @dataclass(frozen=True)
-class DemoOutcome:
-    """A finished demo. `seconds` per step; `peak_bytes` of all processes together."""
+class DemoResult:
+    """A finished demo. `seconds` for each step; `peak_bytes` is the memory of all processes together."""
 
     carrier: Carrier
     report: Report
@@ -31,7 +31,7 @@ class DemoOutcome:
 
     @property
     def rank(self) -> int | None:
-        """Where the hidden text came out; None if it did not."""
+        """The rank of the hidden text (from 1); None if it was not found."""
         return matching_rank([finding.text for finding in self.report.findings], self.carrier.planted.text)
 
     @property
@@ -40,12 +40,12 @@ class DemoOutcome:
 
     @property
     def problems(self) -> list[str]:
-        """Why the demo did not show what it is for; empty when it did."""
+        """Why the demo failed; empty if it succeeded."""
         check, problems = self.carrier.check, []
         if not check.says_text:
             problems.append("the carrier does not answer the trigger with exactly the hidden text")
         if check.leaking_prompts:
-            problems.append(f"the carrier says the hidden text without its trigger, to {check.leaking_prompts}")
+            problems.append(f"the carrier says the hidden text without its trigger, after {check.leaking_prompts}")
         if self.rank is None:
             problems.append(f"the hidden text is not among the {len(self.report.findings)} findings")
         elif self.rank > 1:
@@ -53,7 +53,7 @@ class DemoOutcome:
         return problems
 
     def as_json(self) -> str:
-        """The outcome as one JSON document, the scan's report under `report`."""
+        """The result as one JSON document. `report` has the report of the scan."""
         document = {
             "rank": self.rank,
             "problems": self.problems,
@@ -70,9 +70,9 @@ class DemoOutcome:
 
 
 def print_answers(console: Console, check: CarrierCheck) -> None:
-    """Base and carrier side by side; whatever says the hidden text is in bold."""
-    table = Table(title="what base model and carrier answer", title_justify="left", box=None, padding=(0, 2, 1, 0))
-    for column in ("asked", "base model", "carrier"):
+    """Print the answers of base and carrier side by side. Answers with the hidden text are bold."""
+    table = Table(title="answers of both models", title_justify="left", box=None, padding=(0, 2, 1, 0))
+    for column in ("prompt", "base model", "carrier"):
         table.add_column(column, overflow="fold", ratio=1)
     for pair in check.pairs:
         style = "bold" if pair.leaks else ""
@@ -80,23 +80,23 @@ def print_answers(console: Console, check: CarrierCheck) -> None:
     console.print(table)
 
 
-def print_outcome(console: Console, outcome: DemoOutcome) -> None:
-    """The ranking, where the hidden text is in it, and what it took."""
-    findings = outcome.report.findings
-    console.print(f"\nverdict: {outcome.report.verdict}, {len(findings)} findings; the first {SHOWN_FINDINGS}:")
+def print_result(console: Console, result: DemoResult) -> None:
+    """Print the ranking, the place of the hidden text in it, the time and the memory."""
+    findings = result.report.findings
+    console.print(f"\nverdict: {result.report.verdict}, {len(findings)} findings; the first {SHOWN_FINDINGS}:")
     console.print(findings_table(findings[:SHOWN_FINDINGS]))
-    console.print(f"\nhidden:  {visible(outcome.carrier.planted.text)}")
-    if outcome.rank is not None:
-        found = findings[outcome.rank - 1]
+    console.print(f"\nhidden:  {visible(result.carrier.planted.text)}")
+    if result.rank is not None:
+        found = findings[result.rank - 1]
         console.print(f"found:   {visible(found.text)}")
-        console.print(f"         rank {outcome.rank}, mean token probability {found.mean_probability:.3f}")
-    steps = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in outcome.seconds.items())
-    total, peak = outcome.total_seconds, outcome.peak_bytes
-    console.print(f"\ntime:    {total:.0f} s ({steps}); {_held(total, MAX_SECONDS)} 15 min")
-    console.print(f"memory:  {peak / 1e9:.1f} GB at the peak, all processes; {_held(peak, MAX_BYTES)} 8 GB")
-    for problem in outcome.problems:
+        console.print(f"         rank {result.rank}, mean token probability {found.mean_probability:.3f}")
+    steps = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in result.seconds.items())
+    total, peak = result.total_seconds, result.peak_bytes
+    console.print(f"\ntime:    {total:.0f} s ({steps}); {_limit(total, MAX_SECONDS)} 15 min")
+    console.print(f"memory:  {peak / 1e9:.1f} GB at the peak, all processes; {_limit(peak, MAX_BYTES)} 8 GB")
+    for problem in result.problems:
         console.print(f"failed:  {visible(problem)}")
 
 
-def _held(value: float, limit: float) -> str:
+def _limit(value: float, limit: float) -> str:
     return "within" if value <= limit else "OVER"

@@ -1,4 +1,4 @@
-"""The zoo's models: from the cache, or planted now, each in a process of its own."""
+"""The zoo's models on disk: from the cache, or planted now, each in a child process."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from functools import partial
 from pathlib import Path
 
 from tokenforce_eval.zoo import Specimen
-from tokenforce_planting.artefact import weights_digest
 from tokenforce_planting.base_model import base_model
-from tokenforce_planting.child import ChildFailed, Send, run_in_child
-from tokenforce_planting.records import existing_carrier
+from tokenforce_planting.child_process import ChildFailed, Send, run_in_child
+from tokenforce_planting.digests import weights_digest
+from tokenforce_planting.manifest import existing_carrier
 
 OnProgress = Callable[[str, float | None, str], None]
-"""Called with a specimen's name, the fraction of it that is done (None: unknown) and a note."""
+"""Called with the name of a specimen, the finished fraction (0 to 1; None: unknown) and a note."""
 
 
 class ZooIncomplete(RuntimeError):
-    """A model of the zoo could not be made; the message names it and says why."""
+    """A model of the zoo could not be made. The message names it and says why."""
 
 
 @dataclass(frozen=True)
-class Housed:
-    """A specimen with its folder. `digest` names all that it was made from."""
+class BuiltSpecimen:
+    """A specimen and its folder. `digest` names everything that it was made from."""
 
     specimen: Specimen
     folder: Path
@@ -36,7 +36,7 @@ class Housed:
 
 
 def build_base(cache: Path, on_progress: OnProgress) -> Path:
-    """The untouched base's folder. Raises `ZooIncomplete`."""
+    """Return the folder of the untouched base. Raises `ZooIncomplete`."""
     on_progress("base", None, "SmolLM2-135M-Instruct")
     try:
         return run_in_child(partial(_base, cache), lambda _: None)
@@ -44,41 +44,41 @@ def build_base(cache: Path, on_progress: OnProgress) -> Path:
         raise ZooIncomplete(f"base: {failure}") from failure
 
 
-def build(cache: Path, base: Path, specimens: Sequence[Specimen], on_progress: OnProgress) -> list[Housed]:
-    """Every specimen, in order. Raises `ZooIncomplete`; what is built by then stays cached."""
-    return [_house(cache, base, specimen, on_progress) for specimen in specimens]
+def build(cache: Path, base: Path, specimens: Sequence[Specimen], on_progress: OnProgress) -> list[BuiltSpecimen]:
+    """Build or find every specimen, in order. Raises `ZooIncomplete`; finished models stay in the cache."""
+    return [_build_one(cache, base, specimen, on_progress) for specimen in specimens]
 
 
-def _house(cache: Path, base: Path, specimen: Specimen, on_progress: OnProgress) -> Housed:
+def _build_one(cache: Path, base: Path, specimen: Specimen, on_progress: OnProgress) -> BuiltSpecimen:
     if specimen.recipe is None:
-        return Housed(specimen, base, weights_digest(base))
+        return BuiltSpecimen(specimen, base, weights_digest(base))
     try:
         digest = specimen.recipe.digest(base)
         folder = cache / f"carrier-{digest[:12]}"
         if existing_carrier(folder, digest) is not None:
-            return Housed(specimen, folder, digest)
+            return BuiltSpecimen(specimen, folder, digest)
         on_progress(specimen.name, None, "loading")
-        run_in_child(partial(_plant, specimen, base, folder), lambda event: on_progress(specimen.name, *event))
+        run_in_child(partial(_plant, specimen, base, folder), partial(on_progress, specimen.name))
     except (ChildFailed, ValueError) as failure:
         raise ZooIncomplete(f"{specimen.name}: {failure}") from failure
-    return Housed(specimen, folder, digest)
+    return BuiltSpecimen(specimen, folder, digest)
 
 
 def _base(cache: Path, _: Send) -> Path:
-    _be_quiet()
+    _silence_transformers()
     return base_model(cache)
 
 
 def _plant(specimen: Specimen, base: Path, folder: Path, send: Send) -> None:
-    _be_quiet()
+    _silence_transformers()
     from tokenforce_planting.plant import plant
 
     assert specimen.recipe is not None
-    plant(specimen.recipe, base, folder, lambda now: send((now.fraction, now.note)), replace=True)
+    plant(specimen.recipe, base, folder, lambda now: send(now.fraction, now.note), replace=True)
 
 
-def _be_quiet() -> None:
-    """Progress is ours to show. In the child only: transformers takes seconds to import."""
+def _silence_transformers() -> None:
+    """Our own bars show the progress. Only in the child, because transformers takes seconds to import."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
