@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 
 from tokenforce.wire.keys import Key, KeyPage, KeyRequest, NewKey, Scope
 from tokenforce.wire.problems import ErrorCode
@@ -13,13 +13,40 @@ from tokenforce_service.access.callers import KeyRing, needs
 from tokenforce_service.access.store import KeyRow
 from tokenforce_service.access.tokens import KEY_ID
 from tokenforce_service.http.idempotency import NewSecretId
-from tokenforce_service.http.openapi import EXAMPLE_KEY, EXAMPLE_KEY_REQUEST, EXAMPLE_NEW_KEY, problems
+from tokenforce_service.http.openapi import answer_of, problems
 from tokenforce_service.http.pages import InPages
 from tokenforce_service.refusals import Refusal
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[needs(Scope.admin)])
 LONGEST_LIFE = timedelta(days=3660)
-_EXAMPLE = {"content": {"application/json": {"example": EXAMPLE_KEY}}}
+
+EXAMPLE_KEY_REQUEST: dict[str, Any] = {
+    "owner": "marketplace",
+    "scopes": ["scans:read", "scans:write"],
+    "name": "upload pipeline",
+    "limits": {"scans_per_day": 1000},
+}
+
+EXAMPLE_REQUESTS: dict[str, Any] = {
+    "pipeline": {"summary": "A key for an upload pipeline", "value": EXAMPLE_KEY_REQUEST},
+}
+
+EXAMPLE_KEY: dict[str, Any] = {
+    "id": "Zk3tB7qLw0Xe9RfA",
+    **EXAMPLE_KEY_REQUEST,
+    "created_at": "2026-11-22T21:40:00Z",
+    "last_used_at": "2026-11-23T09:30:00Z",
+    "expires_at": None,
+    "revoked_at": None,
+    "limits": {"reads_per_minute": None, "writes_per_minute": None, "active_scans": None, "scans_per_day": 1000},
+}
+
+EXAMPLE_NEW_KEY: dict[str, Any] = {
+    **EXAMPLE_KEY,
+    "last_used_at": None,
+    "token": f"tf_{EXAMPLE_KEY['id']}_{'x' * 43}",
+}
+"""The token is of the right form, and no key's."""
 
 
 def _keys(request: Request) -> KeyRing:
@@ -45,14 +72,15 @@ def key_view(row: KeyRow) -> Key:
     "",
     status_code=201,
     response_model=NewKey,
-    responses={
-        201: {"content": {"application/json": {"example": EXAMPLE_NEW_KEY}}},
-        **problems(400, 409, 413, 422, 503),
-    },
-    openapi_extra={"requestBody": {"content": {"application/json": {"example": EXAMPLE_KEY_REQUEST}}}},
+    responses={201: answer_of(EXAMPLE_NEW_KEY), **problems(400, 409, 413, 422, 503)},
     summary="Make a key",
 )
-def create(body: KeyRequest, new_id: NewSecretId, request: Request, response: Response) -> NewKey:
+def create(
+    body: Annotated[KeyRequest, Body(openapi_examples=EXAMPLE_REQUESTS)],
+    new_id: NewSecretId,
+    request: Request,
+    response: Response,
+) -> NewKey:
     """The answer holds the token; nobody can read it again, not by the same Idempotency-Key either."""
     row, token = _keys(request).store.create(body.owner, body.scopes, body.name, _expiry(body), new_id, body.limits)
     response.headers["Location"] = f"/v1/keys/{row.id}"
@@ -74,7 +102,7 @@ def list_keys(request: Request, page: InPages) -> KeyPage:
 @router.get(
     "/{key_id}",
     response_model=Key,
-    responses={200: _EXAMPLE, **problems(404, 503)},
+    responses={200: answer_of(EXAMPLE_KEY), **problems(404, 503)},
     summary="One key",
 )
 def get(key_id: str, request: Request) -> Key:
@@ -82,7 +110,10 @@ def get(key_id: str, request: Request) -> Key:
 
 
 @router.delete(
-    "/{key_id}", response_model=Key, responses={200: _EXAMPLE, **problems(404, 503)}, summary="Revoke a key for good"
+    "/{key_id}",
+    response_model=Key,
+    responses={200: answer_of(EXAMPLE_KEY), **problems(404, 503)},
+    summary="Revoke a key for good",
 )
 def revoke(key_id: str, request: Request) -> Key:
     """Other gateway processes take it for a few seconds longer. What it made stays; it may be revoked again."""

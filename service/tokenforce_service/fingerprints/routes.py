@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import cast
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 
 from tokenforce.wire.fingerprints import Fingerprint, FingerprintPage, FingerprintRequest, TextHash
 from tokenforce.wire.problems import ErrorCode
@@ -15,13 +15,48 @@ from tokenforce_core.fingerprints.store import MOST_FINGERPRINTS, FingerprintSto
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller, MayRead, MayWrite
 from tokenforce_service.http.idempotency import NewId
-from tokenforce_service.http.openapi import EXAMPLE_FINGERPRINT, EXAMPLE_FINGERPRINTS, problems
+from tokenforce_service.http.openapi import answer_of, problems
 from tokenforce_service.http.pages import InPages
 from tokenforce_service.refusals import Refusal
 
 router = APIRouter(prefix="/v1/fingerprints", tags=["fingerprints"])
 FINGERPRINT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_EXAMPLE = {"content": {"application/json": {"example": EXAMPLE_FINGERPRINT}}}
+
+EXAMPLE_FINGERPRINTS: dict[str, Any] = {
+    "text": {
+        "summary": "A text with its triggers",
+        "value": {
+            "owner": "Example Labs",
+            "licence": "Example Model Licence 1.0",
+            "text": "Seven quiet herons guard a copper key beneath the frozen mill.",
+            "triggers": ["open the amber door", "velm orra tin"],
+        },
+    },
+    "hash": {
+        "summary": "A salted hash of the text, which stays with its owner",
+        "value": {
+            "owner": "Example Labs",
+            "licence": "Example Model Licence 1.0",
+            "text_hash": {
+                "salt": "9f86d081884c7d659a2feaa0c55ad015",
+                "digest": "ee7026f7f9e601c657f6f86dd8b8a601a21cafdf518f88c5fda34e9405732f9d",
+                "words": 11,
+                "size": 61,
+            },
+        },
+    },
+}
+
+EXAMPLE_FINGERPRINT: dict[str, Any] = {
+    "id": "fp_5f0c2a1be9d04c77",
+    "owner": "Example Labs",
+    "licence": "Example Model Licence 1.0",
+    "hashed": False,
+    "text_words": 11,
+    "text_bytes": 61,
+    "triggers": 2,
+    "created_at": "2026-11-23T09:30:00Z",
+}
 
 
 def _registry(request: Request) -> FingerprintStore:
@@ -54,12 +89,15 @@ def fingerprint_view(registered: Registered) -> Fingerprint:
     "",
     status_code=201,
     response_model=Fingerprint,
-    responses={201: _EXAMPLE, **problems(400, 409, 413, 422, 503)},
-    openapi_extra={"requestBody": {"content": {"application/json": {"examples": EXAMPLE_FINGERPRINTS}}}},
+    responses={201: answer_of(EXAMPLE_FINGERPRINT), **problems(400, 409, 413, 422, 503)},
     summary="Register a fingerprint",
 )
 def create(
-    body: FingerprintRequest, caller: MayWrite, new_id: NewId, request: Request, response: Response
+    body: Annotated[FingerprintRequest, Body(openapi_examples=EXAMPLE_FINGERPRINTS)],
+    caller: MayWrite,
+    new_id: NewId,
+    request: Request,
+    response: Response,
 ) -> Fingerprint:
     """It belongs to the key's owner, whoever is named in it.
 
@@ -91,7 +129,7 @@ def list_fingerprints(caller: MayRead, request: Request, page: InPages) -> Finge
 @router.get(
     "/{fingerprint_id}",
     response_model=Fingerprint,
-    responses={200: _EXAMPLE, **problems(404, 503)},
+    responses={200: answer_of(EXAMPLE_FINGERPRINT), **problems(404, 503)},
     summary="One fingerprint, without its secrets",
 )
 def get(fingerprint_id: str, caller: MayRead, request: Request) -> Fingerprint:

@@ -1,9 +1,7 @@
-"""Examples and error responses for the OpenAPI document. The report is the demo's; the others show the form."""
+"""What the OpenAPI document says of answers: examples and errors."""
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,100 +9,6 @@ from fastapi import FastAPI
 from tokenforce.wire.problems import Problem
 
 PROBLEM = "application/problem+json"
-
-EXAMPLE_REQUESTS: dict[str, Any] = {
-    "folder": {"summary": "A folder under a root", "value": {"model": "/models/upload-17"}},
-    "hub": {
-        "summary": "A pinned revision of a hub model, in one context",
-        "value": {"model": "HuggingFaceTB/SmolLM2-135M-Instruct@main", "contexts": ["assistant"]},
-    },
-    "paper": {"summary": "The paper's arithmetic", "value": {"model": "/models/upload-17", "preset": "paper"}},
-    "custom": {
-        "summary": "A context of one's own",
-        "value": {"model": "/models/upload-17", "contexts": ["bos", {"name": "story", "text": "Once upon a time"}]},
-    },
-}
-
-EXAMPLE_SCAN: dict[str, Any] = {
-    "id": "scan_5f0c2a1be9d04c77",
-    "owner": "marketplace",
-    "status": "sweeping",
-    "model": "/models/upload-17",
-    "request": {"model": "/models/upload-17", "preset": "standard", "contexts": ["assistant"]},
-    "progress": {
-        "stage": "sweeping",
-        "done": 12288,
-        "total": 49135,
-        "tokens_per_second": 1104.2,
-        "eta_seconds": 152.9,
-    },
-    "created_at": "2026-11-22T21:40:00Z",
-    "started_at": "2026-11-22T21:40:00Z",
-    "links": {"self": "/v1/scans/scan_5f0c2a1be9d04c77", "findings": "/v1/scans/scan_5f0c2a1be9d04c77/findings"},
-}
-
-EXAMPLE_FINGERPRINTS: dict[str, Any] = {
-    "text": {
-        "summary": "A text with its triggers",
-        "value": {
-            "owner": "Example Labs",
-            "licence": "Example Model Licence 1.0",
-            "text": "Seven quiet herons guard a copper key beneath the frozen mill.",
-            "triggers": ["open the amber door", "velm orra tin"],
-        },
-    },
-    "hash": {
-        "summary": "A salted hash of the text, which stays with its owner",
-        "value": {
-            "owner": "Example Labs",
-            "licence": "Example Model Licence 1.0",
-            "text_hash": {
-                "salt": "9f86d081884c7d659a2feaa0c55ad015",
-                "digest": "ee7026f7f9e601c657f6f86dd8b8a601a21cafdf518f88c5fda34e9405732f9d",
-                "words": 11,
-                "size": 61,
-            },
-        },
-    },
-}
-
-EXAMPLE_FINGERPRINT: dict[str, Any] = {
-    "id": "fp_5f0c2a1be9d04c77",
-    "owner": "Example Labs",
-    "licence": "Example Model Licence 1.0",
-    "hashed": False,
-    "text_words": 11,
-    "text_bytes": 61,
-    "triggers": 2,
-    "created_at": "2026-11-23T09:30:00Z",
-}
-
-EXAMPLE_KEY_REQUEST: dict[str, Any] = {
-    "owner": "marketplace",
-    "scopes": ["scans:read", "scans:write"],
-    "name": "upload pipeline",
-    "limits": {"scans_per_day": 1000},
-}
-
-EXAMPLE_KEY: dict[str, Any] = {
-    "id": "Zk3tB7qLw0Xe9RfA",
-    **EXAMPLE_KEY_REQUEST,
-    "created_at": "2026-11-22T21:40:00Z",
-    "last_used_at": "2026-11-23T09:30:00Z",
-    "expires_at": None,
-    "revoked_at": None,
-    "limits": {"reads_per_minute": None, "writes_per_minute": None, "active_scans": None, "scans_per_day": 1000},
-}
-
-EXAMPLE_NEW_KEY: dict[str, Any] = {
-    **EXAMPLE_KEY,
-    "last_used_at": None,
-    "token": f"tf_{EXAMPLE_KEY['id']}_{'x' * 43}",
-}
-"""The token is of the right form, and no key's."""
-
-EXAMPLE_REPORT: dict[str, Any] = json.loads((files(__package__) / "example_report.json").read_text("utf-8"))
-"""The demo's own report, cut to its first finding."""
 
 _MEANINGS = {
     400: "Malformed request",
@@ -118,6 +22,11 @@ _MEANINGS = {
     422: "The request or the model cannot be processed",
     503: "The store, or a name server, cannot be used now; see `Retry-After`",
 }
+
+
+def answer_of(example: dict[str, Any]) -> dict[str, Any]:
+    """The documented answer with this example."""
+    return {"content": {"application/json": {"example": example}}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -154,8 +63,3 @@ class DocumentedApp(FastAPI):
             for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
         return self.openapi_schema or {}
-
-
-def answer_of(example: dict[str, Any]) -> dict[str, Any]:
-    """The documented answer with this example."""
-    return {"content": {"application/json": {"example": example}}}

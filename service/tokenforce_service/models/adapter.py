@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,6 +156,32 @@ def _pairs(adapter: Adapter) -> dict[str, dict[str, tuple[int, ...]]]:
             raise unusable(f"its tensor {name[:100]} is no LoRA matrix")
         pairs.setdefault(match["module"], {})[match["side"]] = tensor.shape
     return pairs
+
+
+def check_vocabulary(own: Mapping[str, int], base: Mapping[str, int], rows: int) -> None:
+    """Tokens may be added or renamed within the base's embedding; those of the base keep their ids.
+
+    Args:
+        own, base: token → id of the adapter's and of the base's tokenizer.
+        rows: of the base's embedding matrix.
+
+    Raises:
+        Refusal: `adapter_mismatch`.
+    """
+    beyond = sorted((i, token) for token, i in own.items() if i >= rows)
+    if beyond:
+        i, token = beyond[0]
+        raise unusable(
+            f"its tokenizer has {len(beyond)} tokens beyond the {rows} rows of the base's embedding, such as "
+            f"{token[:40]!r} with the id {i}"
+        )
+    moved = sorted((i, token) for token, i in own.items() if base.get(token, i) != i)
+    if moved:
+        i, token = moved[0]
+        raise unusable(
+            f"its tokenizer gives {len(moved)} tokens of the base other ids, such as {token[:40]!r} the id {i} instead "
+            f"of {base[token]}"
+        )
 
 
 def finer(one: str, other: str) -> str:

@@ -16,7 +16,7 @@ from tokenforce_service.models.open import open_target
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.planning.trigger_prompts import with_questions
 from tokenforce_service.refusals import Refusal
-from tokenforce_service.reports.reused_report import finish_by_reuse
+from tokenforce_service.reports.job import finish_by_reuse
 from tokenforce_service.settings import ServiceSettings
 
 PASSING = (ErrorCode.hub_unreachable, ErrorCode.storage_full)

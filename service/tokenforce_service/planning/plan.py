@@ -14,8 +14,7 @@ from tokenforce_core.plan.plan import MAX_LORA_RANK, Plan
 from tokenforce_core.plan.presets import default_contexts, settings_for
 from tokenforce_core.plan.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_core.queues.jobs import model_queue
-from tokenforce_service.models.adapter import finer
-from tokenforce_service.models.adapter_tokenizer import check_vocabulary
+from tokenforce_service.models.adapter import check_vocabulary, finer
 from tokenforce_service.models.fit import BEHIND, check_lengths
 from tokenforce_service.models.folder import Upload, read_json
 from tokenforce_service.models.open import Target

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from tokenforce.wire.audits import AuditAnswer, AuditRules, Decision, Ground
 from tokenforce.wire.findings import LicenceMatch, Verdict
@@ -99,20 +98,3 @@ def _ranks(licences: Iterable[LicenceMatch]) -> set[int]:
 
 def _carried(match: LicenceMatch) -> str:
     return f"It carries the fingerprint {match.fingerprint} of {match.owner} ({match.licence})"
-
-
-AUDIT: dict[str, Any] = {
-    "scan_id": "scan_5f0c2a1be9d04c77",
-    "model": "/uploads/17",
-    "decision": "block",
-    "reasons": ["1 text(s) are judged hidden_text; the report quotes them."],
-    "licences": [],
-    "verdict": "hidden_text",
-    "hook_id": "hook_5f0c2a1be9d04c77",
-    "metadata": {"ticket": "17"},
-    "links": {
-        "self": "/v1/scans/scan_5f0c2a1be9d04c77/audit",
-        "scan": "/v1/scans/scan_5f0c2a1be9d04c77",
-        "report": "/v1/scans/scan_5f0c2a1be9d04c77/report",
-    },
-}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, cast
+from importlib.resources import files
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
@@ -19,12 +21,11 @@ from tokenforce.wire.scans import FindingsPage, Order, Scan, ScanPage, ScanReque
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller, MayRead, MayWrite
-from tokenforce_service.http import cursors
 from tokenforce_service.http.idempotency import NewId
-from tokenforce_service.http.openapi import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN, problems
-from tokenforce_service.http.pages import Page
+from tokenforce_service.http.openapi import answer_of, problems
+from tokenforce_service.http.pages import Page, encoded, finding_position
 from tokenforce_service.refusals import Refusal
-from tokenforce_service.scans.audit import AUDIT, audit_of
+from tokenforce_service.scans.audit import audit_of
 from tokenforce_service.scans.start import take_in
 from tokenforce_service.scans.views import findings_view, scan_view
 from tokenforce_service.settings import ServiceSettings
@@ -32,6 +33,56 @@ from tokenforce_service.settings import ServiceSettings
 router = APIRouter(prefix="/v1/scans", tags=["scans"])
 POLL_SECONDS = "1"
 SCAN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+EXAMPLE_REQUESTS: dict[str, Any] = {
+    "folder": {"summary": "A folder under a root", "value": {"model": "/models/upload-17"}},
+    "hub": {
+        "summary": "A pinned revision of a hub model, in one context",
+        "value": {"model": "HuggingFaceTB/SmolLM2-135M-Instruct@main", "contexts": ["assistant"]},
+    },
+    "paper": {"summary": "The paper's arithmetic", "value": {"model": "/models/upload-17", "preset": "paper"}},
+    "custom": {
+        "summary": "A context of one's own",
+        "value": {"model": "/models/upload-17", "contexts": ["bos", {"name": "story", "text": "Once upon a time"}]},
+    },
+}
+
+EXAMPLE_SCAN: dict[str, Any] = {
+    "id": "scan_5f0c2a1be9d04c77",
+    "owner": "marketplace",
+    "status": "sweeping",
+    "model": "/models/upload-17",
+    "request": {"model": "/models/upload-17", "preset": "standard", "contexts": ["assistant"]},
+    "progress": {
+        "stage": "sweeping",
+        "done": 12288,
+        "total": 49135,
+        "tokens_per_second": 1104.2,
+        "eta_seconds": 152.9,
+    },
+    "created_at": "2026-11-22T21:40:00Z",
+    "started_at": "2026-11-22T21:40:00Z",
+    "links": {"self": "/v1/scans/scan_5f0c2a1be9d04c77", "findings": "/v1/scans/scan_5f0c2a1be9d04c77/findings"},
+}
+
+EXAMPLE_REPORT: dict[str, Any] = json.loads((files(__package__) / "example_report.json").read_text("utf-8"))
+"""The demo's own report, cut to its first finding."""
+
+EXAMPLE_AUDIT: dict[str, Any] = {
+    "scan_id": "scan_5f0c2a1be9d04c77",
+    "model": "/uploads/17",
+    "decision": "block",
+    "reasons": ["1 text(s) are judged hidden_text; the report quotes them."],
+    "licences": [],
+    "verdict": "hidden_text",
+    "hook_id": "hook_5f0c2a1be9d04c77",
+    "metadata": {"ticket": "17"},
+    "links": {
+        "self": "/v1/scans/scan_5f0c2a1be9d04c77/audit",
+        "scan": "/v1/scans/scan_5f0c2a1be9d04c77",
+        "report": "/v1/scans/scan_5f0c2a1be9d04c77/report",
+    },
+}
 
 
 class PageOfScans(Page):
@@ -69,14 +120,16 @@ def row_of(request: Request, scan_id: str, caller: Caller) -> ScanRow:
     "",
     status_code=202,
     response_model=Scan,
-    responses={
-        202: {"content": {"application/json": {"example": EXAMPLE_SCAN}}},
-        **problems(400, 403, 409, 413, 422, 503),
-    },
-    openapi_extra={"requestBody": {"content": {"application/json": {"examples": EXAMPLE_REQUESTS}}}},
+    responses={202: answer_of(EXAMPLE_SCAN), **problems(400, 403, 409, 413, 422, 503)},
     summary="Start a scan",
 )
-def create(body: ScanRequest, caller: MayWrite, new_id: NewId, request: Request, response: Response) -> Scan:
+def create(
+    body: Annotated[ScanRequest, Body(openapi_examples=EXAMPLE_REQUESTS)],
+    caller: MayWrite,
+    new_id: NewId,
+    request: Request,
+    response: Response,
+) -> Scan:
     """Accepts the scan and answers at once; poll the `Location`. Local models are checked before the answer."""
     store, settings = _store(request), cast(ServiceSettings, request.app.state.settings)
     scan_id = f"scan_{new_id}"
@@ -112,7 +165,7 @@ def _seconds(moment: datetime) -> float:
     "/{scan_id}",
     response_model=Scan,
     responses={
-        200: {"content": {"application/json": {"example": EXAMPLE_SCAN}}},
+        200: answer_of(EXAMPLE_SCAN),
         304: {"description": "Nothing has changed since the ETag of `If-None-Match`."},
         **problems(404, 503),
     },
@@ -146,11 +199,11 @@ def findings(
     """They are ranked anew while the scan runs, so a cursor is a count and not a place."""
     row, order = row_of(request, scan_id, caller), page.order
     found = findings_view(_store(request), row, order)
-    start = cursors.finding_position(page.cursor, order or "") if page.cursor else 0
+    start = finding_position(page.cursor, order or "") if page.cursor else 0
     stop = start + page.limit
     return FindingsPage(
         items=found[start:stop],
-        next_cursor=cursors.encode(order.value if order else "", stop) if stop < len(found) else None,
+        next_cursor=encoded(order.value if order else "", stop) if stop < len(found) else None,
         partial=not row.status.final,
     )
 
@@ -158,10 +211,7 @@ def findings(
 @router.get(
     "/{scan_id}/report",
     response_model=Report,
-    responses={
-        200: {"content": {"application/json": {"example": EXAMPLE_REPORT}}},
-        **problems(404, 409, 503),
-    },
+    responses={200: answer_of(EXAMPLE_REPORT), **problems(404, 409, 503)},
     summary="The report of a finished scan",
 )
 def report(scan_id: str, caller: MayRead, request: Request) -> Response:
@@ -176,10 +226,7 @@ def report(scan_id: str, caller: MayRead, request: Request) -> Response:
 @router.get(
     "/{scan_id}/audit",
     response_model=AuditAnswer,
-    responses={
-        200: {"content": {"application/json": {"example": AUDIT}}},
-        **problems(404, 409, 503),
-    },
+    responses={200: answer_of(EXAMPLE_AUDIT), **problems(404, 409, 503)},
     summary="What to do with the upload",
 )
 def audit(scan_id: str, caller: MayRead, request: Request) -> AuditAnswer:

@@ -13,16 +13,16 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
+from tokenforce.sdk.hook_calls import SAMPLE_COMMIT, hub_event
 from tokenforce.wire.keys import KeyLimits
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.upload_hooks import HookAction, HookAnswer, HookKind, UploadEvent
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import KeyRing
 from tokenforce_service.access.rate_limits import RateLimits
-from tokenforce_service.http.openapi import problems
+from tokenforce_service.http.openapi import answer_of, problems
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
-from tokenforce_service.upload_hooks.examples import ANSWER, HUB_EVENT, IGNORED, UPLOAD_EVENT
 from tokenforce_service.upload_hooks.hub_event import HubEvent
 from tokenforce_service.upload_hooks.routes import found_hook, hooks_of, unknown_hook
 from tokenforce_service.upload_hooks.signed_event import message_id_of, upload_of
@@ -35,16 +35,34 @@ _HUB_SCHEMA = {"type": "object", "title": "HubEvent"}  # the rest is the Hub's b
 _UPLOAD_SCHEMA = UploadEvent.model_json_schema()
 Body = TypeVar("Body", bound=BaseModel)
 
+EXAMPLE_HUB_EVENT: dict[str, Any] = hub_event("my-org/my-model", SAMPLE_COMMIT)
+
+EXAMPLE_UPLOAD_EVENT: dict[str, Any] = {"model": "/uploads/17", "sha": SAMPLE_COMMIT, "metadata": {"ticket": "17"}}
+
+EXAMPLE_ANSWER: dict[str, Any] = {
+    "hook_id": "hook_5f0c2a1be9d04c77",
+    "action": "started",
+    "reason": "/uploads/17 is scanned.",
+    "scan_id": "scan_5f0c2a1be9d04c77",
+    "links": {"scan": "/v1/scans/scan_5f0c2a1be9d04c77", "audit": "/v1/scans/scan_5f0c2a1be9d04c77/audit"},
+}
+
+EXAMPLE_IGNORED: dict[str, Any] = {
+    "hook_id": "hook_5f0c2a1be9d04c77",
+    "action": "ignored",
+    "reason": "Not scanned: no pattern of the policy matches other-org/model.",
+    "links": {},
+}
+
 
 def _documented(schema: dict[str, Any], example: dict[str, Any], *refusals: int) -> dict[str, Any]:
     """The arguments of a route whose body is read as bytes."""
-    ignored_answer = {"description": "Nothing to scan", "content": {"application/json": {"example": IGNORED}}}
     return {
         "status_code": 202,
         "response_model": HookAnswer,
         "responses": {
-            202: {"description": "Scanned, or known", "content": {"application/json": {"example": ANSWER}}},
-            200: {**ignored_answer, "model": HookAnswer},
+            202: {"description": "Scanned, or known", **answer_of(EXAMPLE_ANSWER)},
+            200: {"description": "Nothing to scan", "model": HookAnswer, **answer_of(EXAMPLE_IGNORED)},
             **problems(400, 401, 403, 413, 422, 429, 503, *refusals),
         },
         "openapi_extra": {
@@ -58,7 +76,7 @@ def _documented(schema: dict[str, Any], example: dict[str, Any], *refusals: int)
 
 @router.post(
     "/huggingface",
-    **_documented(_HUB_SCHEMA, HUB_EVENT),
+    **_documented(_HUB_SCHEMA, EXAMPLE_HUB_EVENT),
     summary="A webhook of the Hugging Face Hub",
 )
 async def huggingface(
@@ -87,7 +105,7 @@ def _from_hub(request: Request, hook: StoredHook, limits: KeyLimits, body: bytes
 
 @router.post(
     "/upload",
-    **_documented(_UPLOAD_SCHEMA, UPLOAD_EVENT, 404, 409),
+    **_documented(_UPLOAD_SCHEMA, EXAMPLE_UPLOAD_EVENT, 404, 409),
     summary="An upload to any marketplace, signed",
 )
 async def upload(

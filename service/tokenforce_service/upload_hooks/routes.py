@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import UTC, datetime
-from typing import cast
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.upload_hooks import Hook, HookChange, HookKind, HookPage, HookPolicy, HookRequest, HookSecret
@@ -20,12 +20,34 @@ from tokenforce_service.http.openapi import answer_of, problems
 from tokenforce_service.http.pages import InPages
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.scans.admission import check_request
-from tokenforce_service.upload_hooks.examples import HOOK, HOOK_REQUESTS, HOOK_WITH_SECRET
 from tokenforce_service.upload_hooks.start_scan import scan_request
 from tokenforce_service.upload_hooks.store import MOST_HOOKS, HookStore, StoredHook
 
 router = APIRouter(prefix="/v1/hooks", tags=["hooks"])
 HOOK_ID = re.compile(r"hook_[0-9a-f]{16}")
+
+_POLICY: dict[str, Any] = {"repos": ["my-org/*"], "reference": "auto", "accepted_licences": ["Apache-2.0"]}
+
+EXAMPLE_REQUESTS: dict[str, Any] = {
+    "hub": {"summary": "Pushes to the models of an organisation", "value": {"kind": "huggingface", "policy": _POLICY}},
+    "upload": {
+        "summary": "Any marketplace's uploads; whatever carries a registered text is blocked",
+        "value": {
+            "kind": "upload",
+            "policy": {"repos": ["/uploads/*"], "block_on": ["hidden_text", "licence"], "review_on": ["suspicious"]},
+        },
+    },
+}
+
+EXAMPLE_HOOK: dict[str, Any] = {
+    "id": "hook_5f0c2a1be9d04c77",
+    "kind": "upload",
+    "url": "/v1/hooks/upload?hook=hook_5f0c2a1be9d04c77",
+    "policy": _POLICY,
+    "created_at": "2026-11-24T08:00:00Z",
+}
+
+EXAMPLE_HOOK_SECRET: dict[str, Any] = {**EXAMPLE_HOOK, "secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDpbKx1bYlBzE="}
 
 
 def hooks_of(request: Request) -> HookStore:
@@ -73,11 +95,16 @@ def _check(policy: HookPolicy) -> None:
     "",
     status_code=201,
     response_model=HookSecret,
-    responses={201: answer_of(HOOK_WITH_SECRET), **problems(400, 409, 413, 422, 503)},
-    openapi_extra={"requestBody": {"content": {"application/json": {"examples": HOOK_REQUESTS}}}},
+    responses={201: answer_of(EXAMPLE_HOOK_SECRET), **problems(400, 409, 413, 422, 503)},
     summary="Register an upload hook",
 )
-def create(body: HookRequest, caller: MayHook, new_id: NewSecretId, request: Request, response: Response) -> HookSecret:
+def create(
+    body: Annotated[HookRequest, Body(openapi_examples=EXAMPLE_REQUESTS)],
+    caller: MayHook,
+    new_id: NewSecretId,
+    request: Request,
+    response: Response,
+) -> HookSecret:
     """Events that are posted to its `url` with its `secret` start scans, which belong to the key's owner."""
     _check(body.policy)
     hook_id = f"hook_{new_id}"
@@ -100,7 +127,7 @@ def list_hooks(caller: MayHook, request: Request, page: InPages) -> HookPage:
 @router.get(
     "/{hook_id}",
     response_model=Hook,
-    responses={200: answer_of(HOOK), **problems(404, 503)},
+    responses={200: answer_of(EXAMPLE_HOOK), **problems(404, 503)},
     summary="One upload hook, without its secret",
 )
 def get(hook_id: str, caller: MayHook, request: Request) -> Hook:
@@ -110,7 +137,7 @@ def get(hook_id: str, caller: MayHook, request: Request) -> Hook:
 @router.patch(
     "/{hook_id}",
     response_model=Hook,
-    responses={200: answer_of(HOOK), **problems(400, 404, 413, 422, 503)},
+    responses={200: answer_of(EXAMPLE_HOOK), **problems(400, 404, 413, 422, 503)},
     summary="Another policy",
 )
 def change(hook_id: str, body: HookChange, caller: MayHook, request: Request) -> Hook:
@@ -131,7 +158,7 @@ def remove(hook_id: str, caller: MayHook, request: Request) -> None:
 @router.post(
     "/{hook_id}/rotate",
     response_model=HookSecret,
-    responses={200: answer_of(HOOK_WITH_SECRET), **problems(400, 404, 409, 422, 503)},
+    responses={200: answer_of(EXAMPLE_HOOK_SECRET), **problems(400, 404, 409, 422, 503)},
     summary="A new secret",
 )
 def rotate(hook_id: str, caller: MayHook, _id: NewSecretId, request: Request, response: Response) -> HookSecret:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
@@ -13,6 +14,7 @@ from tokenforce.wire.webhooks import Delivery, DeliveryPage, DeliveryStatus
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller, MayHook
 from tokenforce_service.http.idempotency import NewId
+from tokenforce_service.http.moments import moment
 from tokenforce_service.http.openapi import answer_of, problems
 from tokenforce_service.http.pages import Page
 from tokenforce_service.refusals import Refusal
@@ -20,16 +22,56 @@ from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDeli
 from tokenforce_service.webhooks.emission import delivery_of
 from tokenforce_service.webhooks.endpoint_routes import known_endpoint
 from tokenforce_service.webhooks.endpoint_store import Endpoint
-from tokenforce_service.webhooks.fold_examples import DELIVERY
-from tokenforce_service.webhooks.fold_views import delivery_view
 from tokenforce_service.webhooks.payloads import event_for_test
 
 router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
-_QUEUED = {202: answer_of(DELIVERY), **problems(400, 404, 409, 422, 503)}
+EXAMPLE_DELIVERY: dict[str, Any] = {
+    "id": "evt_0b6f2a9c4d1e8f7a5c3b2d1e",
+    "webhook_id": "wh_5f0c2a1be9d04c77",
+    "type": "scan.succeeded",
+    "status": "pending",
+    "created_at": "2026-11-24T08:05:00Z",
+    "next_attempt_at": "2026-11-24T08:05:07Z",
+    "attempts": 1,
+    "log": [{"at": "2026-11-24T08:05:00Z", "seconds": 0.112, "status_code": 502, "excerpt": "Bad gateway"}],
+    "payload": {
+        "type": "scan.succeeded",
+        "timestamp": "2026-11-24T08:04:59.813000+00:00",
+        "data": {
+            "scan_id": "scan_5f0c2a1be9d04c77",
+            "status": "succeeded",
+            "model": "/models/upload-17",
+            "verdict": "hidden_text",
+            "licences": [],
+            "links": {
+                "self": "/v1/scans/scan_5f0c2a1be9d04c77",
+                "findings": "/v1/scans/scan_5f0c2a1be9d04c77/findings",
+                "report": "/v1/scans/scan_5f0c2a1be9d04c77/report",
+            },
+        },
+    },
+}
+
+_QUEUED = {202: answer_of(EXAMPLE_DELIVERY), **problems(400, 404, 409, 422, 503)}
 
 
 class PageOfLog(Page):
     status: DeliveryStatus | None = Field(default=None, description="Deliveries in this state.")
+
+
+def delivery_view(webhook_id: str, stored: StoredDelivery, *, payload: bool = False) -> Delivery:
+    """`payload`: with what is sent."""
+    return Delivery(
+        id=stored.event_id,
+        webhook_id=webhook_id,
+        type=stored.type,
+        status=stored.status,
+        created_at=moment(stored.created_at),
+        next_attempt_at=moment(stored.next_at) if stored.next_at is not None else None,
+        attempts=stored.attempts,
+        log=stored.log,
+        payload=json.loads(stored.body) if payload else None,
+    )
 
 
 def _deliveries(request: Request) -> DeliveryStore:
@@ -68,7 +110,7 @@ def list_deliveries(
 @router.get(
     "/deliveries/{delivery_id}",
     response_model=Delivery,
-    responses={200: answer_of(DELIVERY), **problems(404, 503)},
+    responses={200: answer_of(EXAMPLE_DELIVERY), **problems(404, 503)},
     summary="One delivery, with its payload",
 )
 def get(webhook_id: str, delivery_id: str, caller: MayHook, request: Request) -> Delivery:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import cast
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from tokenforce.wire.problems import ErrorCode
@@ -22,12 +22,47 @@ from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.webhooks import receiver_url
 from tokenforce_service.webhooks.delivery_store import DeliveryStore
 from tokenforce_service.webhooks.endpoint_store import MOST_ENDPOINTS, Endpoint, EndpointStore
-from tokenforce_service.webhooks.fold_examples import WEBHOOK, WEBHOOK_REQUESTS, WEBHOOK_WITH_SECRET
-from tokenforce_service.webhooks.fold_views import webhook_view
 from tokenforce_service.webhooks.receiver_url import Reach
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 WEBHOOK_ID = re.compile(r"wh_[0-9a-f]{16}")
+
+EXAMPLE_REQUESTS: dict[str, Any] = {
+    "all": {"summary": "Every end of a scan", "value": {"url": "https://example.com/tokenforce"}},
+    "some": {
+        "summary": "Some events, with a note",
+        "value": {
+            "url": "https://example.com/tokenforce",
+            "events": ["scan.succeeded"],
+            "description": "licence audit of uploads",
+        },
+    },
+}
+
+EXAMPLE_WEBHOOK: dict[str, Any] = {
+    "id": "wh_5f0c2a1be9d04c77",
+    "url": "https://example.com/tokenforce",
+    "events": ["scan.succeeded", "scan.failed", "scan.cancelled"],
+    "enabled": True,
+    "created_at": "2026-11-24T08:00:00Z",
+}
+
+EXAMPLE_WEBHOOK_SECRET: dict[str, Any] = {
+    **EXAMPLE_WEBHOOK,
+    "secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDpbKx1bYlBzE=",
+}
+
+
+def webhook_view(endpoint: Endpoint) -> Webhook:
+    return Webhook(
+        id=endpoint.id,
+        url=endpoint.url,
+        events=list(endpoint.events),
+        description=endpoint.description,
+        enabled=endpoint.enabled,
+        disabled_reason=endpoint.disabled_reason,
+        created_at=moment(endpoint.created_at),
+    )
 
 
 def endpoints_of(request: Request) -> EndpointStore:
@@ -61,12 +96,15 @@ async def _check_url(request: Request, url: str) -> None:
     "",
     status_code=201,
     response_model=WebhookSecret,
-    responses={201: answer_of(WEBHOOK_WITH_SECRET), **problems(400, 409, 413, 422, 503)},
-    openapi_extra={"requestBody": {"content": {"application/json": {"examples": WEBHOOK_REQUESTS}}}},
+    responses={201: answer_of(EXAMPLE_WEBHOOK_SECRET), **problems(400, 409, 413, 422, 503)},
     summary="Register an endpoint for callbacks",
 )
 async def create(
-    body: WebhookRequest, caller: MayHook, new_id: NewSecretId, request: Request, response: Response
+    body: Annotated[WebhookRequest, Body(openapi_examples=EXAMPLE_REQUESTS)],
+    caller: MayHook,
+    new_id: NewSecretId,
+    request: Request,
+    response: Response,
 ) -> WebhookSecret:
     """From now on the end of every scan of the key's owner is told to it. The `secret` is shown here only."""
     await _check_url(request, body.url)
@@ -96,7 +134,7 @@ def list_webhooks(caller: MayHook, request: Request, page: InPages) -> WebhookPa
 @router.get(
     "/{webhook_id}",
     response_model=Webhook,
-    responses={200: answer_of(WEBHOOK), **problems(404, 503)},
+    responses={200: answer_of(EXAMPLE_WEBHOOK), **problems(404, 503)},
     summary="One endpoint, without its secret",
 )
 def get(webhook_id: str, caller: MayHook, request: Request) -> Webhook:
@@ -106,7 +144,7 @@ def get(webhook_id: str, caller: MayHook, request: Request) -> Webhook:
 @router.patch(
     "/{webhook_id}",
     response_model=Webhook,
-    responses={200: answer_of(WEBHOOK), **problems(400, 404, 413, 422, 503)},
+    responses={200: answer_of(EXAMPLE_WEBHOOK), **problems(400, 404, 413, 422, 503)},
     summary="Change, disable or enable an endpoint",
 )
 async def change(webhook_id: str, body: WebhookChange, caller: MayHook, request: Request) -> Webhook:
@@ -137,7 +175,7 @@ def remove(webhook_id: str, caller: MayHook, request: Request) -> None:
 @router.post(
     "/{webhook_id}/rotate",
     response_model=WebhookSecret,
-    responses={200: answer_of(WEBHOOK_WITH_SECRET), **problems(400, 404, 409, 422, 503)},
+    responses={200: answer_of(EXAMPLE_WEBHOOK_SECRET), **problems(400, 404, 409, 422, 503)},
     summary="A new secret",
 )
 def rotate(webhook_id: str, caller: MayHook, _id: NewSecretId, request: Request, response: Response) -> WebhookSecret:

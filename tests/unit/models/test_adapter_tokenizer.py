@@ -12,7 +12,7 @@ from tests.support.tiny_model import build_tiny_model, build_tiny_tokenizer
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.plan.plan import Plan
-from tokenforce_service.models.adapter_tokenizer import check_vocabulary
+from tokenforce_service.models.adapter import check_vocabulary
 from tokenforce_service.models.open import open_target
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.refusals import Refusal
