@@ -6,7 +6,6 @@ only its own child process with it.
 
 from __future__ import annotations
 
-import logging
 import threading
 
 from redis import Redis
@@ -22,8 +21,6 @@ from tokenforce_service.reports import job as _reports  # noqa: F401
 from tokenforce_service.scans.reaper import Reaper
 from tokenforce_service.settings import ServiceSettings
 
-log = logging.getLogger(__name__)
-
 
 def main() -> None:
     settings = ServiceSettings()
@@ -32,8 +29,6 @@ def main() -> None:
     connection = Redis.from_url(settings.redis_url)
     # Its own connections: the worker's are used across fork.
     store = Store(Redis.from_url(settings.redis_url, socket_timeout=10), settings.retention_seconds)
-    if adopted := store.index.adopt_old_rows():
-        log.info("%d scans of an earlier release are listed now", adopted)
     stop = threading.Event()
     reaper = threading.Thread(target=Reaper(store).run, args=(stop, settings.reap_seconds), name="reaper", daemon=True)
     reaper.start()
