@@ -128,7 +128,7 @@ def needs(scope: Scope) -> Any:
 
 async def _caller(request: Request, scopes: SecurityScopes, _declared: Annotated[Any, Security(_BEARER)]) -> Caller:
     caller = await cast(KeyRing, request.app.state.keys).caller(_token(request))
-    request.state.caller = caller
+    request.state.owner = caller.owner
     await cast(RateLimits, request.app.state.rate_limits).charge_key(request, caller.key_id, caller.limits)
     for scope in map(Scope, scopes.scopes):
         if not caller.may(scope):

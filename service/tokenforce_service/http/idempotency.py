@@ -1,8 +1,9 @@
 """`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a POST that is sent twice happens once.
 
-A route that creates something takes `new_id: NewId` after its caller and names what it makes by it; a route whose
-answer shows a secret takes `NewSecretId`. `KeepsAnswers` stores what the route then answers, for a day: also 4xx, as
-they are the answer to that request; not 429 nor 5xx, after which the next attempt runs, with the same id.
+A route that creates something takes `new_id: NewId` after its caller, whose owner then stands in `request.state.owner`,
+and uses it as the id of what it makes; a route whose answer shows a secret takes `NewSecretId`. `KeepsAnswers` stores
+the answer for a day, 4xx answers too, as they are the answer to that request. It does not store 429 and 5xx: the next
+attempt runs, with the same id.
 
 A secret is never stored: its repetition is answered by 409, which names what was made.
 """
@@ -23,7 +24,6 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenforce.wire.problems import ErrorCode
-from tokenforce_service.access.callers import Caller
 from tokenforce_service.http.idempotency_store import DifferentRequest, IdempotencyStore, InFlight, Lease, StoredAnswer
 from tokenforce_service.refusals import Refusal
 
@@ -79,11 +79,11 @@ async def _begin(request: Request, *, secret: bool) -> str:
     if not values:
         return secrets.token_hex(8)
     key = _parse(values)
-    caller = cast(Caller, request.state.caller)
+    owner: str = request.state.owner  # set with the caller, who comes first
     store = cast(IdempotencyStore, request.app.state.idempotency)
     digest = _digest(request, await request.body())
     try:
-        found = await run_in_threadpool(store.begin, caller.owner, key, digest)
+        found = await run_in_threadpool(store.begin, owner, key, digest)
     except DifferentRequest as error:
         detail = "This Idempotency-Key was used for another request; send a new key with a new request."
         raise Refusal(ErrorCode.idempotency_key_reused, detail) from error
