@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.plan.plan import MAX_LORA_RANK
 from tokenforce_service.models.adapter_targets import Targets, read_targets, unusable
-from tokenforce_service.models.folder import (
-    DTYPES,
-    PICKLES,
-    TOKENIZER_FILES,
-    Upload,
-    check_files,
-    has_chat_template,
-    read_json,
-    refuse_code_and_detours,
-)
-from tokenforce_service.models.tensors import tensors
-from tokenforce_service.refusals import Refusal
+from tokenforce_service.models.folder import Folder
+from tokenforce_service.models.model import Model
+from tokenforce_service.models.tensors import COMPUTED_AS, Tensor, mostly_stored_as, no_weights, read_tensors
 
-CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 UNSUPPORTED = {
     "use_dora": "DoRA",
@@ -34,14 +23,14 @@ UNSUPPORTED = {
     "use_bdlora": "block-diagonal LoRA",
     "use_qalora": "QALoRA",
     "trainable_token_indices": "trained token embeddings",
-    "target_parameters": "adapted parameters that are no modules",
+    "target_parameters": "adapted parameters outside of modules (`target_parameters`)",
     "arrow_config": "Arrow routing",
     "kasa_config": "KaSA",
     "monteclora_config": "MonteCLoRA",
 }
-"""What the engine cannot put on a base: field of the config, what it means."""
+"""What the engine cannot put on a base: field of the config → its meaning."""
 PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
-"""Ways to begin a training that leave the base as it is; PEFT changes the base's weights for the others (PiSSA)."""
+"""Initialisations that leave the base as it is; for the others (such as PiSSA) PEFT changes the base's weights."""
 EMBEDDINGS = ("embed_tokens", "wte", "wpe", "embed_in", "word_embeddings")
 """Matrices of the base that are looked up, not multiplied by: an adapter's matrices on them have other shapes."""
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
@@ -49,19 +38,22 @@ _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.w
 
 @dataclass(frozen=True)
 class Adapter:
-    """A checked adapter folder; `base` is what it names as its base, None if nothing."""
+    """A checked adapter folder. `base` is the base model that its config names, None if it names none."""
 
-    path: Path
+    folder: Folder
     base: str | None
     targets: Targets
+    tensors: Mapping[str, Tensor] = field(repr=False)
     dtype: str
     parameters: int
-    has_tokenizer: bool
-    has_chat_template: bool
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
 
     @property
     def rank(self) -> int:
-        """The largest of its modules'."""
+        """The largest rank of its modules."""
         return self.targets.largest_rank
 
     @property
@@ -69,63 +61,48 @@ class Adapter:
         return (self.path / WEIGHTS,)
 
 
-def is_adapter(path: Path) -> bool:
-    """A folder with an adapter and no model."""
-    return (path / CONFIG).is_file() and not (path / "config.json").is_file()
-
-
-def inspect_adapter(path: Path, roots: list[Path]) -> Adapter:
-    """Check an adapter folder by itself.
+def inspect_adapter(folder: Folder) -> Adapter:
+    """Check an adapter folder, without its base.
 
     Raises:
         Refusal: `adapter_mismatch` (the engine cannot use it), `pickle_weights`, `weights_missing`,
-            `weights_corrupt`, `model_invalid`, `remote_code`, `path_not_allowed`.
+            `weights_corrupt`, `model_invalid`, `remote_code`.
     """
-    check_files(path, roots)
-    config = read_json(path / CONFIG)
+    config = folder.config
     if config.get("peft_type") != "LORA":
         raise unusable(f"it is of type {str(config.get('peft_type'))[:40]}, and only LORA is supported")
-    refuse_code_and_detours(path, CONFIG, config)
-    for field, meaning in UNSUPPORTED.items():
-        if config.get(field):
+    folder.refuse_code_and_detours()
+    for option, meaning in UNSUPPORTED.items():
+        if config.get(option):
             raise unusable(f"it uses {meaning}")
     if config.get("bias", "none") != "none":
         raise unusable("it uses bias terms")
     init = config.get("init_lora_weights")
     if isinstance(init, str) and init.lower() not in PLAIN_INITS:
-        raise unusable(f"it changes the base's own weights (`init_lora_weights` is {init[:40]!r})")
+        raise unusable(f"it changes the weights of the base (`init_lora_weights` is {init[:40]!r})")
     targets = read_targets(config, MAX_LORA_RANK)
-    if not (path / WEIGHTS).is_file():
-        if any(next(path.glob(pattern), None) for pattern in PICKLES):
-            raise Refusal(
-                ErrorCode.pickle_weights,
-                "The adapter's weights are pickles, which can run code when loaded; save them as safetensors.",
-            )
-        raise Refusal(ErrorCode.weights_missing, f"The adapter folder has no {WEIGHTS}; upload the weights.")
-    found = tensors([path / WEIGHTS])
-    sizes: dict[str, int] = {}
-    for tensor in found.values():
-        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.parameters
-    stored = max(sizes, key=lambda dtype: sizes[dtype])
+    if WEIGHTS not in folder.files:
+        raise no_weights("The adapter folder", folder.names, WEIGHTS)
+    tensors = read_tensors([folder.path / WEIGHTS])
+    stored, parameters = mostly_stored_as(tensors)
     base = config.get("base_model_name_or_path")
     return Adapter(
-        path=path,
+        folder=folder,
         base=base if isinstance(base, str) and base.strip() else None,
         targets=targets,
-        dtype=DTYPES.get(stored, "float32"),
-        parameters=sum(sizes.values()),
-        has_tokenizer=any((path / name).is_file() for name in TOKENIZER_FILES),
-        has_chat_template=has_chat_template(path),
+        tensors=tensors,
+        dtype=COMPUTED_AS.get(stored, "float32"),
+        parameters=parameters,
     )
 
 
-def check_fit(adapter: Adapter, base: Upload) -> None:
-    """The adapter must hold pairs of matrices of modules that its config names, with the shapes of the base's.
+def check_fit(adapter: Adapter, base: Model) -> None:
+    """The adapter must hold pairs of matrices for modules that its config names, with shapes that fit the base's.
 
     Raises:
         Refusal: `adapter_mismatch`.
     """
-    matrices = {name.removesuffix(".weight"): tensor.shape for name, tensor in tensors(base.weights).items()}
+    matrices = {name.removesuffix(".weight"): tensor.shape for name, tensor in base.tensors.items()}
     pairs = _pairs(adapter)
     for module, pair in pairs.items():
         shape = matrices.get(module, ())
@@ -150,16 +127,18 @@ def check_fit(adapter: Adapter, base: Upload) -> None:
 def _pairs(adapter: Adapter) -> dict[str, dict[str, tuple[int, ...]]]:
     """Shapes of the matrices: module of the base → `A` and `B` → (rows, columns)."""
     pairs: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, tensor in tensors(adapter.weights).items():
+    for name, tensor in adapter.tensors.items():
         match = _TENSOR.fullmatch(name)
         if match is None:
-            raise unusable(f"its tensor {name[:100]} is no LoRA matrix")
+            raise unusable(f"its tensor {name[:100]} is not a LoRA matrix")
         pairs.setdefault(match["module"], {})[match["side"]] = tensor.shape
     return pairs
 
 
 def check_vocabulary(own: Mapping[str, int], base: Mapping[str, int], rows: int) -> None:
-    """Tokens may be added or renamed within the base's embedding; those of the base keep their ids.
+    """A tokenizer that comes with an adapter must fit the base's embedding, of which the adapter changes no row.
+
+    It may add or rename tokens within the embedding; the base's tokens keep their ids.
 
     Args:
         own, base: token → id of the adapter's and of the base's tokenizer.

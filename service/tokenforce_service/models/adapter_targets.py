@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ class Targets:
         return found is not None and int(found[1]) in self.layers
 
 
-def read_targets(config: dict[str, Any], rank_limit: int) -> Targets:
+def read_targets(config: Mapping[str, Any], rank_limit: int) -> Targets:
     """The targets in an adapter_config.json.
 
     Raises:
@@ -133,7 +133,7 @@ def _ends(module: str) -> Iterator[str]:
         yield module
 
 
-def _names(config: dict[str, Any], field: str) -> frozenset[str] | str:
+def _names(config: Mapping[str, Any], field: str) -> frozenset[str] | str:
     """The names, or the regular expression, under `field`; empty if there are none."""
     value = config.get(field) or ()
     if isinstance(value, str):
@@ -143,7 +143,7 @@ def _names(config: dict[str, Any], field: str) -> frozenset[str] | str:
     raise unusable(f"its `{field}` is no list of names")
 
 
-def _patterns(config: dict[str, Any], field: str) -> list[tuple[str, Any]]:
+def _patterns(config: Mapping[str, Any], field: str) -> list[tuple[str, Any]]:
     value = config.get(field) or {}
     if not isinstance(value, dict) or len(value) > MOST_PATTERNS:
         raise unusable(f"its `{field}` is no mapping of up to {MOST_PATTERNS} names")
@@ -153,7 +153,7 @@ def _patterns(config: dict[str, Any], field: str) -> list[tuple[str, Any]]:
     return list(value.items())
 
 
-def _layers(config: dict[str, Any]) -> frozenset[int] | None:
+def _layers(config: Mapping[str, Any]) -> frozenset[int] | None:
     value = config.get("layers_to_transform")
     if value is None or value == []:
         return None
@@ -163,7 +163,7 @@ def _layers(config: dict[str, Any]) -> frozenset[int] | None:
     return frozenset(numbers)
 
 
-def _layer_lists(config: dict[str, Any]) -> Iterator[re.Pattern[str]]:
+def _layer_lists(config: Mapping[str, Any]) -> Iterator[re.Pattern[str]]:
     value = config.get("layers_pattern") or []
     for name in value if isinstance(value, list) else [value]:
         if not isinstance(name, str) or len(name) > LONGEST_PATTERN or not _LAYER_NAME.fullmatch(name):

@@ -7,8 +7,8 @@ from tokenforce.wire.report import SettingsRecord
 from tokenforce.wire.scans import BUILT_IN_CONTEXTS, ScanRequest
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_core.scans.store import Store
-from tokenforce_service.models.folder import Upload
-from tokenforce_service.models.open import Target
+from tokenforce_service.models.model import Model
+from tokenforce_service.models.open import OnHub, Opened, Target
 from tokenforce_service.refusals import Refusal
 
 
@@ -26,34 +26,32 @@ def no_chat_template(name: str) -> Refusal:
     )
 
 
-def check_target(request: ScanRequest, target: Target, store: Store) -> None:
-    """Whether this target can be scanned as requested, as far as its files tell.
+def check_target(request: ScanRequest, target: Target[Opened | OnHub], store: Store) -> None:
+    """Whether what is here of a target can be scanned as requested, as far as its files tell.
 
     Raises:
         Refusal: `unsupported_architecture`, `no_chat_template`, `length_exceeds_model`.
     """
-    adapter = target.adapter
-    own_template = adapter is not None and adapter.has_tokenizer and adapter.has_chat_template
-    check_upload(request, target.loaded.upload, store, has_chat_template=own_template)
-    if target.reference is not None:
-        _check_architecture(target.reference.upload, store)
+    if isinstance(target.loaded, Opened):
+        model, adapter = target.loaded.model, target.adapter
+        _check_architecture(model, store)
+        folders = [model.folder]
+        if adapter is not None and adapter.folder.has_tokenizer:
+            folders.append(adapter.folder)
+        for item in request.contexts or []:
+            if item in ("assistant", "assistant_system") and not any(folder.has_chat_template for folder in folders):
+                raise no_chat_template(str(item))
+        check_lengths(settings_for(request), model.max_positions, 1)
+    if isinstance(target.reference, Opened):
+        _check_architecture(target.reference.model, store)
 
 
-def check_upload(request: ScanRequest, upload: Upload, store: Store, *, has_chat_template: bool = False) -> None:
-    """Whether this upload can be scanned as requested; `has_chat_template`: the adapter on it brings one."""
-    _check_architecture(upload, store)
-    for item in request.contexts or []:
-        if item in ("assistant", "assistant_system") and not (upload.has_chat_template or has_chat_template):
-            raise no_chat_template(str(item))
-    check_lengths(settings_for(request), upload.max_positions, 1)
-
-
-def _check_architecture(upload: Upload, store: Store) -> None:
-    if store.supports(upload.architecture) is False:
+def _check_architecture(model: Model, store: Store) -> None:
+    if store.supports(model.architecture) is False:
         raise Refusal(
             ErrorCode.unsupported_architecture,
-            f"No engine of this service can load the architecture {upload.architecture[:100]}; "
-            "choose a model of another one, or add a worker that can.",
+            f"No engine of this service can load the architecture {model.architecture[:100]}; "
+            "choose a model with another architecture, or add a worker that supports it.",
         )
 
 

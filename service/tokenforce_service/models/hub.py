@@ -12,6 +12,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id  # type: ignore[attr-defined]
 
 from tokenforce.wire.problems import ErrorCode
+from tokenforce_service.models.tensors import no_weights
 from tokenforce_service.refusals import Refusal
 
 HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(@(?P<revision>[\w][\w./-]*))?", re.ASCII)
@@ -128,9 +129,7 @@ def _refuse_local(error: OSError, model: str, cache_dir: Path) -> None:
 def _check_listing(repo: str, files: dict[str, int], max_bytes: float) -> None:
     weights = {name: size for name, size in files.items() if name.endswith(".safetensors")}
     if not weights:
-        if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in files):
-            raise Refusal(ErrorCode.pickle_weights, f"{repo} has only pickle weights; convert it to safetensors.")
-        raise Refusal(ErrorCode.weights_missing, f"{repo} has no *.safetensors; upload its weights.")
+        raise no_weights(repo, files)
     others = set(filter_repo_objects(files, allow_patterns=PATTERNS)) - set(weights)
     other_size = sum(files[name] for name in others)
     if other_size > MAX_OTHER_BYTES:

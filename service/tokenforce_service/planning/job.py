@@ -37,7 +37,7 @@ def plan(scan_id: str) -> None:
         return
     request = row.request
     try:
-        target = open_target(request, settings)
+        target = open_target(request, settings, reach_hub=True)
         check_target(request, target, store)
         registry = FingerprintStore(store.connection, settings.retention_seconds)
         fingerprints = registry.all()

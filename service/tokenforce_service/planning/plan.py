@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from tokenforce.wire.problems import ErrorCode
@@ -16,8 +16,8 @@ from tokenforce_core.plan.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_core.queues.jobs import model_queue
 from tokenforce_service.models.adapter import check_vocabulary, finer
 from tokenforce_service.models.fit import BEHIND, check_lengths
-from tokenforce_service.models.folder import Upload, read_json
-from tokenforce_service.models.open import Target
+from tokenforce_service.models.model import Model
+from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import time_limit
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
 from tokenforce_service.planning.contexts import build_context
@@ -26,27 +26,27 @@ from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 
 
-def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -> Plan:
+def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSettings) -> Plan:
     """The plan of a scan on a checked target. Runs its tokenizer and chat template (sandboxed Jinja).
 
     Raises:
         Refusal: a tokenizer cannot be loaded, a context cannot be built, α or β do not fit, or the vocabulary of
             the adapter or the reference does not.
     """
-    upload, adapter = target.loaded.upload, target.adapter
+    model, adapter = target.loaded.model, target.adapter
     scan_settings = settings_for(request)
-    tokenizer_path = adapter.path if adapter is not None and adapter.has_tokenizer else upload.path
+    tokenizer_path = adapter.path if adapter is not None and adapter.folder.has_tokenizer else model.path
     with time_limit(TOKENIZER_SECONDS, "The tokenizer and the chat template"):
         tokenizer = load_tokenizer(tokenizer_path)
-        if tokenizer_path != upload.path:
-            check_vocabulary(tokenizer.get_vocab(), load_tokenizer(upload.path).get_vocab(), upload.vocabulary_size)
+        if tokenizer_path != model.path:
+            check_vocabulary(tokenizer.get_vocab(), load_tokenizer(model.path).get_vocab(), model.vocabulary_size)
         wanted = request.contexts or default_contexts(scan_settings.preset, bool(tokenizer.chat_template))
-        contexts = [build_context(item, tokenizer, upload.vocabulary_size) for item in wanted]
-        end_ids, skipped = _special_ids(tokenizer, upload)
-    skipped += _not_asked_for(request, upload.vocabulary_size, skipped)
+        contexts = [build_context(item, tokenizer, model.vocabulary_size) for item in wanted]
+        end_ids, skipped = _special_ids(tokenizer, model)
+    skipped += _not_asked_for(request, model.vocabulary_size, skipped)
     longest = max(len(context.ids) for context in contexts)
-    check_lengths(scan_settings, upload.max_positions, longest)
-    hashed = [Hashed.of(upload.path, upload.weights)]
+    check_lengths(scan_settings, model.max_positions, longest)
+    hashed = [Hashed.of(model.path, model.weights)]
     digest = loaded_digest = hashed[0].digest
     if adapter is not None:
         hashed.append(Hashed.of(adapter.path, adapter.weights))
@@ -55,16 +55,16 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
         model=target.name,
         revision=target.revision,
         digest=digest,
-        architecture=upload.architecture,
-        dtype=upload.dtype if adapter is None else finer(upload.dtype, adapter.dtype),
-        parameters=upload.parameters + (adapter.parameters if adapter is not None else 0),
-        vocabulary_size=upload.vocabulary_size,
-        max_positions=upload.max_positions,
+        architecture=model.architecture,
+        dtype=model.dtype if adapter is None else finer(model.dtype, adapter.dtype),
+        parameters=model.parameters + (adapter.parameters if adapter is not None else 0),
+        vocabulary_size=model.vocabulary_size,
+        max_positions=model.max_positions,
     )
     reference = plan_reference(target, tokenizer, contexts, scan_settings, hashed[0])
     return Plan(
         target=record,
-        path=str(upload.path),
+        path=str(model.path),
         loaded_digest=loaded_digest,
         tokenizer_path=str(tokenizer_path),
         adapter=str(adapter.path) if adapter is not None else None,
@@ -96,9 +96,9 @@ def _engine_rank(rank: int) -> int:
     return next(known for known in (8, 16, 32, MAX_LORA_RANK) if rank <= known)
 
 
-def _special_ids(tokenizer: Any, upload: Upload) -> tuple[list[int], list[SkippedIds]]:
+def _special_ids(tokenizer: Any, model: Model) -> tuple[list[int], list[SkippedIds]]:
     """Ids that end a continuation, and ids that are not forced with the reason."""
-    size = upload.vocabulary_size
+    size = model.vocabulary_size
     special = set(tokenizer.all_special_ids)
     special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special = {i for i in special if 0 <= i < size}
@@ -111,11 +111,11 @@ def _special_ids(tokenizer: Any, upload: Upload) -> tuple[list[int], list[Skippe
     ]
     # The config's end-of-text ids stand in only where the tokenizer has none, and are forced all the same:
     # an upload that lists half its vocabulary there would otherwise hide it.
-    ends = special if tokenizer.eos_token_id is not None else special | _configured_ends(upload.path, size)
+    ends = special if tokenizer.eos_token_id is not None else special | _configured_ends(model.folder.config, size)
     return sorted(ends), [group for group in groups if group.ranges]
 
 
-def _configured_ends(path: Path, size: int) -> set[int]:
+def _configured_ends(config: Mapping[str, Any], size: int) -> set[int]:
     """End-of-text ids that config.json names."""
-    value = read_json(path / "config.json").get("eos_token_id")
+    value = config.get("eos_token_id")
     return {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int) and 0 <= i < size}

@@ -11,8 +11,8 @@ from tokenforce.wire.report import ContextRecord, ReferenceRecord, SettingsRecor
 from tokenforce_core.plan.model_files import Hashed
 from tokenforce_core.plan.plan import ReferencePlan
 from tokenforce_service.models.fit import check_lengths
-from tokenforce_service.models.folder import Upload
-from tokenforce_service.models.open import Target
+from tokenforce_service.models.model import Model
+from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import time_limit
 from tokenforce_service.models.tensors import identical
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
@@ -31,7 +31,7 @@ class IdMap:
 
 
 def plan_reference(
-    target: Target, tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded: Hashed
+    target: Target[Opened], tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded: Hashed
 ) -> ReferencePlan | None:
     """The reference's part of the plan; None without one. `tokenizer` is the target's, `loaded` the files of its model.
 
@@ -43,18 +43,16 @@ def plan_reference(
     opened = target.reference
     if opened is None or target.source is None:
         return None
-    upload = opened.upload
-    _check_fit(target.loaded.upload, upload, settings, max(len(context.ids) for context in contexts))
-    same_files = upload.path == target.loaded.upload.path
-    hashed = loaded if same_files else Hashed.of(upload.path, upload.weights)
+    model, loaded_model = opened.model, target.loaded.model
+    _check_fit(loaded_model, model, settings, max(len(context.ids) for context in contexts))
+    same_files = model.path == loaded_model.path
+    hashed = loaded if same_files else Hashed.of(model.path, model.weights)
     with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
-        own = load_tokenizer(upload.path).get_vocab()
-        matched = match_vocabularies(
-            tokenizer.get_vocab(), own, target.loaded.upload.vocabulary_size, upload.vocabulary_size
-        )
+        own = load_tokenizer(model.path).get_vocab()
+        matched = match_vocabularies(tokenizer.get_vocab(), own, loaded_model.vocabulary_size, model.vocabulary_size)
     notes = [matched.note] if matched.note else []
     for context in contexts:
-        if unknown := sum(_own_id(matched, i, upload.vocabulary_size) < 0 for i in context.ids):
+        if unknown := sum(_own_id(matched, i, model.vocabulary_size) < 0 for i in context.ids):
             if unknown == len(context.ids):
                 raise Refusal(
                     ErrorCode.reference_mismatch,
@@ -67,15 +65,15 @@ def plan_reference(
         revision=opened.revision,
         digest=hashed.digest,
         source=target.source,
-        vocabulary_size=upload.vocabulary_size,
+        vocabulary_size=model.vocabulary_size,
         identical=target.adapter is None
-        and (same_files or hashed.digest == loaded.digest or identical(target.loaded.upload.weights, upload.weights)),
+        and (same_files or hashed.digest == loaded.digest or identical(loaded_model.tensors, model.tensors)),
         note=" ".join(notes) or None,
     )
-    return ReferencePlan(record=record, path=str(upload.path), id_map=matched.ids, hashed=hashed)
+    return ReferencePlan(record=record, path=str(model.path), id_map=matched.ids, hashed=hashed)
 
 
-def _check_fit(target: Upload, reference: Upload, settings: SettingsRecord, longest: int) -> None:
+def _check_fit(target: Model, reference: Model, settings: SettingsRecord, longest: int) -> None:
     """Fine-tuning keeps the architecture: between two of them the contrast would show how the models differ."""
     if reference.architecture != target.architecture:
         raise Refusal(

@@ -19,7 +19,7 @@ from typing import Any
 from tokenforce_core.fingerprints.matching import Registered
 from tokenforce_core.fingerprints.questions import Question, Questions
 from tokenforce_core.plan.plan import Plan
-from tokenforce_service.models.open import Target
+from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import time_limit
 from tokenforce_service.models.tokenizer import load_tokenizer
 from tokenforce_service.planning.contexts import LONGEST_PROMPT
@@ -35,7 +35,7 @@ ANSWER_SLACK = 16
 QUESTIONS_SECONDS = 60.0
 
 
-def with_questions(plan: Plan, target: Target, fingerprints: Sequence[Registered]) -> tuple[Plan, Questions]:
+def with_questions(plan: Plan, target: Target[Opened], fingerprints: Sequence[Registered]) -> tuple[Plan, Questions]:
     """The plan with room for questions, and the questions.
 
     Raises:
@@ -90,11 +90,11 @@ def make_questions(
     return Questions(tuple(asked), tuple(notes), tuple(failed))
 
 
-def _room(plan: Plan, target: Target) -> int:
+def _room(plan: Plan, target: Target[Opened]) -> int:
     # A model that states no limit may take no more than the scan needs anyway.
     limits = [plan.target.max_positions or plan.max_length, max(LONGEST_QUESTION, plan.max_length)]
-    if target.reference is not None and target.reference.upload.max_positions:
-        limits.append(target.reference.upload.max_positions)
+    if target.reference is not None and target.reference.model.max_positions:
+        limits.append(target.reference.model.max_positions)
     return min(limits)
 
 

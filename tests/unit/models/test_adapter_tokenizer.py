@@ -31,7 +31,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned(adapter: Path, base: Path) -> Plan:
     settings = ServiceSettings(model_roots=[adapter, base])
     request = ScanRequest(model=str(adapter))
-    return make_plan(request, open_target(request, settings), settings)
+    return make_plan(request, open_target(request, settings, reach_hub=True), settings)
 
 
 def test_a_copy_of_the_base_s_tokenizer_is_used(tmp_path: Path, base: Path) -> None:
