@@ -57,5 +57,9 @@ class ServiceSettings(BaseSettings):
     log_format: LogFormat = Field(default="json", description="Log lines as `json`, or as `text` for people.")
 
     @property
+    def max_model_bytes(self) -> float:
+        return self.max_model_gib * 2**30
+
+    @property
     def retention_seconds(self) -> int:
         return int(self.retention_days * 86400)

@@ -58,16 +58,16 @@ def not_a_model(model: str) -> Refusal:
     )
 
 
-def refuse_if_offline(model: str) -> None:
-    """Without a hub, a hub id is refused as soon as it is seen.
+def refuse_if_offline(name: str) -> None:
+    """Where the service works without a hub, a hub id is refused as soon as it is seen. Other names pass.
 
     Raises:
         Refusal: `hub_unreachable`; the request is at fault (422), as trying again later will not help.
     """
-    if constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE and is_hub_id(name):
         raise Refusal(
             ErrorCode.hub_unreachable,
-            f"{model} is a hub id, and this service works without a hub; give a local folder, or start the service "
+            f"{name} is a hub id, and this service works without a hub; give a local folder, or start the service "
             "without HF_HUB_OFFLINE.",
             status=422,
         )

@@ -86,8 +86,8 @@ def open_target(request: ScanRequest, settings: ServiceSettings, *, reach_hub: b
         Refusal: what is wrong with the target, its base or its reference; `hub_unreachable` for a hub id where the
             service works without a hub.
     """
-    for name in (request.model, request.reference):
-        _refuse_if_offline(name)
+    for name in filter(None, (request.model, request.reference)):
+        hub.refuse_if_offline(name)
     named = _asked(request)
     if not reach_hub and not is_local(request.model):
         reference = _open(named, settings, reach_hub) if named is not None else None
@@ -103,7 +103,7 @@ def open_target(request: ScanRequest, settings: ServiceSettings, *, reach_hub: b
         return _target(request, revision, base, adapter, base if request.reference != NONE else None, named)
     if request.reference == AUTO:
         named = _base_in(folder, request.model)
-    loaded = Opened(request.model, _checked(folder, settings), revision)
+    loaded = Opened(request.model, inspect_model(folder, settings.max_model_bytes), revision)
     if named is None and request.reference == AUTO:
         raise Refusal(
             ErrorCode.base_missing,
@@ -142,7 +142,7 @@ def _base_of(adapter: Adapter) -> _Named:
         raise Refusal(
             ErrorCode.base_missing, "The adapter names no base model; name it as the `reference` of the scan."
         )
-    _refuse_if_offline(adapter.base)
+    hub.refuse_if_offline(adapter.base)
     return _Named(adapter.base, "adapter", "base that the adapter names")
 
 
@@ -152,14 +152,8 @@ def _base_in(folder: Folder, own_name: str) -> _Named | None:
     if found is None:
         return None
     name, source = found
-    _refuse_if_offline(name)
+    hub.refuse_if_offline(name)
     return _Named(name, source, f"base that the upload's {source.replace('_', ' ')} names")
-
-
-def _refuse_if_offline(name: str | None) -> None:
-    """A hub id is refused as soon as it is seen, before anything is read."""
-    if name is not None and hub.is_hub_id(name):
-        hub.refuse_if_offline(name)
 
 
 def _open(named: _Named, settings: ServiceSettings, reach_hub: bool) -> Opened | OnHub:
@@ -181,7 +175,7 @@ def _open(named: _Named, settings: ServiceSettings, reach_hub: bool) -> Opened |
         path, roots, revision = _folder(name, settings)
         if is_adapter(path):
             raise Refusal(ErrorCode.base_missing, "it is a LoRA adapter itself; name a whole model.")
-        return Opened(name, _checked(read_folder(path, roots), settings), revision)
+        return Opened(name, inspect_model(read_folder(path, roots), settings.max_model_bytes), revision)
     except Refusal as refusal:
         code = ErrorCode.base_missing if refusal.code == ErrorCode.model_not_found else refusal.code
         raise Refusal(code, f"The {role}: {refusal.detail}", status=refusal.status) from refusal
@@ -191,13 +185,5 @@ def _folder(name: str, settings: ServiceSettings) -> tuple[Path, list[Path], str
     """(folder, roots that its links may lead to, commit)."""
     if is_local(name):
         return resolve(name, settings.model_roots), settings.model_roots, None
-    snapshot = hub.download(name, settings.cache_dir, _max_bytes(settings))
+    snapshot = hub.download(name, settings.cache_dir, settings.max_model_bytes)
     return snapshot.path.resolve(), [settings.cache_dir], snapshot.revision
-
-
-def _checked(folder: Folder, settings: ServiceSettings) -> Model:
-    return inspect_model(folder, _max_bytes(settings))
-
-
-def _max_bytes(settings: ServiceSettings) -> float:
-    return settings.max_model_gib * 2**30
