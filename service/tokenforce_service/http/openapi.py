@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of answers: examples and errors."""
+"""Answers in the OpenAPI document: their examples, and the errors that each route sends."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ PROBLEM = "application/problem+json"
 
 _MEANINGS = {
     400: "Malformed request",
-    401: "No key, or one that is not valid (any more); see `WWW-Authenticate`",
-    403: "The key lacks the scope, a path is outside the model roots, or the key that made a hook has ended",
-    404: "No such thing",
+    401: "There is no key, or it is not valid (any more); see `WWW-Authenticate`",
+    403: "The key lacks the scope, a path is outside the model roots, or the key that registered a hook has ended",
+    404: "There is no such thing, or it belongs to another owner",
     408: "The body arrived too slowly",
-    409: "Not possible in the present state",
-    413: "Body too large",
-    429: "Over the rate or the quota, or too many streams; see `Retry-After`",
+    409: "Not possible in the current state",
+    413: "The body is too large",
+    429: "A rate or a quota is used up, or too many streams are open; see `Retry-After`",
     422: "The request or the model cannot be processed",
-    503: "The store, or a name server, cannot be used now; see `Retry-After`",
+    503: "The store or a name server cannot be used now, or the service is at capacity; see `Retry-After`",
 }
 
 
 def answer_of(example: dict[str, Any]) -> dict[str, Any]:
-    """The documented answer with this example."""
+    """The documentation of an answer with this example."""
     return {"content": {"application/json": {"example": example}}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem-document responses for these statuses. The app adds those of a missing key and of a slow body."""
+    """Problem documents for these statuses. The app adds those for a missing key and for a slow body."""
     return {status: {**_documented(status), "model": Problem} for status in statuses}
 
 
@@ -42,7 +42,7 @@ def _documented(status: int) -> dict[str, Any]:
 class DocumentedApp(FastAPI):
     """An app whose document describes the errors that it really sends.
 
-    FastAPI adds its own 422 document, which `errors` replaces, and its success media type beside each declared one.
+    FastAPI declares its own 422 document, which errors.py replaces, and adds a media type to each declared answer.
     """
 
     def openapi(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Prometheus metrics: this process's requests as they come; all else is read from the store at scrape.
+"""Prometheus metrics: requests of this process as they come; everything else is read from the store at scrape time.
 
-Counters of other processes live in Redis (counters.py), because a scrape reaches one gateway and not the workers.
+Counters of other processes are in Redis (queues/counters.py), because a scrape reaches one gateway and no worker.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -24,12 +24,12 @@ from tokenforce_service.monitoring.stats import state_of
 from tokenforce_service.webhooks.delivery_store import OUTCOMES
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Callers may send any word as a method; each would be a series of its own."""
+"""Callers may send any word as a method, and each would become a series of its own."""
 
 
 @dataclass(frozen=True)
 class SharedCounter:
-    """A counter that any process adds to by `counters.count(connection, name, value of the label)`."""
+    """A counter of all processes: `counters.count(connection, name, value of the label)` adds to it."""
 
     name: str
     metric: str
@@ -39,11 +39,13 @@ class SharedCounter:
 
 SHARED_COUNTERS = (
     SharedCounter(counters.SHARDS, "tokenforce_shards_done", "Shards committed", "kind"),
-    SharedCounter(counters.TOKENS, "tokenforce_forward_tokens", "Forward tokens, those of repeated work among them"),
-    SharedCounter(counters.RETRIES, "tokenforce_job_retries", "Jobs that failed or were lost, and were queued again"),
+    SharedCounter(counters.TOKENS, "tokenforce_forward_tokens", "Forward tokens, including those of repeated work"),
+    SharedCounter(
+        counters.RETRIES, "tokenforce_job_retries", "Jobs that were queued again after they failed or were lost"
+    ),
     SharedCounter(counters.ENDED, "tokenforce_scans_ended", "Scans that ended", "status"),
 )
-"""What `/metrics` shows of them; add a line for a counter of yours."""
+"""The shared counters that `/metrics` shows; a new counter needs a line here."""
 
 
 _OUTCOME_NAMES = {
@@ -89,18 +91,18 @@ class _StoreCollector(Collector):
         for queue in queue_depths(redis):
             depth.add_metric([queue.name], queue.waiting)
             running.add_metric([queue.name], queue.running)
-        scans = GaugeMetricFamily("tokenforce_active_scans", "Scans not yet final", labels=["status"])
+        scans = GaugeMetricFamily("tokenforce_active_scans", "Scans that have not ended", labels=["status"])
         for status, number in self._store.index.count().items():
             if not status.final:
                 scans.add_metric([status.value], number)
         registered = workers(redis)
-        count = GaugeMetricFamily("tokenforce_workers", "Registered RQ workers, the aggregator among them")
+        count = GaugeMetricFamily("tokenforce_workers", "Registered RQ workers, including the aggregator")
         count.add_metric([], len(registered))
-        engines = GaugeMetricFamily("tokenforce_engines", "Workers with an engine, by what it does", labels=["state"])
+        engines = GaugeMetricFamily("tokenforce_engines", "Workers with an engine, by state", labels=["state"])
         states = Tally(state_of(worker) for worker in registered if not worker.control)
         for state in WorkerState:
             engines.add_metric([state.value], states[state])
-        rate = GaugeMetricFamily("tokenforce_tokens_per_second", "Forward tokens a second, over the last five minutes")
+        rate = GaugeMetricFamily("tokenforce_tokens_per_second", "Forward tokens per second over the last five minutes")
         rate.add_metric([], counters.tokens_per_second(redis))
         yield from (depth, running, scans, count, engines, rate)
         yield from _shared_counters(counters.totals(redis))
@@ -119,7 +121,7 @@ def _shared_counters(totals: Mapping[tuple[str, str | None], int]) -> Iterator[M
 
 
 class _CallbackCollector(Collector):
-    """Attempts by what came of them, read from the store at scrape."""
+    """Attempts to send webhooks by outcome, read from the store at scrape time."""
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
@@ -128,9 +130,9 @@ class _CallbackCollector(Collector):
         return []  # nothing is read from Redis at registration
 
     def collect(self) -> Iterator[Metric]:
-        counted = cast("Mapping[bytes, bytes]", self._connection.hgetall(OUTCOMES))
+        counted: Any = self._connection.hgetall(OUTCOMES)
         attempts = CounterMetricFamily(
-            "tokenforce_callback_attempts", "Callbacks sent, by what came of it", labels=["outcome"]
+            "tokenforce_callback_attempts", "Attempts to send a webhook, by outcome", labels=["outcome"]
         )
         for status, name in _OUTCOME_NAMES.items():
             attempts.add_metric([name], float(counted.get(status.value.encode(), 0)))

@@ -1,12 +1,11 @@
-"""The route /v1/stats: what the service is doing, for a dashboard that polls."""
+"""The route /v1/stats: what the service is doing now, for a dashboard that polls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
 from tokenforce.wire.stats import HourStats, QueueStats, Stats, WorkerState, WorkerStats
 from tokenforce_core.queues import counters
@@ -14,10 +13,12 @@ from tokenforce_core.queues.jobs import MODEL_QUEUE_PREFIX
 from tokenforce_core.queues.workers import QueueDepth, Worker, queue_depths, workers
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller, MayRead
+from tokenforce_service.http.dependencies import TheStore
 from tokenforce_service.http.openapi import answer_of, problems
+from tokenforce_service.moments import moment
 
 ALL_MODELS = "scan"
-"""Stands for the queues of all models in the answers to keys without `admin`."""
+"""Stands for the queues of all models in answers to keys without `admin`."""
 router = APIRouter(prefix="/v1/stats", tags=["stats"])
 
 EXAMPLE_STATS: dict[str, Any] = {
@@ -46,11 +47,10 @@ EXAMPLE_STATS: dict[str, Any] = {
     "",
     response_model=Stats,
     responses={200: answer_of(EXAMPLE_STATS), **problems(503)},
-    summary="Queues, workers, throughput and counts of scans",
+    summary="Get queues, workers, throughput and counts of scans",
 )
-def get(caller: MayRead, request: Request) -> Stats:
-    """Costs a handful of reads whatever the number of scans: counts are kept by the scripts that change a scan."""
-    store = cast(Store, request.app.state.store)
+def get(caller: MayRead, store: TheStore) -> Stats:
+    """Cheap, however many scans there are: poll it every few seconds."""
     redis = store.connection
     return Stats(
         queues=_queues_view(queue_depths(redis), caller),
@@ -58,14 +58,14 @@ def get(caller: MayRead, request: Request) -> Stats:
         tokens_per_second=round(counters.tokens_per_second(redis), 1),
         scans={status.value: number for status, number in store.index.count(caller.sees_only).items()},
         ended=[
-            HourStats(began_at=datetime.fromtimestamp(hour, UTC), **{s.value: n for s, n in ended.items()})
+            HourStats(began_at=moment(hour), **{s.value: n for s, n in ended.items()})
             for hour, ended in counters.ended_by_hour(redis).items()
         ],
     )
 
 
 def _queues_view(depths: Iterable[QueueDepth], caller: Caller) -> list[QueueStats]:
-    """The name of a model's queue is a digest of it: other owners' models are nobody's business."""
+    """The name of a model's queue is a digest of the model, and only admins may know the models of other owners."""
     found = [QueueStats(**vars(depth)) for depth in depths]
     if caller.sees_only is None:
         return found

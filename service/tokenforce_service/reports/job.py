@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 from redis import Redis
@@ -21,11 +20,12 @@ from tokenforce_core.scans.reuse import ReusableReports
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_core.scans.store import Store
 from tokenforce_core.scans.work_store import ContrastStore
+from tokenforce_service.moments import moment
 from tokenforce_service.settings import ServiceSettings
 
 
 def aggregate(scan_id: str) -> None:
-    """Rank the confirmed texts, reach a verdict, store the report."""
+    """Rank the confirmed texts, determine the verdict, store the report."""
     settings, store = _open()
     row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.confirmed(scan_id)
     if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
@@ -55,8 +55,8 @@ def aggregate(scan_id: str) -> None:
         versions={"tokenforce": version("tokenforce"), **store.engine(scan_id)},
         timings_seconds=_timings(row, now),
         forward_tokens=row.forward_tokens,
-        created_at=datetime.fromtimestamp(row.created_at, UTC),
-        finished_at=datetime.fromtimestamp(now, UTC),
+        created_at=moment(row.created_at),
+        finished_at=moment(now),
     )
     suppressed = Evidence(results).suppressed(names)
     report = Report(
@@ -67,14 +67,14 @@ def aggregate(scan_id: str) -> None:
         suppressed=suppressed,
         licences=carried.licences,
     )
-    # Before the end, at which what was noted is deleted; of a scan that gets no report nothing is found.
+    # Before `finish`, which deletes what was noted for this. Without a report, nothing can be reused.
     reports = ReusableReports(store.connection, settings.retention_seconds)
     reports.offer(scan_id, reports.key(row.owner, scan_plan, (f.id for f in fingerprints)), store.engine(scan_id))
     store.finish(scan_id, report)
 
 
 def finish_by_reuse(store: Store, row: ScanRow, plan: Plan, earlier_id: str | None) -> bool:
-    """End the scan `row` with the report of `earlier_id`; False if there is none (any more), or the scan has ended."""
+    """End the scan `row` with the report of `earlier_id`; False if there is no such report, or the scan has ended."""
     earlier = store.report(earlier_id) if earlier_id is not None else None
     if earlier is None:
         return False
@@ -82,7 +82,7 @@ def finish_by_reuse(store: Store, row: ScanRow, plan: Plan, earlier_id: str | No
 
 
 def as_report_of(row: ScanRow, plan: Plan, earlier: Report, now: float) -> Report:
-    """The earlier report under this scan's id, names and times; it says whose result it is and of when."""
+    """The earlier report with the id, names and times of this scan. It records which scan measured it, and when."""
     record = earlier.scan.model_copy(
         update={
             "id": row.id,
@@ -90,8 +90,8 @@ def as_report_of(row: ScanRow, plan: Plan, earlier: Report, now: float) -> Repor
             "reference": plan.reference.record if plan.reference is not None else None,
             "timings_seconds": _timings(row, now),
             "forward_tokens": 0,
-            "created_at": datetime.fromtimestamp(row.created_at, UTC),
-            "finished_at": datetime.fromtimestamp(now, UTC),
+            "created_at": moment(row.created_at),
+            "finished_at": moment(now),
             "reused_from": earlier.scan.id,
             "measured_at": earlier.scan.finished_at,
         }

@@ -1,4 +1,4 @@
-"""What can be refused at once, when the request comes in: before a job exists and without a tokenizer."""
+"""What the gateway refuses at once: before a job exists, and without a tokenizer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ def admit(request: ScanRequest, settings: ServiceSettings, store: Store) -> None
     """Check a request and the folders that it names. The planner checks what is on a hub.
 
     Raises:
-        Refusal: the request, the model folder or the reference cannot be used, or is on a hub where there is none.
+        Refusal: the request, the model or the reference cannot be used.
     """
     check_request(request)
     check_target(request, open_target(request, settings, reach_hub=False), store)
 
 
 def check_request(request: ScanRequest) -> None:
-    """Names that exist, contexts that differ."""
+    """Check the names in a request: preset, contexts, models.
+
+    Raises:
+        Refusal: `unknown_preset`, `unknown_context`, `invalid_request`, `model_not_found`.
+    """
     if request.preset not in list(Preset):
         raise Refusal(ErrorCode.unknown_preset, f"There is no preset {request.preset!r}; use {' or '.join(Preset)}.")
     names = [item.name if isinstance(item, CustomContext) else item for item in request.contexts or []]

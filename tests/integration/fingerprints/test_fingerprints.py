@@ -146,7 +146,7 @@ def test_pages(sdk: Client) -> None:
 @pytest.mark.parametrize("again", [TEXT, TEXT.upper(), f" {TEXT.replace(' ', ' - ')}"])
 def test_the_same_text_of_the_same_owner_is_there_already(sdk: Client, again: str) -> None:
     made = registered(sdk)
-    with pytest.raises(Conflict, match=f"already, as {made.id}") as conflict:
+    with pytest.raises(Conflict, match=f"already registered this text, as {made.id}") as conflict:
         registered(sdk, again)
     assert conflict.value.code == ErrorCode.fingerprint_exists
     with pytest.raises(Conflict, match=made.id):
@@ -165,9 +165,9 @@ def test_an_owner_registers_so_many_and_no_more(sdk: Client, service: Service, m
         assert registry.create(f"fp_{number}", request, LOCAL_OWNER) is None
     last = registered(sdk)
     for name in ("Labs", "in another's name"):
-        with pytest.raises(Conflict, match=f"There are {MOST_FINGERPRINTS} fingerprints already, .* remove one first"):
+        with pytest.raises(Conflict, match=f"You have {MOST_FINGERPRINTS} fingerprints, .* remove one first"):
             registered(sdk, "One text more than there may be.", owner=name)
-    with pytest.raises(Conflict, match=f"already, as {last.id}"):
+    with pytest.raises(Conflict, match=f"already registered this text, as {last.id}"):
         registered(sdk)
     with Client(key=issue(redis, owner="other")) as other:
         other.fingerprints.remove(registered(other).id)
@@ -265,7 +265,7 @@ def test_the_command_line(service: Service, capsys: Capture, tmp_path: Path, mon
     same = ["fingerprints", "add", "--owner", "Labs", "--licence", "L", "--text", TEXT]
     assert main([*same, "--debug"]) == 2
     shown = capsys.readouterr()
-    assert f"fingerprint_exists: This owner has registered this text already, as {made.id}" in shown.err
+    assert f"fingerprint_exists: This owner has already registered this text, as {made.id}" in shown.err
     assert "herons" not in shown.err
     assert main(["fingerprints", "remove", made.id]) == 0
     assert main(["fingerprints", "remove", made.id]) == 2
