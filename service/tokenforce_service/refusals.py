@@ -105,6 +105,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 token, 2 tokens."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 _LIKE_A_TOKEN = re.compile(r"(tf_[A-Za-z0-9]+_)[A-Za-z0-9]+")
 
 

@@ -12,6 +12,7 @@ from tokenforce_service.models.adapter_targets import Targets, read_targets, unu
 from tokenforce_service.models.folder import Folder
 from tokenforce_service.models.model import Model
 from tokenforce_service.models.tensors import COMPUTED_AS, Tensor, mostly_stored_as, no_weights, read_tensors
+from tokenforce_service.refusals import counted
 
 WEIGHTS = "adapter_model.safetensors"
 UNSUPPORTED = {
@@ -70,7 +71,7 @@ def inspect_adapter(folder: Folder) -> Adapter:
     """
     config = folder.config
     if config.get("peft_type") != "LORA":
-        raise unusable(f"it is of type {str(config.get('peft_type'))[:40]}, and only LORA is supported")
+        raise unusable(f"its type is {str(config.get('peft_type'))[:40]}, and only LORA is supported")
     folder.refuse_code_and_detours()
     for option, meaning in UNSUPPORTED.items():
         if config.get(option):
@@ -111,17 +112,17 @@ def check_fit(adapter: Adapter, base: Model) -> None:
         rank = adapter.targets.rank_of(module)
         for side, wanted in (("A", (rank, shape[1])), ("B", (shape[0], rank))):
             if side not in pair:
-                raise unusable(
-                    f"its weights have one of the two matrices of {module[:100]}, and lora_{side} is missing"
-                )
+                raise unusable(f"its weights have only one matrix of {module[:100]}; lora_{side} is missing")
             if pair[side] != wanted:
                 raise unusable(
-                    f"{module[:100]} has the shape {list(shape)}, which lora_{side} with the shape {list(pair[side])} "
-                    f"does not fit at the rank {rank} of its config"
+                    f"{module[:100]} has the shape {list(shape)}, and lora_{side} with the shape {list(pair[side])} "
+                    f"does not fit it at the rank {rank} of the config"
                 )
     if unnamed := adapter.targets.not_named(pairs):
         listed = ", ".join(name[:100] for name in unnamed[:3])
-        raise unusable(f"it has weights for {len(unnamed)} modules that its config does not adapt, such as {listed}")
+        raise unusable(
+            f"it has weights for {counted(len(unnamed), 'module')} that its config does not adapt, such as {listed}"
+        )
 
 
 def _pairs(adapter: Adapter) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -150,16 +151,17 @@ def check_vocabulary(own: Mapping[str, int], base: Mapping[str, int], rows: int)
     beyond = sorted((i, token) for token, i in own.items() if i >= rows)
     if beyond:
         i, token = beyond[0]
+        count = counted(len(beyond), "token")
         raise unusable(
-            f"its tokenizer has {len(beyond)} tokens beyond the {rows} rows of the base's embedding, such as "
-            f"{token[:40]!r} with the id {i}"
+            f"its tokenizer has {count} beyond the {rows} rows of the base's embedding, such as {token[:40]!r} with the "
+            f"id {i}"
         )
     moved = sorted((i, token) for token, i in own.items() if base.get(token, i) != i)
     if moved:
         i, token = moved[0]
+        count = counted(len(moved), "token")
         raise unusable(
-            f"its tokenizer gives {len(moved)} tokens of the base other ids, such as {token[:40]!r} the id {i} instead "
-            f"of {base[token]}"
+            f"its tokenizer gives other ids to {count} of the base, such as {i} to {token[:40]!r} instead of {base[token]}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether a target can be scanned as requested, as far as its files tell."""
+"""Whether a target can be scanned as requested, by what its files say."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tokenforce_service.refusals import Refusal
 def unknown_context(name: str) -> Refusal:
     return Refusal(
         ErrorCode.unknown_context,
-        f"There is no context {name!r}; use {', '.join(BUILT_IN_CONTEXTS)} or one of your own with text or ids.",
+        f"There is no context {name!r}; use {', '.join(BUILT_IN_CONTEXTS)}, or define one with text or ids.",
     )
 
 
 def no_chat_template(name: str) -> Refusal:
     return Refusal(
         ErrorCode.no_chat_template,
-        f"The model has no chat template, which the context {name!r} needs; use the context `bos` or a text.",
+        f"The context {name!r} needs a chat template, and the model has none; use the context `bos` or a text.",
     )
 
 
 def check_target(request: ScanRequest, target: Target[Opened | OnHub], store: Store) -> None:
-    """Whether what is here of a target can be scanned as requested, as far as its files tell.
+    """Whether a target can be scanned as requested, by the files that are on this machine.
 
     Raises:
         Refusal: `unsupported_architecture`, `no_chat_template`, `length_exceeds_model`.
@@ -55,24 +55,24 @@ def _check_architecture(model: Model, store: Store) -> None:
         )
 
 
-BEHIND = 2
-"""Tokens behind a context beside a text: the one that is forced, and one because the engine computes log-probabilities
-of prompts that are shorter than its longest sequence only."""
+TOKENS_BESIDE_TEXT = 2
+"""Tokens after a context beside a text: the forced token, and one because the engine computes log-probabilities only of
+prompts that are shorter than its longest sequence."""
 
 
 def check_lengths(settings: SettingsRecord, max_positions: int | None, context_length: int) -> None:
-    """α and β must fit behind the context and the forced token.
+    """Check that α and β fit after the context and the forced token.
 
     Raises:
         Refusal: `length_exceeds_model`.
     """
     if max_positions is None:
         return
-    room = max_positions - context_length - BEHIND
+    room = max_positions - context_length - TOKENS_BESIDE_TEXT
     for name, value in (("alpha", settings.alpha), ("beta", settings.beta)):
         if value > room:
             raise Refusal(
                 ErrorCode.length_exceeds_model,
                 f"{name} = {value} does not fit: the model takes {max_positions} tokens, "
-                f"which leaves {room} behind the context; lower {name}.",
+                f"which leaves {room} after the context; lower {name}.",
             )

@@ -20,18 +20,18 @@ from tokenforce_service.reports.job import finish_by_reuse
 from tokenforce_service.settings import ServiceSettings
 
 PASSING = (ErrorCode.hub_unreachable, ErrorCode.storage_full)
-"""What need not be so at the next attempt."""
+"""Errors that may be over at the next attempt."""
 
 
 def plan(scan_id: str) -> None:
-    """Resolve and check the model, break its vocabulary into shards, enqueue them.
+    """Open and check the model, split its vocabulary into shards, and queue them.
 
     Raises:
-        Refusal: RQ is to run it again: behind what else waits, and at once if nothing does.
+        Refusal: so that RQ runs the job again, after other waiting jobs.
     """
     settings, store = _open()
     if not store.advance(scan_id, ScanStatus.planning, ScanStatus.queued, ScanStatus.planning):
-        return  # cancelled meanwhile, or planned already
+        return  # it was cancelled, or is already planned
     row = store.row(scan_id)
     if row is None:
         return

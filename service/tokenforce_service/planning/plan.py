@@ -1,4 +1,4 @@
-"""From a request to a plan: check the upload, build the contexts, decide what is forced."""
+"""From a checked target to a plan: build the contexts, decide which tokens are forced, hash the files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokenforce_core.plan.presets import default_contexts, settings_for
 from tokenforce_core.plan.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_core.queues.jobs import model_queue
 from tokenforce_service.models.adapter import check_vocabulary, finer
-from tokenforce_service.models.fit import BEHIND, check_lengths
+from tokenforce_service.models.fit import TOKENS_BESIDE_TEXT, check_lengths
 from tokenforce_service.models.model import Model
 from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import time_limit
@@ -27,11 +27,11 @@ from tokenforce_service.settings import ServiceSettings
 
 
 def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSettings) -> Plan:
-    """The plan of a scan on a checked target. Runs its tokenizer and chat template (sandboxed Jinja).
+    """Plan a scan of a checked target. Runs its tokenizer and its chat template (sandboxed Jinja).
 
     Raises:
-        Refusal: a tokenizer cannot be loaded, a context cannot be built, α or β do not fit, or the vocabulary of
-            the adapter or the reference does not.
+        Refusal: a tokenizer cannot be loaded, a context cannot be built, or α, β, or the vocabulary of the adapter or
+            the reference does not fit.
     """
     model, adapter = target.loaded.model, target.adapter
     scan_settings = settings_for(request)
@@ -76,7 +76,7 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         skipped=skipped,
         end_ids=end_ids,
         shard_size=settings.shard_size,
-        max_length=longest + BEHIND + max(scan_settings.alpha, scan_settings.beta),
+        max_length=longest + TOKENS_BESIDE_TEXT + max(scan_settings.alpha, scan_settings.beta),
         queue=model_queue(loaded_digest, record.dtype, request.priority),
     )
 
@@ -92,12 +92,12 @@ def _not_asked_for(request: ScanRequest, size: int, skipped: list[SkippedIds]) -
 
 
 def _engine_rank(rank: int) -> int:
-    """The next rank that the engine knows: 8, 16, 32 or 64."""
+    """The next rank that the engine supports: 8, 16, 32 or 64."""
     return next(known for known in (8, 16, 32, MAX_LORA_RANK) if rank <= known)
 
 
 def _special_ids(tokenizer: Any, model: Model) -> tuple[list[int], list[SkippedIds]]:
-    """Ids that end a continuation, and ids that are not forced with the reason."""
+    """Ids that end a continuation, and ids that are not forced, with the reason."""
     size = model.vocabulary_size
     special = set(tokenizer.all_special_ids)
     special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -109,13 +109,13 @@ def _special_ids(tokenizer: Any, model: Model) -> tuple[list[int], list[SkippedI
         skip("padding of the embedding matrix, beyond the tokenizer", set(range(known, size)) - special),
         skip("id without a token", unused - special),
     ]
-    # The config's end-of-text ids stand in only where the tokenizer has none, and are forced all the same:
-    # an upload that lists half its vocabulary there would otherwise hide it.
+    # The end-of-text ids of the config count only if the tokenizer has none. They are still forced: otherwise an
+    # upload could hide half of its vocabulary by listing it there.
     ends = special if tokenizer.eos_token_id is not None else special | _configured_ends(model.folder.config, size)
     return sorted(ends), [group for group in groups if group.ranges]
 
 
 def _configured_ends(config: Mapping[str, Any], size: int) -> set[int]:
-    """End-of-text ids that config.json names."""
+    """End-of-text ids in config.json."""
     value = config.get("eos_token_id")
     return {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int) and 0 <= i < size}

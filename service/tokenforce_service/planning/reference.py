@@ -1,4 +1,4 @@
-"""The reference of a scan: who names it, whether its vocabulary fits, and whether it is the target itself."""
+"""The reference of a scan: whether its vocabulary fits, and whether its weights are those of the target."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import time_limit
 from tokenforce_service.models.tensors import identical
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
-from tokenforce_service.refusals import Refusal
+from tokenforce_service.refusals import Refusal, counted
 
 LEAST_SHARED = 0.9
-"""Share of the target's tokens that the reference has to know."""
+"""Share of the target's tokens that the reference must know."""
 
 
 @dataclass(frozen=True)
 class IdMap:
-    """`ids[i]` is the reference's id of the target's token i, -1 without one; None: the same ids. `note` says it."""
+    """`ids[i]` is the reference's id of the target's token i, -1 without one. `ids` is None if the two agree.
+
+    `note` describes the difference for the report.
+    """
 
     ids: list[int] | None
     note: str | None
@@ -33,9 +36,13 @@ class IdMap:
 def plan_reference(
     target: Target[Opened], tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded: Hashed
 ) -> ReferencePlan | None:
-    """The reference's part of the plan; None without one. `tokenizer` is the target's, `loaded` the files of its model.
+    """The part of the plan for the reference; None without one.
 
-    Only the tokenizer has a deadline: to hash and compare the weights takes as long as reading them.
+    Only the tokenizer has a deadline: hashing and comparing the weights takes as long as reading them.
+
+    Args:
+        tokenizer: of the target.
+        loaded: the files that the engine loads for the target.
 
     Raises:
         Refusal: `reference_mismatch`, `model_invalid`, `length_exceeds_model`.
@@ -56,10 +63,11 @@ def plan_reference(
             if unknown == len(context.ids):
                 raise Refusal(
                     ErrorCode.reference_mismatch,
-                    f"The reference knows no token of the context {context.name!r}, so it cannot be asked there; "
-                    "leave that context out, or name another reference.",
+                    f"The reference knows no token of the context {context.name!r}, so it cannot be compared there; "
+                    "leave this context out, or name another reference.",
                 )
-            notes.append(f"{unknown} tokens of the context {context.name!r} are left out of what it is asked.")
+            count = counted(unknown, "token")
+            notes.append(f"The reference does not know {count} of the context {context.name!r} and runs without.")
     record = ReferenceRecord(
         model=opened.name,
         revision=opened.revision,
@@ -74,7 +82,7 @@ def plan_reference(
 
 
 def _check_fit(target: Model, reference: Model, settings: SettingsRecord, longest: int) -> None:
-    """Fine-tuning keeps the architecture: between two of them the contrast would show how the models differ."""
+    """Fine-tuning keeps the architecture. Between two architectures, contrast would show how the models differ."""
     if reference.architecture != target.architecture:
         raise Refusal(
             ErrorCode.reference_mismatch,
@@ -96,7 +104,7 @@ def _own_id(matched: IdMap, target_id: int, reference_size: int) -> int:
 def match_vocabularies(
     target: Mapping[str, int], reference: Mapping[str, int], target_size: int, reference_size: int
 ) -> IdMap:
-    """Map the target's ids to the reference's by the tokens' strings.
+    """Map ids of the target to ids of the reference, by the strings of the tokens.
 
     Args:
         target, reference: token → id, as the two tokenizers have them.
@@ -111,11 +119,11 @@ def match_vocabularies(
     if share < LEAST_SHARED:
         raise Refusal(
             ErrorCode.reference_mismatch,
-            f"The reference knows {share:.0%} of the target's tokens, at least {LEAST_SHARED:.0%} are needed; "
+            f"The reference knows {share:.0%} of the target's tokens, and must know {LEAST_SHARED:.0%}; "
             "name the model that the target was made from.",
         )
     added = len(forceable) - len(known)
-    note = f"{added} tokens of the target are unknown to the reference." if added else None
+    note = f"The reference does not know {counted(added, 'token')} of the target." if added else None
     if all(known[token] == forceable[token] for token in known) and all(
         i >= reference_size for token, i in forceable.items() if token not in known
     ):
@@ -123,4 +131,4 @@ def match_vocabularies(
     ids = [-1] * target_size
     for token, own in known.items():
         ids[forceable[token]] = own
-    return IdMap(ids, note or "The two tokenizers have the same tokens under different ids.")
+    return IdMap(ids, note or "The two tokenizers have the same tokens with different ids.")

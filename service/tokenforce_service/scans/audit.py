@@ -11,6 +11,7 @@ from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.findings.verdicts import Coverage, verdict
 from tokenforce_core.plan.vocabulary import only_asked_for
 from tokenforce_core.scans.row import ScanRow
+from tokenforce_service.refusals import counted
 
 _GROUND_OF = {Verdict.hidden_text: Ground.hidden_text, Verdict.suspicious: Ground.suspicious}
 
@@ -85,8 +86,7 @@ def _beside(
         reached, why = verdict(findings, coverage, record.settings, record.reference)
     if reached in _GROUND_OF:
         count = sum(finding.verdict is reached for finding in findings)
-        what = "1 finding" if count == 1 else f"{count} findings"
-        return reached, [f"The report has {what} with the verdict {reached.value}."]
+        return reached, [f"The report has {counted(count, 'finding')} with the verdict {reached.value}."]
     if reached is Verdict.inconclusive:
         return reached, why[:1]
     return reached, [f"The scan found no {'other ' if report.licences else ''}hidden or suspicious text."]

@@ -49,7 +49,7 @@ def refused(folder: Path, base: Model, **changes: object) -> str:
     with pytest.raises(Refusal) as refusal:
         checked(folder, base, **changes)
     assert refusal.value.code is ErrorCode.adapter_mismatch
-    assert refusal.value.detail.endswith("Merge it and upload the whole.")
+    assert refusal.value.detail.endswith("Merge it and upload the whole model.")
     return refusal.value.detail
 
 
@@ -66,10 +66,10 @@ def with_weights(folder: Path, ranks: dict[str, tuple[int | None, int | None]]) 
         ({"r": 0}, "rank is 0"),
         ({"r": 4096}, "rank is 4096"),
         ({"r": True}, "rank is True"),
-        ({"r": 8}, "does not fit at the rank 8"),
+        ({"r": 8}, "does not fit it at the rank 8"),
         ({"lora_alpha": None}, "`lora_alpha` is None"),
         ({"lora_alpha": float("nan")}, "`lora_alpha` is nan"),
-        ({"lora_alpha": 10**400}, "no number"),
+        ({"lora_alpha": 10**400}, "not a number"),
         ({"use_dora": True}, "DoRA"),
         ({"kasa_config": {}}, None),
         ({"kasa_config": {"beta": 1}}, "KaSA"),
@@ -103,8 +103,8 @@ def test_tensors_that_belong_to_no_module_of_the_base(folder: Path, base: Model)
     [
         ((RANK, None), "lora_B is missing"),
         ((None, RANK), "lora_A is missing"),
-        ((RANK, 2 * RANK), "lora_B with the shape [64, 8] does not fit"),
-        ((2 * RANK, RANK), "lora_A with the shape [8, 64] does not fit"),
+        ((RANK, 2 * RANK), "lora_B with the shape [64, 8] does not fit it"),
+        ((2 * RANK, RANK), "lora_A with the shape [8, 64] does not fit it"),
     ],
 )
 def test_half_pairs(folder: Path, base: Model, ranks: tuple[int | None, int | None], says: str) -> None:
@@ -145,7 +145,7 @@ def test_modules_that_the_config_names(folder: Path, base: Model, changes: dict[
 def test_weights_that_the_config_does_not_name(folder: Path, base: Model, changes: dict[str, Any]) -> None:
     """The engine would load them, and PEFT would not: what is scanned is not what others run."""
     with_weights(folder, {QUERY: (RANK, RANK), OTHER: (RANK, RANK)})
-    assert "modules that its config does not adapt, such as model.layers." in refused(folder, base, **changes)
+    assert "that its config does not adapt, such as model.layers." in refused(folder, base, **changes)
 
 
 def test_the_output_layer_is_no_part_of_all_linear(folder: Path, base: Model) -> None:
@@ -162,7 +162,7 @@ def test_the_output_layer_is_no_part_of_all_linear(folder: Path, base: Model) ->
 def test_ranks_that_differ_by_module(folder: Path, base: Model) -> None:
     with_weights(folder, {QUERY: (RANK, RANK), OTHER: (16, 16)})
     changes = {"target_modules": ["q_proj", "o_proj"], "alpha_pattern": {"o_proj": 2.5}}
-    assert "does not fit at the rank 4" in refused(folder, base, **changes)
+    assert "does not fit it at the rank 4" in refused(folder, base, **changes)
     for key in ("o_proj", OTHER, f"^{OTHER}", OTHER.replace(".", r"\."), "layers.1.self_attn.o_proj"):
         assert checked(folder, base, rank_pattern={key: 16}, **changes).rank == 16
     assert "does not fit" in refused(folder, base, rank_pattern={"^o_proj": 16, "_proj": 16}, **changes)
@@ -179,20 +179,20 @@ def test_the_engine_s_limit_holds_for_every_rank_of_the_config(folder: Path, bas
     [
         ({"target_modules": None}, "`target_modules` names no module"),
         ({"target_modules": []}, "`target_modules` names no module"),
-        ({"target_modules": [["q_proj"]]}, "`target_modules` is no list of names"),
-        ({"target_modules": {"q_proj": 1}}, "`target_modules` is no list of names"),
-        ({"target_modules": "(q_proj"}, "list the modules by their names"),
+        ({"target_modules": [["q_proj"]]}, "`target_modules` is not a list of names"),
+        ({"target_modules": {"q_proj": 1}}, "`target_modules` is not a list of names"),
+        ({"target_modules": "(q_proj"}, "list the names of the modules"),
         ({"target_modules": "(.*)(.*)" * 1000}, "longer than 4096 characters"),
         ({"rank_pattern": {"(.*a){25}": 4}}, "`rank_pattern` has the key '(.*a){25}'"),
-        ({"rank_pattern": {"q_proj|o_proj": 4}}, "only modules' names or their ends"),
-        ({"rank_pattern": {"q" * 300: 4}}, "only modules' names or their ends"),
+        ({"rank_pattern": {"q_proj|o_proj": 4}}, "use names of modules or ends of names"),
+        ({"rank_pattern": {"q" * 300: 4}}, "use names of modules or ends of names"),
         ({"rank_pattern": {"q_proj": "4"}}, "the rank 4;"),
-        ({"rank_pattern": ["q_proj"]}, "no mapping"),
-        ({"rank_pattern": {f"m{i}": 4 for i in range(501)}}, "no mapping of up to 500"),
+        ({"rank_pattern": ["q_proj"]}, "not a mapping"),
+        ({"rank_pattern": {f"m{i}": 4 for i in range(501)}}, "not a mapping with at most 500"),
         ({"alpha_pattern": {"(a+)+": 4}}, "`alpha_pattern` has the key '(a+)+'"),
-        ({"alpha_pattern": {"q_proj": "much"}}, "`alpha_pattern` has much, which is no number"),
-        ({"alpha_pattern": {"q_proj": float("inf")}}, "no number"),
-        ({"layers_to_transform": ["0"]}, "`layers_to_transform` holds more than numbers"),
+        ({"alpha_pattern": {"q_proj": "much"}}, "`alpha_pattern` has much, which is not a number"),
+        ({"alpha_pattern": {"q_proj": float("inf")}}, "not a number"),
+        ({"layers_to_transform": ["0"]}, "`layers_to_transform` has other values than numbers"),
         ({"layers_to_transform": [0], "layers_pattern": "(a+)+"}, "`layers_pattern` is '(a+)+'"),
         ({"layers_to_transform": [0], "layers_pattern": 7}, "`layers_pattern` is '7'"),
     ],

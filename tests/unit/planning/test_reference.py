@@ -132,7 +132,7 @@ def test_vocabularies_are_matched_by_their_tokens() -> None:
     assert match_vocabularies(base, base, 100, 100).ids is None
     added = match_vocabularies({**base, "<new>": 100}, base, 101, 100)
     assert added.ids is None
-    assert added.note == "1 tokens of the target are unknown to the reference."
+    assert added.note == "The reference does not know 1 token of the target."
     moved = match_vocabularies({token: 99 - i for token, i in base.items()}, base, 100, 100)
     assert moved.ids == list(range(99, -1, -1))
     with pytest.raises(Refusal, match="knows 50% of the target's tokens") as refused:
@@ -186,7 +186,7 @@ def test_a_context_of_which_the_reference_knows_nothing_cannot_be_asked(root: Pa
     )
     plan = make_plan(beside, opened(beside, root), settings(root))
     assert plan.reference is not None
-    assert "1 tokens of the context" in (plan.reference.record.note or "")
+    assert "1 token of the context" in (plan.reference.record.note or "")
 
 
 def test_a_line_break_in_a_name_makes_no_equal_digest(tmp_path: Path) -> None:
