@@ -150,18 +150,17 @@ def check_vocabulary(own: Mapping[str, int], base: Mapping[str, int], rows: int)
     """
     beyond = sorted((i, token) for token, i in own.items() if i >= rows)
     if beyond:
-        i, token = beyond[0]
-        count = counted(len(beyond), "token")
+        (i, token), count = beyond[0], counted(len(beyond), "token")
         raise unusable(
-            f"its tokenizer has {count} beyond the {rows} rows of the base's embedding, such as {token[:40]!r} with the "
-            f"id {i}"
+            f"its tokenizer has {count} beyond the {rows} rows of the base's embedding, such as {token[:40]!r} with "
+            f"the id {i}"
         )
     moved = sorted((i, token) for token, i in own.items() if base.get(token, i) != i)
     if moved:
-        i, token = moved[0]
-        count = counted(len(moved), "token")
+        (i, token), count = moved[0], counted(len(moved), "token")
         raise unusable(
-            f"its tokenizer gives other ids to {count} of the base, such as {i} to {token[:40]!r} instead of {base[token]}"
+            f"its tokenizer gives other ids to {count} of the base, such as {i} to {token[:40]!r} instead of "
+            f"{base[token]}"
         )
 
 

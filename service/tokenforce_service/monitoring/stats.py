@@ -50,7 +50,7 @@ EXAMPLE_STATS: dict[str, Any] = {
     summary="Get queues, workers, throughput and counts of scans",
 )
 def get(caller: MayRead, store: TheStore) -> Stats:
-    """Cheap, however many scans there are: poll it every few seconds."""
+    """The cost does not depend on the number of scans, so you can poll it every few seconds."""
     redis = store.connection
     return Stats(
         queues=_queues_view(queue_depths(redis), caller),

@@ -302,7 +302,7 @@ def test_the_planner_makes_the_questions_and_room_for_them(sdk: Client, service:
     questions = registry.questions(scan_id)
     assert [question.fingerprint for question in questions.asked] == [fits.id, fits.id]
     assert questions.failed == (too_long.id,)
-    assert questions.left_out[0].startswith("Registered triggers that with the answer take more than")
+    assert questions.left_out[0].startswith("Registered triggers that take more than")
     before, after = service.store.plan(short), service.store.plan(scan_id)
     assert before is not None
     assert after is not None

@@ -172,7 +172,7 @@ def test_a_stack_that_never_gets_ready_is_not_waited_for_for_ever(
     with FileLock(tmp_path / "stack.lock", is_singleton=False):
         assert stack.main([]) == 1
     assert capsys.readouterr().err == (
-        f"another stack holds {tmp_path} but is not ready; stop it or set TOKENFORCE_HOME\n"
+        f"another stack uses {tmp_path} but is not ready; stop it or set TOKENFORCE_HOME\n"
     )
 
 
