@@ -1,4 +1,4 @@
-"""What belongs to an owner: for other callers it does not exist, so that no id tells them anything."""
+"""What belongs to an owner. For other callers it does not exist, so they cannot learn anything by guessing ids."""
 
 from __future__ import annotations
 

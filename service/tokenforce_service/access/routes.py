@@ -78,7 +78,7 @@ def create(
     keys: TheKeys,
     response: Response,
 ) -> NewKey:
-    """The answer holds the token. Nobody can read it again, not even with the same Idempotency-Key."""
+    """The answer holds the token. It cannot be shown again, not even with the same Idempotency-Key."""
     row, token = keys.store.create(body.owner, body.scopes, body.name, _expiry(body), new_id, body.limits)
     shown_once(response, f"/v1/keys/{row.id}")
     return NewKey(token=str(token), **dict(key_view(row)))

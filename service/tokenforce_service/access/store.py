@@ -81,7 +81,7 @@ class KeyStore:
         key_id: str | None = None,
         limits: KeyLimits = USUAL_LIMITS,
     ) -> tuple[KeyRow, Token]:
-        """Create a key. Returns it with its token, which nobody can read again.
+        """Create a key. Returns it with its token, which is not stored.
 
         Args:
             key_id: of a key to replace: the request that made it was interrupted before anybody saw its token.

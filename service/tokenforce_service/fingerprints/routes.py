@@ -71,7 +71,7 @@ EXAMPLE_FINGERPRINT: dict[str, Any] = {
 def fingerprint_view(registered: Registered) -> Fingerprint:
     """A registration without its secrets."""
     request = registered.request
-    # Hashed without a salt only to count; nobody sees the digest.
+    # Hashed only to count its words; the digest, which has no secret salt, is not used.
     counted = request.text_hash or TextHash.of(request.text or "")
     return Fingerprint(
         id=registered.id,

@@ -137,7 +137,7 @@ def _pairs(adapter: Adapter) -> dict[str, dict[str, tuple[int, ...]]]:
 
 
 def check_vocabulary(own: Mapping[str, int], base: Mapping[str, int], rows: int) -> None:
-    """A tokenizer that comes with an adapter must fit the base's embedding, of which the adapter changes no row.
+    """Check that the tokenizer of an adapter fits the embedding of the base, which an adapter leaves as it is.
 
     It may add or rename tokens within the embedding; the base's tokens keep their ids.
 

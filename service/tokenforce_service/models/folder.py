@@ -46,7 +46,7 @@ ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder whose links, file types and tokenizer configs are checked. Nobody opens its configs again.
+    """A folder whose links, file types and tokenizer configs are checked. Its configs are not opened again.
 
     `names` are those of all that lies directly in it, `files` those of the files among them. `config` is config.json,
     or adapter_config.json where there is an adapter and no model; `tokenizer_config` is empty without such a file.
@@ -93,7 +93,7 @@ def resolve(model: str, roots: list[Path]) -> Path:
     """The real path of a model folder, if it lies under a root.
 
     Raises:
-        Refusal: `path_not_allowed` (checked first, so that nobody learns what exists outside the roots),
+        Refusal: `path_not_allowed` (checked first, so that callers cannot find out what exists outside the roots),
             `model_not_found`.
     """
     if "\0" in model:

@@ -63,7 +63,7 @@ def upload_of(event: UploadEvent, message_id: str) -> Upload:
     """The upload that an event describes. Without a revision or sha, each message counts as a new upload."""
     revision = event.sha or event.revision
     name, _, named = event.model.partition("@")
-    if is_local(event.model):  # a folder has no revisions: here they only tell uploads apart
+    if is_local(event.model):  # a folder has no revisions: here they only distinguish uploads
         # The patterns and the scan see the same path: `..` must not lead out of the folders that a policy names.
         name = model = "/" + posixpath.normpath(event.model).lstrip("/")
     else:

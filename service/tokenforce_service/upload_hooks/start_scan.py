@@ -32,7 +32,7 @@ class Upload:
     model: str
     """The model to scan, with its revision."""
     content: tuple[str, ...]
-    """Tells this upload from others of the same name."""
+    """Distinguishes this upload from others with the same name."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 

@@ -4,7 +4,7 @@ Keys: those of registrations.py for `tf:hook` · `tf:hook:<id>:message:<SHA-256 
 of that message.
 
 The Hub sends a hook's secret as it is, so its SHA-256 is enough. The secret of the generic hook is stored as it is,
-because checking a signature needs it: whoever can read this Redis can forge its events.
+because checking a signature needs it: everyone who can read this Redis can forge its events.
 """
 
 from __future__ import annotations

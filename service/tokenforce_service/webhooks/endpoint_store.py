@@ -2,7 +2,7 @@
 
 Keys: those of registrations.py for `tf:webhook`. Their deliveries are in delivery_store.py.
 
-The secrets are stored as they are, because signing needs them: whoever can read this Redis can forge webhooks.
+The secrets are stored as they are, because signing needs them: everyone who can read this Redis can forge webhooks.
 """
 
 from __future__ import annotations
