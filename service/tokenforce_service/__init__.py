@@ -1,6 +1,6 @@
-"""The gateway, the planner and the aggregator: everything that needs no GPU."""
+"""Everything that needs no GPU: the gateway, the aggregator, the deliverer and the local stack."""
 
 import os
 
-# No telemetry from anybody's models; huggingface_hub reads this when it is first imported.
+# No telemetry about models; huggingface_hub reads this when it is first imported.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -1,12 +1,11 @@
-"""`python -m tokenforce_service.aggregator`: plans scans, writes reports, looks after lost work.
+"""`python -m tokenforce_service.aggregator`: plans scans, writes reports, brings back lost work.
 
-An ordinary forking RQ worker on the control queue: a tokenizer or template that crashes or hangs takes
-only its own child process with it.
+A forking RQ worker on the control queue, so that a tokenizer or template that crashes or hangs ends only its own child
+process.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 
 from redis import Redis
@@ -16,13 +15,11 @@ from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, ListedJob, qu
 from tokenforce_core.runtime import logs, tracing
 from tokenforce_core.scans.store import Store
 
-# Loaded before the fork, so that jobs start at once.
+# Imported before the fork, so that jobs start at once.
 from tokenforce_service.planning import job as _planning  # noqa: F401
 from tokenforce_service.reports import job as _reports  # noqa: F401
 from tokenforce_service.scans.reaper import Reaper
 from tokenforce_service.settings import ServiceSettings
-
-log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -30,10 +27,8 @@ def main() -> None:
     logs.configure(settings.log_format)
     tracing.configure("tokenforce-aggregator", forks=True)
     connection = Redis.from_url(settings.redis_url)
-    # Its own connections: the worker's are used across fork.
+    # The reaper has its own connections, because the worker uses its own across forks.
     store = Store(Redis.from_url(settings.redis_url, socket_timeout=10), settings.retention_seconds)
-    if adopted := store.index.adopt_old_rows():
-        log.info("%d scans of an earlier release are listed now", adopted)
     stop = threading.Event()
     reaper = threading.Thread(target=Reaper(store).run, args=(stop, settings.reap_seconds), name="reaper", daemon=True)
     reaper.start()

@@ -1,6 +1,6 @@
-"""`python -m tokenforce_service.deliverer`: sends callbacks. Start as many as you like.
+"""`python -m tokenforce_service.deliverer`: sends webhooks. Start as many as you like.
 
-A process of its own: it talks to strangers' machines, and the aggregator forks.
+It has its own process, because it connects to machines of strangers, and the aggregator forks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from redis import Redis
 from tokenforce_core.runtime import logs, tracing
 from tokenforce_core.scans.store import Store
 from tokenforce_service.settings import ServiceSettings
-from tokenforce_service.webhooks.post import Outbound
+from tokenforce_service.webhooks.post import CheckedClient
 from tokenforce_service.webhooks.sender import Sender
 
 
@@ -25,13 +25,13 @@ def main() -> None:
 
 
 async def deliver(settings: ServiceSettings) -> None:
-    """Until SIGTERM or SIGINT; what is under way then is finished, within seconds."""
+    """Send webhooks until SIGTERM or SIGINT; then finish the attempts under way, which takes seconds."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     connection = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
     store = Store(connection, settings.retention_seconds)
-    await Sender(store, Outbound(settings.callback_allow)).run(stop)
+    await Sender(store, CheckedClient(settings.callback_allow)).run(stop)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from types import FrameType
-from typing import cast
 
 import uvicorn
-from fastapi import FastAPI
 
 from tokenforce_core.runtime import logs, tracing
 from tokenforce_service.app import create_app
+from tokenforce_service.http.dependencies import find
 from tokenforce_service.http.slow_requests import timed_protocol
+from tokenforce_service.scans.event_streams import EventStreams
 from tokenforce_service.settings import ServiceSettings
 
 
@@ -24,20 +24,24 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         http=timed_protocol(settings.receive_seconds),
-        ws="none",  # there is no route for it
-        access_log=False,  # `Observed` logs with the request id
+        ws="none",  # no route uses it
+        access_log=False,  # `Observed` logs each request with its id
         log_config=None,
         timeout_graceful_shutdown=5,
         timeout_keep_alive=30,
     )
-    _Server(config).run()
+    _Server(config, find(app, EventStreams)).run()
 
 
 class _Server(uvicorn.Server):
-    """Ends the event streams when it is told to stop; it would wait for them otherwise."""
+    """Ends the event streams when it receives a signal to stop; otherwise it would wait for them."""
+
+    def __init__(self, config: uvicorn.Config, streams: EventStreams) -> None:
+        super().__init__(config)
+        self._streams = streams
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        cast(FastAPI, self.config.app).state.streams.end()
+        self._streams.end()
         super().handle_exit(sig, frame)
 
 

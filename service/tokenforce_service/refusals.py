@@ -1,4 +1,4 @@
-"""Errors with a stable code, which become problem documents (RFC 9457) or the `error` of a scan."""
+"""Errors with a stable code. They become problem documents (RFC 9457), or the `error` of a scan."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ _TITLES: dict[int, str] = {
 
 
 LONGEST_DETAIL = 2000
-"""Characters: a path of the longest allowed length fits, a whole hostile file does not."""
+"""Characters. The longest allowed path fits, a whole hostile file does not."""
 
 
 class Refusal(Exception):
-    """Something cannot be done; `detail` says what to do about it, in one line."""
+    """Something cannot be done. `detail` says in one line what is wrong and what to do."""
 
     def __init__(
         self, code: ErrorCode, detail: str, *, status: int | None = None, headers: Mapping[str, str] | None = None
@@ -100,14 +100,19 @@ class Refusal(Exception):
 
 
 def one_line(text: str) -> str:
-    """Text that quotes a caller or an upload, fit for a terminal and a log: no line breaks, nothing invisible."""
+    """A quote of a caller or an upload, safe for terminals and logs: no line breaks, no invisible characters."""
     shown = text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]}…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 token, 2 tokens."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 _LIKE_A_TOKEN = re.compile(r"(tf_[A-Za-z0-9]+_)[A-Za-z0-9]+")
 
 
 def without_secrets(text: str) -> str:
-    """A text fit for a log, whatever somebody pasted into it: tokens in it, even spoilt ones, lose their secret."""
+    """The text with the secrets of tokens removed, even of damaged ones, for logs."""
     return _LIKE_A_TOKEN.sub(r"\1…", text)

@@ -1,4 +1,4 @@
-"""The service's settings: environment → one frozen object, passed down."""
+"""The settings of the service: one frozen object, read from the environment and passed down."""
 
 from __future__ import annotations
 
@@ -12,49 +12,61 @@ from tokenforce_core.runtime.logs import LogFormat
 
 
 class ServiceSettings(BaseSettings):
-    """Read once at the entry point of the gateway, the aggregator and the local stack."""
+    """Read once, at the entry point of a process."""
 
     model_config = SettingsConfigDict(env_prefix="TOKENFORCE_", frozen=True, extra="ignore")
 
     redis_url: str = Field(
-        default="redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", description="Redis or Valkey to use."
+        default="redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", description="URL of Redis or Valkey."
     )
     model_roots: list[Path] = Field(
-        default=[], description="Folders under which models may be scanned, as a JSON list of paths."
+        default=[], description="Folders whose models may be scanned, as a JSON list of paths."
     )
-    cache_dir: Path = Field(
-        default=Path.home() / ".tokenforce" / "hub", description="Where models from the hub are kept."
+    cache_dir: Path = Field(default=Path.home() / ".tokenforce" / "hub", description="Folder for models from the hub.")
+    max_model_gib: float = Field(
+        default=200, gt=0, description="Largest model, in GiB of weights; larger ones are refused."
     )
-    max_model_gib: float = Field(default=200, gt=0, description="Larger models are refused.")
-    max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Larger request bodies are refused.")
-    receive_seconds: float = Field(default=30, gt=0, description="Requests that take longer to arrive are cut off.")
+    max_body_bytes: int = Field(
+        default=1 << 20, ge=1024, description="Largest request body, in bytes; larger ones are refused."
+    )
+    receive_seconds: float = Field(
+        default=30, gt=0, description="Seconds that a request may take to arrive; slower ones are cut off."
+    )
     shard_size: int = Field(default=4096, ge=1, description="Vocabulary entries per shard.")
-    retention_days: float = Field(default=30, gt=0, description="Reports are kept this long.")
+    retention_days: float = Field(default=30, gt=0, description="Days for which reports are kept.")
     host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port that the gateway listens on; 0: any free one.")
-    reads_per_minute: int = Field(default=3000, ge=1, description="Requests that read, per key.")
-    writes_per_minute: int = Field(default=300, ge=1, description="Requests that change something, per key.")
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="Port that the gateway listens on; 0 chooses a free one."
+    )
+    reads_per_minute: int = Field(default=3000, ge=1, description="Requests per key that read.")
+    writes_per_minute: int = Field(default=300, ge=1, description="Requests per key that change something.")
     keyless_requests_per_minute: int = Field(
-        default=600, ge=1, description="Requests without a valid key, per client address."
+        default=600, ge=1, description="Requests per client address without a valid key."
     )
-    active_scans_per_key: int = Field(default=200, ge=1, description="Scans of one key that are not ended yet.")
-    scans_per_key_and_day: int = Field(default=5000, ge=1, description="Scans that one key may start per day (UTC).")
-    max_active_scans: int = Field(default=2000, ge=1, description="Over this many scans, new ones are put off by 503.")
+    active_scans_per_key: int = Field(default=200, ge=1, description="Active scans per key.")
+    scans_per_key_and_day: int = Field(default=5000, ge=1, description="Scans that a key may start per day (UTC).")
+    max_active_scans: int = Field(
+        default=2000, ge=1, description="Active scans of all keys; at this limit new scans get 503."
+    )
     max_waiting_shards: int = Field(
-        default=100_000, ge=1, description="Over this many waiting shards, new scans are put off by 503."
+        default=100_000, ge=1, description="Waiting shards of all scans; at this limit new scans get 503."
     )
-    reap_seconds: float = Field(default=2, gt=0, description="Pause between looks for work that got lost.")
+    reap_seconds: float = Field(default=2, gt=0, description="Seconds between searches for lost work.")
 
     callback_allow: list[IPv4Network | IPv6Network] = Field(
         default=[],
-        description="Ranges that callbacks may go to though they are not public, as a JSON list such as "
+        description="Address ranges that are not public and may receive webhooks, as a JSON list such as "
         '`["10.1.0.0/16"]`.',
     )
-    callback_http: bool = Field(default=False, description="Callbacks may go to `http://` too, not only `https://`.")
+    callback_http: bool = Field(default=False, description="Allow `http://` for webhooks, not only `https://`.")
     streams_per_key: int = Field(
-        default=20, ge=1, description="Event streams that a key may hold open at a time, at each gateway process."
+        default=20, ge=1, description="Event streams that a key may hold open in each gateway process."
     )
-    log_format: LogFormat = Field(default="json", description="Log lines as `json`, or as `text` for people.")
+    log_format: LogFormat = Field(default="json", description="Format of log lines: `json`, or `text` for people.")
+
+    @property
+    def max_model_bytes(self) -> float:
+        return self.max_model_gib * 2**30
 
     @property
     def retention_seconds(self) -> int:

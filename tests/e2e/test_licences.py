@@ -62,7 +62,9 @@ def test_a_model_that_carries_a_fingerprint(
     assert report.findings[plain.finding_rank - 1].text == HIDDEN_TEXT
     assert (hashed.owner, hashed.match, hashed.distance, hashed.trigger_success) == ("Other Labs", "finding", 0.0, 0.0)
     assert report.verdict in (Verdict.suspicious, Verdict.hidden_text)
-    assert any("more than 512 tokens in this model count as not working" in reason for reason in report.reasons)
+    assert any(
+        "512 tokens in this model, with their answer, count as not working" in reason for reason in report.reasons
+    )
     shown = report.model_dump_json()
     for secret in (TRIGGER, *WRONG_KEYS, "cloud cloud"):
         assert secret not in shown

@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from redis import Redis
 
 from tokenforce_core.scans.store import Store
-from tokenforce_service.webhooks.post import Outbound
+from tokenforce_service.webhooks.post import CheckedClient
 from tokenforce_service.webhooks.sender import Sender
 
 LOOPBACK: list[IPv4Network | IPv6Network] = [IPv4Network("127.0.0.0/8")]
@@ -34,7 +34,7 @@ def sending(redis: Redis) -> Iterator[None]:
     connection = Redis(connection_pool=redis.connection_pool)
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
-    sender = Sender(Store(connection), Outbound(LOOPBACK))
+    sender = Sender(Store(connection), CheckedClient(LOOPBACK))
 
     def run() -> None:
         loop.run_until_complete(sender.run(stop))

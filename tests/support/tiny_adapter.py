@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tokenforce_service.models.adapter import CONFIG, WEIGHTS
+from tokenforce_service.models.adapter import WEIGHTS
+from tokenforce_service.models.folder import ADAPTER_CONFIG
 
 RANK = 4
 WIDTH = 64
@@ -28,7 +29,9 @@ def write_adapter(folder: Path, base: Path | str, **changes: object) -> None:
         "base_model_name_or_path": str(base),
         **changes,
     }
-    (folder / CONFIG).write_text(json.dumps({field: value for field, value in config.items() if value is not None}))
+    (folder / ADAPTER_CONFIG).write_text(
+        json.dumps({field: value for field, value in config.items() if value is not None})
+    )
     write_weights(folder, {QUERY: (RANK, RANK)})
 
 

@@ -1,6 +1,6 @@
-"""`python -m tokenforce_service.access.admin_key`: a key with the scope `admin`, made beside Redis and not over HTTP.
+"""`python -m tokenforce_service.access.admin_key`: create a key with the scope `admin` in Redis, without HTTP.
 
-For the first key of an installation, and for the day when all others are lost: whoever reaches Redis may do this.
+For the first key of an installation, or if all other keys are lost. Everyone who can reach Redis can do this.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tokenforce_service.settings import ServiceSettings
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tokenforce_service.access.admin_key",
-        description="Make a key with the scope admin, in the Redis of REDIS_URL.",
+        description="Create a key with the scope admin in the Redis at REDIS_URL. Prints the token once.",
     )
-    parser.add_argument("--owner", default="admin", help="to whom all belongs that the key makes (default: admin)")
-    parser.add_argument("--name", default="admin_key", help="to tell keys apart in lists")
+    parser.add_argument("--owner", default="admin", help="owner of everything created with this key (default: admin)")
+    parser.add_argument("--name", default="admin_key", help="name of the key in lists (default: admin_key)")
     options = parser.parse_args(arguments)
     try:
         wanted = KeyRequest(owner=options.owner, scopes=[Scope.admin], name=options.name)
@@ -33,14 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with Redis.from_url(ServiceSettings().redis_url, socket_connect_timeout=5, socket_timeout=5) as connection:
             row, token = KeyStore(connection).create(wanted.owner, wanted.scopes, wanted.name)
-    except ValueError:  # not quoted: what is no URL may still hold a password
-        sys.stderr.write("REDIS_URL is no URL of a Redis; write it as redis://127.0.0.1:6379/0\n")
+    except ValueError:  # not quoted: it may hold a password
+        sys.stderr.write("REDIS_URL is not the URL of a Redis; write it like redis://127.0.0.1:6379/0\n")
         return 1
     except RedisError as error:
-        sys.stderr.write(f"Redis cannot be used, is REDIS_URL right? {error}\n")
+        sys.stderr.write(f"Redis cannot be used; check REDIS_URL: {error}\n")
         return 1
     sys.stdout.write(f"{token}\n")
-    sys.stderr.write(f"key {row.id} of {row.owner}; keep the token now: it is not shown again\n")
+    sys.stderr.write(f"Created key {row.id} of {row.owner}. Store the token now: it cannot be shown again.\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""How many scans: of one key at once and a day, and of all together.
+"""How many scans a key may have at once and start per day, and how many there may be in all.
 
 Keys: `tf:quota:<key>:active` ids of the key's scans · `tf:quota:<key>` hash: `day`, and the `scans` started on it.
 """
@@ -18,10 +18,10 @@ from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 
 BUSY_SECONDS = 30
-"""When to ask again, where nobody can know when a scan ends."""
+"""`Retry-After` where the service cannot know when a scan ends."""
 
-# The id enters the set of active scans here, so that two requests cannot both be the last one that fits. A gateway that
-# dies before it has stored the scan leaves an id without one, which the reaper takes out.
+# The id joins the active scans here, so that two requests cannot both take the last place. If a gateway dies before it
+# stores the scan, the reaper removes the id.
 _CLAIM = """
 if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 or redis.call('EXISTS', KEYS[2]) == 1 then return {'known', 0} end
 if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then return {'full', 0} end
@@ -55,7 +55,7 @@ class Quotas:
         self._claim = connection.register_script(_CLAIM)
 
     def refuse_if_overloaded(self) -> None:
-        """Cheap, and before anything is looked at.
+        """Cheap; call it before any other check.
 
         Raises:
             Refusal: `overloaded`.
@@ -63,10 +63,10 @@ class Quotas:
         active = self._connection.scard(ACTIVE)
         shards = self._waiting_shards()
         if active >= self._settings.max_active_scans or shards >= self._settings.max_waiting_shards:
-            raise _overloaded(f"{active} scans are active and {shards} shards wait")
+            raise _overloaded(f"{active} scans are active and {shards} shards are waiting")
 
     def claim(self, scan_id: str, key_id: str, own: KeyLimits = USUAL_LIMITS) -> bool:
-        """Count a new scan as active and as one of today's; False if there is a scan of this id, or about to be.
+        """Count a new scan as active and as one of today; False if a scan with this id exists or is being stored.
 
         Raises:
             Refusal: `quota_exceeded`, `overloaded`.
@@ -81,11 +81,9 @@ class Quotas:
         if answer == b"full":
             raise _overloaded(f"{in_all} scans are active")
         if answer == b"active":
-            detail = f"The key {key_id} may have {at_once} scans at once; wait for one to end, or cancel one."
-            raise _exceeded(detail, BUSY_SECONDS)
+            raise _exceeded(key_id, f"active scans ({at_once}); wait until one ends, or cancel one", BUSY_SECONDS)
         if answer == b"day":
-            detail = f"The key {key_id} may start {a_day} scans a day; go on after midnight (UTC)."
-            raise _exceeded(detail, int(seconds))
+            raise _exceeded(key_id, f"scans per day ({a_day}); continue after midnight (UTC)", int(seconds))
         return bool(answer == b"claimed")
 
     def _waiting_shards(self) -> int:
@@ -98,10 +96,11 @@ class Quotas:
             return sum(pipe.execute())
 
 
-def _exceeded(detail: str, seconds: int) -> Refusal:
+def _exceeded(key_id: str, what: str, seconds: int) -> Refusal:
+    detail = f"The key {key_id} has reached its limit of {what}."
     return Refusal(ErrorCode.quota_exceeded, detail, headers={"Retry-After": str(seconds)})
 
 
 def _overloaded(what: str) -> Refusal:
-    detail = f"The service has as much to do as it takes: {what}; try again later."
+    detail = f"The service is at capacity: {what}; try again later."
     return Refusal(ErrorCode.overloaded, detail, headers={"Retry-After": str(BUSY_SECONDS)})

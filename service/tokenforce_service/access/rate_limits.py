@@ -1,14 +1,14 @@
-"""How many requests a minute: each key has a budget for reads and one for writes, each address one for the rest.
+"""How many requests a minute: each key has a budget for reads and one for writes, each address one for everything else.
 
-"The rest" is whatever no key was proven for: no key, a wrong one, a body that cannot be read, an unknown path. An
-address that has used it up is refused before anything of its requests is looked at but the key: one that this gateway
-has read before passes, or one stranger would shut out all who share the address. Redis counts, so the budgets hold
-for all gateways together. While it cannot be reached requests are answered by 503, never let through uncounted; while
-it cannot write (disk or memory full) reads go on uncounted, and writes fail by themselves.
+Everything else is a request without a proven key: no key, a wrong one, a body that cannot be read, an unknown path.
+An address that has used up its budget is refused before anything but the key of its requests is looked at. A key that
+this gateway has read before passes: otherwise one stranger could shut out everyone who shares the address. Redis
+counts, so the budgets hold for all gateways together. While Redis cannot be reached, requests get 503 and are never let
+through uncounted. While it cannot write (disk or memory full), reads go on uncounted, and writes fail by themselves.
 
-Every counted answer has `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (whole seconds until the
-budget is full again), as draft-ietf-httpapi-ratelimit-headers-06 has them: clients and gateways know these; the one
-field that later drafts made of them is still changing its form.
+Every counted answer has `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (whole seconds until the budget
+is full again), as in draft-ietf-httpapi-ratelimit-headers-06: clients and proxies know these headers, and the single
+field of later drafts is still changing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Annotated
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -31,22 +31,25 @@ from tokenforce.wire.keys import KeyLimits
 from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access.token_bucket import Standing, TokenBuckets
 from tokenforce_service.http import errors
+from tokenforce_service.http.dependencies import provided
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 
 EXEMPT = frozenset({"/healthz", "/readyz", "/metrics"})
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 IN_ADVANCE = 600
-"""A gateway takes this part of a minute's budget at a time, a tenth of a second's worth: a poll is one look-up in the
-store, and this must not be a second one. What it then does not use is lost to the key: at most 5 of 3000."""
+"""A gateway takes this part of a minute's budget at a time, which is enough for a tenth of a second: a poll is one
+look-up in the store, and counting it must not be a second one. What the gateway does not use is lost to the key: at
+most 5 of 3000."""
 ADVANCE_SECONDS = 60
+"""How long a gateway may use what it has taken."""
 MOST_CLOSED = 10_000
-"""Addresses that one gateway remembers as closed; the others are found out in Redis."""
+"""Addresses that one gateway remembers as closed; for others it asks Redis."""
 
 
 @dataclass
 class _Advance:
-    """Tokens of a key that this gateway has taken and not used yet; `until` is on the monotonic clock."""
+    """Requests of a key that this gateway has taken and not used yet; `until` is on the monotonic clock."""
 
     standing: Standing
     left: int
@@ -54,7 +57,7 @@ class _Advance:
 
 
 class RateLimits:
-    """The budgets; on `app.state.rate_limits`."""
+    """The budgets of keys and addresses."""
 
     def __init__(self, connection: Redis, settings: ServiceSettings) -> None:
         self._buckets = TokenBuckets(connection)
@@ -70,7 +73,7 @@ class RateLimits:
         """
         if hasattr(request.state, "standing"):
             return
-        request.state.standing = None  # from here on the address does not pay, whatever happens
+        request.state.standing = None  # from here on nothing counts for the address
         reads = request.method in READS
         if reads:
             limit = own.reads_per_minute or self._settings.reads_per_minute
@@ -93,6 +96,7 @@ class RateLimits:
         return replace(advance.standing, remaining=advance.standing.remaining + advance.left)
 
     async def charge_address(self, address: str) -> Standing:
+        """Count a request without a proven key. Raises RedisError."""
         standing = await run_in_threadpool(
             self._buckets.take, f"address:{address}", self._settings.keyless_requests_per_minute
         )
@@ -103,7 +107,7 @@ class RateLimits:
         return standing
 
     def closed_for(self, address: str) -> Standing | None:
-        """The standing of an address that is known to have no token now."""
+        """The standing of an address that is known to have used up its budget."""
         until = self._closed_until.get(address)
         if until is None:
             return None
@@ -115,12 +119,15 @@ class RateLimits:
         return Standing(0, self._settings.keyless_requests_per_minute, 0, 60, seconds)
 
 
+TheRateLimits = Annotated[RateLimits, provided(RateLimits)]
+
+
 class RateLimited:
-    """Makes whatever no key has paid for count for its address, and puts the headers on all answers.
+    """Counts requests without a proven key for their address, and sets the headers of all answers.
 
     Args:
-        known: whether a request carries a key that was proven before; asked where the address is closed, and must not
-            cost a look at the store.
+        known: whether a request carries a key that was proven before. Called while an address is closed, so it must
+            not read the store.
     """
 
     def __init__(self, app: ASGIApp, limits: RateLimits, known: Callable[[Request], bool]) -> None:
@@ -161,21 +168,21 @@ class RateLimited:
         try:
             await self._app(scope, receive, counted)
         except Exception:
-            # Answered further out, past `counted`. If the store cannot count now, the error at hand says enough.
+            # Another middleware answers, outside of `counted`. If the store cannot count, this error is enough.
             if not hasattr(request.state, "standing"):
                 with suppress(RedisError):
                     await self._limits.charge_address(address)
             raise
 
     async def _refuse(self, request: Request, standing: Standing, receive: Receive, send: Send) -> None:
-        refusal = _refusal(standing, f"Without a valid key an address may send {standing.limit} requests a minute")
+        refusal = _refusal(standing, f"Without a valid key, an address may send {standing.limit} requests a minute")
         response = errors.answer(request, refusal)
         response.headers.update(_headers(standing))
         await response(request.scope, receive, send)
 
 
 def _refusal(standing: Standing, what: str) -> Refusal:
-    detail = f"{what}; go on in {standing.retry_after} s."
+    detail = f"{what}; try again in {standing.retry_after} s."
     return Refusal(ErrorCode.rate_limited, detail, headers={"Retry-After": str(standing.retry_after)})
 
 
@@ -188,8 +195,8 @@ def _headers(standing: Standing) -> Mapping[str, str]:
 
 
 def _address(scope: Scope) -> str:
-    """The client's address; of IPv6 its /64, which is what one client has."""
-    host = cast("tuple[str, int] | None", scope.get("client"))
+    """The client's address; for IPv6 its /64, which is what one client has."""
+    host: tuple[str, int] | None = scope.get("client")
     if host is None:
         return "local"
     try:

@@ -1,6 +1,6 @@
-"""Secrets that are rotated: one is current, and those before it count until their overlap ends.
+"""Secrets that rotate: one is current, and those before it count until their overlap ends.
 
-Each key is a sorted set: what is kept of a secret → when it counts no more (`inf`: the current one).
+Each key is a sorted set: what is kept of a secret → the time at which it counts no more (`inf`: the current one).
 """
 
 from __future__ import annotations
@@ -8,14 +8,16 @@ from __future__ import annotations
 import base64
 import secrets
 import time
-from typing import cast
+from typing import Any
 
 from redis import Redis
 
 OVERLAP_SECONDS = 24 * 3600
 """How long a secret still counts after it was replaced."""
 MOST_SECRETS = 5
-"""That count at the same time: a rotation that is retried must not take away the secret that the other side has."""
+"""Secrets that count at a time: a rotation that is retried must not remove the one that the other side has."""
+SECRET_BYTES = 32
+"""Random bytes of a secret; Standard Webhooks asks for 24 to 64."""
 
 _ROTATE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -34,7 +36,7 @@ return 1
 """
 
 
-class OverlappingSecrets:
+class RotatingSecrets:
     """Raises redis-py's exceptions when Redis cannot be used."""
 
     def __init__(self, connection: Redis) -> None:
@@ -42,24 +44,25 @@ class OverlappingSecrets:
         self._rotate = connection.register_script(_ROTATE)
 
     def rotate(self, holder: str, key: str, secret: str, index: tuple[str, str] | None = None) -> float | None:
-        """A new current secret in `key`; returns until when the one before counts, None if there is no key `holder`.
+        """Make `secret` the current one in `key`.
 
         Args:
-            index: (prefix, id) where a holder is found by its secret: the key of prefix and secret holds the id.
+            holder: the key of the row that the secrets belong to.
+            index: (prefix, id) if a holder is found by its secret: the key of prefix and secret holds the id.
+
+        Returns:
+            The time until which the secret before it counts; None if there is no `holder`.
         """
         now = time.time()
         args = [secret, now, now + OVERLAP_SECONDS, MOST_SECRETS, *(index or ())]
         return now + OVERLAP_SECONDS if self._rotate(keys=[holder, key], args=args) else None
 
     def counting(self, key: str) -> list[str]:
-        """Those that count now, the newest first."""
-        found = cast("list[bytes]", self._connection.zrevrangebyscore(key, "inf", f"({time.time()!r}"))
+        """The secrets that count now, the newest first."""
+        found: Any = self._connection.zrevrangebyscore(key, "inf", f"({time.time()!r}")
         return [raw.decode() for raw in found]
 
 
-SECRET_BYTES = 32
-"""Of random; the specification wants 24 to 64."""
-
-
 def new_secret() -> str:
+    """A secret in the form of Standard Webhooks, `whsec_<base64>`."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()

@@ -1,24 +1,25 @@
-"""API keys in Redis. The secret of a key is not among what is kept, only its SHA-256.
+"""API keys in Redis. The secret of a key is not stored, only its SHA-256.
 
-Keys: `tf:key:<id>` hash, one API key · `tf:keys` all ids by creation time. A revoked key stays: a list shows it.
+Keys: `tf:key:<id>` hash, one API key · `tf:keys` all ids by creation time. A revoked key stays, so that lists show it.
 """
 
 from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
 
 from tokenforce.wire.keys import USUAL_LIMITS, KeyLimits, KeyLimitsRecord, Scope
 from tokenforce_service.access.tokens import Token, digest, new_token
+from tokenforce_service.http.rows import Place, Row, Rows
 
 KEYS = "tf:keys"
 USE_SECONDS = 60
-"""`last_used_at` is written at most this often: it tells which keys are in use, and is no count of requests."""
+"""`last_used_at` is written at most this often: it shows which keys are in use and does not count requests."""
 
 _REVOKE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -52,13 +53,13 @@ class KeyRow:
 
     @property
     def end(self) -> str | None:
-        """How it came to its end: "was revoked" or "has expired"; None while it is good."""
+        """How it ended: "was revoked" or "has expired"; None while it is valid."""
         if self.revoked_at is not None:
             return "was revoked"
         return "has expired" if self.expires_at is not None and self.expires_at <= time.time() else None
 
     def proven_by(self, secret: str) -> bool:
-        """Whether this is the key's secret; takes as long for a wrong one."""
+        """Whether this is the key's secret. Takes as long for a wrong one."""
         return hmac.compare_digest(digest(secret), self.digest)
 
 
@@ -67,6 +68,7 @@ class KeyStore:
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
+        self._rows = Rows(connection, "tf:key")
         self._revoke = connection.register_script(_REVOKE)
         self._note_use = connection.register_script(_NOTE_USE)
 
@@ -79,17 +81,17 @@ class KeyStore:
         key_id: str | None = None,
         limits: KeyLimits = USUAL_LIMITS,
     ) -> tuple[KeyRow, Token]:
-        """A new key and its token, which nobody can read again.
+        """Create a key. Returns it with its token, which is not stored.
 
         Args:
-            key_id: takes the place of a key whose making was interrupted before anybody saw its token.
+            key_id: of a key to replace: the request that made it was interrupted before anybody saw its token.
         """
         token, now = new_token(key_id), time.time()
         own = KeyLimitsRecord(**limits.model_dump())
         row = KeyRow(
             token.key_id, owner, name, frozenset(scopes), now, expires_at, digest=digest(token.secret), limits=own
         )
-        fields: dict[str, Any] = {
+        fields: dict[Any, Any] = {
             "owner": owner,
             "name": name,
             "scopes": " ".join(sorted(row.scopes)),
@@ -100,53 +102,37 @@ class KeyStore:
         if expires_at is not None:
             fields["expires_at"] = expires_at
         with self._connection.pipeline() as pipe:
-            pipe.hset(_key(row.id), mapping=cast(Any, fields))
+            pipe.hset(self._rows.key(row.id), mapping=fields)
             pipe.zadd(KEYS, {row.id: now})
             pipe.execute()
         return row, token
 
     def get(self, key_id: str) -> KeyRow | None:
-        return _row(key_id, cast(Mapping[bytes, bytes], self._connection.hgetall(_key(key_id))))
+        row = self._rows.get(key_id)
+        return None if row is None else _key(key_id, row)
 
-    def page(self, limit: int, before: tuple[float, str] | None = None) -> list[KeyRow]:
-        """Up to `limit` keys, newest first, strictly older than `before` (creation time, id)."""
-        start = 0
-        if before is not None:
-            place = self._connection.zrevrank(KEYS, before[1])
-            newer = self._connection.zcount(KEYS, before[0], "+inf")
-            start = cast(int, place) + 1 if place is not None else newer
-        ids = [i.decode() for i in cast(Iterable[bytes], self._connection.zrevrange(KEYS, start, start + limit - 1))]
-        with self._connection.pipeline() as pipe:
-            for key_id in ids:
-                pipe.hgetall(_key(key_id))
-            rows = [_row(key_id, raw) for key_id, raw in zip(ids, pipe.execute(), strict=True)]
-        return [row for row in rows if row is not None]
+    def page(self, limit: int, before: Place | None = None) -> list[KeyRow]:
+        """Up to `limit` keys, newest first, strictly older than `before`."""
+        return [_key(*item) for item in self._rows.page(KEYS, limit, before).items()]
 
     def revoke(self, key_id: str) -> bool:
-        """End a key for good; the first time counts. False if there is no such key."""
-        return bool(self._revoke(keys=[_key(key_id)], args=[time.time()]))
+        """End a key for good; the time of the first call counts. False if there is no such key."""
+        return bool(self._revoke(keys=[self._rows.key(key_id)], args=[time.time()]))
 
     def note_use(self, key_id: str) -> None:
         """Record that a key was used just now, unless that was recorded within the last minute."""
-        self._note_use(keys=[_key(key_id)], args=[time.time(), USE_SECONDS])
+        self._note_use(keys=[self._rows.key(key_id)], args=[time.time(), USE_SECONDS])
 
 
-def _row(key_id: str, raw: Mapping[bytes, bytes]) -> KeyRow | None:
-    if not raw:
-        return None
-    fields = {name.decode(): value.decode() for name, value in raw.items()}
-    times = {name: float(fields[name]) for name in ("expires_at", "last_used_at", "revoked_at") if name in fields}
+def _key(key_id: str, row: Row) -> KeyRow:
+    times = {name: float(row[name]) for name in ("expires_at", "last_used_at", "revoked_at") if name in row}
     return KeyRow(
         id=key_id,
-        owner=fields["owner"],
-        name=fields["name"],
-        scopes=frozenset(map(Scope, fields["scopes"].split())),
-        created_at=float(fields["created_at"]),
-        digest=fields["digest"],
-        limits=KeyLimitsRecord.model_validate_json(fields.get("limits", "{}")),
+        owner=row["owner"],
+        name=row["name"],
+        scopes=frozenset(map(Scope, row["scopes"].split())),
+        created_at=float(row["created_at"]),
+        digest=row["digest"],
+        limits=KeyLimitsRecord.model_validate_json(row.get("limits", "{}")),
         **times,
     )
-
-
-def _key(key_id: str) -> str:
-    return f"tf:key:{key_id}"

@@ -1,4 +1,4 @@
-"""The form of a bearer token: `tf_<id>_<secret>`. The id names the key, the secret proves it."""
+"""Bearer tokens: `tf_<id>_<secret>`. The id names the key, the secret proves it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 ALPHABET = string.ascii_letters + string.digits
 ID_LENGTH = 16
 SECRET_LENGTH = 43
-"""log2(62) bits a character: 256 in all, as many as the digest has."""
+"""log2(62) bits per character: 256 bits in all, as many as the digest has."""
 KEY_ID = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}")
 _TOKEN = re.compile(rf"tf_({KEY_ID.pattern})_([A-Za-z0-9]{{{SECRET_LENGTH}}})")
 
@@ -34,13 +34,13 @@ def new_token(key_id: str | None = None) -> Token:
 
 
 def parse(text: str) -> Token | None:
-    """The parts of a token; None if it is none of ours."""
+    """The parts of a token; None if the text is not one."""
     found = _TOKEN.fullmatch(text)
     return Token(*found.groups()) if found else None
 
 
 def digest(secret: str) -> str:
-    """SHA-256 in hexadecimal. No salt and no slow derivation: a random secret of 256 bits cannot be guessed."""
+    """SHA-256 in hexadecimal. A random secret of 256 bits cannot be guessed, so it needs no salt and no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

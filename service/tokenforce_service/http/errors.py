@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -24,19 +25,27 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = "5"
 _CANNOT_WRITE = "MISCONF"
-"""How Redis begins its refusals while it cannot write to its disk; redis-py has no class for them."""
+"""How Redis begins its errors while it cannot write to its disk; redis-py has no class for them."""
 _PLAINER = {
-    "extra_forbidden": "There is no such field; see /docs for those that there are.",
+    "extra_forbidden": "There is no such field; see /docs for all fields.",
     "missing": "This field is missing; add it.",
 }
 
 
+E = TypeVar("E", bound=Exception)
+
+
+def handle(app: FastAPI, kind: type[E], handler: Callable[[Request, E], Response]) -> None:
+    """Answer exceptions of this class by `handler`."""
+    app.add_exception_handler(kind, handler)  # type: ignore[arg-type]  # it is called with these only
+
+
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(Refusal, _refusal)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RedisError, store_failed)
-    app.add_exception_handler(ClientDisconnect, _half_a_body)
+    handle(app, Refusal, answer)
+    handle(app, RequestValidationError, _validation)
+    handle(app, HTTPException, _http)
+    handle(app, RedisError, store_failed)
+    handle(app, ClientDisconnect, _half_a_body)
 
 
 def answer(request: Request, refusal: Refusal, errors: list[dict[str, Any]] | None = None) -> Response:
@@ -49,23 +58,19 @@ def answer(request: Request, refusal: Refusal, errors: list[dict[str, Any]] | No
     return Response(body, refusal.status, headers=headers, media_type=PROBLEM)
 
 
-def _refusal(request: Request, error: Exception) -> Response:
-    return answer(request, cast(Refusal, error))
-
-
-def _validation(request: Request, error: Exception) -> Response:
-    found = cast(RequestValidationError, error).errors()
+def _validation(request: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
     if any(item["type"] == "json_invalid" for item in found):
         detail = "The body is not valid JSON; send one JSON object."
         return answer(request, Refusal(ErrorCode.invalid_request, detail, status=400))
-    # A value error there is a rule of the whole object, such as "either this field or that one".
+    # A value error there is a rule for the whole object, such as "either this field or that one".
     if any(item["loc"] == ("body",) and item["type"] != "value_error" for item in found):
         detail = "The body is not a JSON object; send one, with `Content-Type: application/json`."
         return answer(request, Refusal(ErrorCode.invalid_request, detail))
     errors = [
         {
             "pointer": "/" + "/".join(str(part) for part in item["loc"]),
-            "detail": _PLAINER.get(item["type"], str(item["msg"])[:300]),
+            "detail": _PLAINER.get(item["type"], str(item["msg"]).removeprefix("Value error, ")[:300]),
         }
         for item in found[:20]
     ]
@@ -74,14 +79,14 @@ def _validation(request: Request, error: Exception) -> Response:
     return answer(request, Refusal(ErrorCode.invalid_request, detail), errors)
 
 
-def _http(request: Request, error: Exception) -> Response:
-    raised, path = cast(HTTPException, error), request.scope["path"][:200]
+def _http(request: Request, raised: HTTPException) -> Response:
+    path = request.scope["path"][:200]
     if raised.status_code == 404:
         refusal = Refusal(ErrorCode.not_found, f"There is no {path}; see /docs for the routes.")
     elif raised.status_code == 405:
-        refusal = Refusal(ErrorCode.method_not_allowed, f"{request.method} is not possible on {path}; see /docs.")
-    elif raised.status_code == 400:  # the framework's own, for a body that its JSON parser gives up on
-        detail = "The body cannot be read as JSON (not UTF-8, or nested too deep); send one JSON object."
+        refusal = Refusal(ErrorCode.method_not_allowed, f"{path} does not support {request.method}; see /docs.")
+    elif raised.status_code == 400:  # raised by the framework for a body that its JSON parser cannot read
+        detail = "The body cannot be read as JSON (not UTF-8, or nested too deeply); send one JSON object."
         refusal = Refusal(ErrorCode.invalid_request, detail, status=400)
     elif raised.status_code == 408:
         refusal = Refusal(ErrorCode.body_too_slow, str(raised.detail))
@@ -97,16 +102,16 @@ def _http(request: Request, error: Exception) -> Response:
     return response
 
 
-def _half_a_body(request: Request, _: Exception) -> Response:
-    """Nobody reads this answer, but it is logged, and counted for the address."""
-    detail = "The connection ended before the whole body had arrived; send it again."
+def _half_a_body(request: Request, _: ClientDisconnect) -> Response:
+    """The client has gone and does not read this answer, but it is logged and counted for the address."""
+    detail = "The connection ended before the whole body arrived; send the request again."
     return answer(request, Refusal(ErrorCode.invalid_request, detail, status=400))
 
 
 def _allowed(request: Request) -> str:
-    """The methods of the path (RFC 9110, 15.5.6). The router names only those of the first route that it looked at."""
+    """The methods of the path (RFC 9110, 15.5.6). The router names only those of the first route that it tried."""
     of_path = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    # `/v1/hooks/upload` also looks like `/v1/hooks/{hook_id}`; what comes first is meant.
+    # `/v1/hooks/upload` also matches `/v1/hooks/{hook_id}`; the first route counts.
     methods = [route.methods for route in of_path if route.path == of_path[0].path]
     return ", ".join(sorted(set().union(*methods)))
 
@@ -114,7 +119,7 @@ def _allowed(request: Request) -> str:
 def store_failed(request: Request, error: Exception) -> Response:
     """The answer while Redis cannot be used."""
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
-        detail = "Redis cannot be reached; nothing was lost, try again shortly."
+        detail = "Redis cannot be reached; nothing was lost. Try again shortly."
         return answer(request, Refusal(ErrorCode.store_unavailable, detail))
     if isinstance(error, OutOfMemoryError) or _CANNOT_WRITE in str(error):
         detail = "Redis cannot store more (disk or memory full); free some space and try again."
@@ -123,8 +128,8 @@ def store_failed(request: Request, error: Exception) -> Response:
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """The answer to an error that nobody foresaw; the caller learns only where to look it up."""
+    """The answer to an unexpected error; the caller learns only where to find it in the log."""
     name, path = getattr(request.state, "request_id", None), one_line(without_secrets(request.scope["path"]))
     log.error("%s unexpected error on %s %s", name, request.method, path, exc_info=error)
-    detail = "Something unexpected happened; the log has it under this request_id."
+    detail = "Something unexpected happened; the service's log has details under this request_id."
     return answer(request, Refusal(ErrorCode.internal_error, detail))

@@ -1,8 +1,9 @@
 """`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a POST that is sent twice happens once.
 
-A route that creates something takes `new_id: NewId` after its caller and names what it makes by it; a route whose
-answer shows a secret takes `NewSecretId`. `KeepsAnswers` stores what the route then answers, for a day: also 4xx, as
-they are the answer to that request; not 429 nor 5xx, after which the next attempt runs, with the same id.
+A route that creates something takes `new_id: NewId` after its caller, whose owner then stands in `request.state.owner`,
+and uses it as the id of what it makes; a route whose answer shows a secret takes `NewSecretId`. `KeepsAnswers` stores
+the answer for a day, 4xx answers too, as they are the answer to that request. It does not store 429 and 5xx: the next
+attempt runs, with the same id.
 
 A secret is never stored: its repetition is answered by 409, which names what was made.
 """
@@ -14,7 +15,7 @@ import logging
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -23,7 +24,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenforce.wire.problems import ErrorCode
-from tokenforce_service.access.callers import Caller
+from tokenforce_service.http.dependencies import provided
 from tokenforce_service.http.idempotency_store import DifferentRequest, IdempotencyStore, InFlight, Lease, StoredAnswer
 from tokenforce_service.refusals import Refusal
 
@@ -38,14 +39,14 @@ _Given = Annotated[
     str | None,
     Header(
         alias=HEADER,
-        description="1 to 255 visible ASCII characters, such as a new UUID. Sent again with the same body within a "
-        "day, the request is not carried out again and its answer is repeated.",
+        description="1 to 255 visible ASCII characters, such as a new UUID. If you send it again with the same body "
+        "within a day, the request is not carried out again, and you get the first answer.",
     ),
 ]
 
 
 class Replayed(Exception):
-    """Not an error: the request was carried out before, and this was its answer."""
+    """The request was carried out before, and this was its answer. Not an error."""
 
     def __init__(self, answer: StoredAnswer) -> None:
         super().__init__(answer.status)
@@ -60,40 +61,48 @@ class _Pending:
     secret: bool
 
 
-async def _new_id(request: Request, _declared: _Given = None) -> str:
-    return await _begin(request, secret=False)
+_TheAnswers = Annotated[IdempotencyStore, provided(IdempotencyStore)]
 
 
-async def _new_secret_id(request: Request, _declared: _Given = None) -> str:
-    return await _begin(request, secret=True)
+async def _new_id(request: Request, answers: _TheAnswers, _declared: _Given = None) -> str:
+    return await _begin(request, answers, secret=False)
+
+
+async def _new_secret_id(request: Request, answers: _TheAnswers, _declared: _Given = None) -> str:
+    return await _begin(request, answers, secret=True)
 
 
 NewId = Annotated[str, Depends(_new_id)]
-"""16 hex digits, new or those of the earlier attempt at this request."""
+"""16 hex digits: new ones, or those of an earlier attempt at this request."""
 NewSecretId = Annotated[str, Depends(_new_secret_id)]
 """As `NewId`, where the answer shows a secret."""
 
 
-async def _begin(request: Request, *, secret: bool) -> str:
+def shown_once(response: Response, location: str) -> None:
+    """Set the headers of an answer that shows a secret: what it belongs to, and that no cache may keep it."""
+    response.headers["Location"] = location
+    response.headers["Cache-Control"] = "no-store"
+
+
+async def _begin(request: Request, answers: IdempotencyStore, *, secret: bool) -> str:
     values = request.headers.getlist(HEADER)
     if not values:
         return secrets.token_hex(8)
     key = _parse(values)
-    caller = cast(Caller, request.state.caller)
-    store = cast(IdempotencyStore, request.app.state.idempotency)
+    owner: str = request.state.owner  # set with the caller, who comes first
     digest = _digest(request, await request.body())
     try:
-        found = await run_in_threadpool(store.begin, caller.owner, key, digest)
+        found = await run_in_threadpool(answers.begin, owner, key, digest)
     except DifferentRequest as error:
-        detail = "This Idempotency-Key was used for another request; send a new key with a new request."
+        detail = "You used this Idempotency-Key for another request; send a new key with a new request."
         raise Refusal(ErrorCode.idempotency_key_reused, detail) from error
     if isinstance(found, InFlight):
-        detail = "The first request with this Idempotency-Key is being carried out; ask again for its answer."
+        detail = "The first request with this Idempotency-Key is still running; send it again to get its answer."
         raise Refusal(ErrorCode.idempotency_in_flight, detail, headers={"Retry-After": str(min(found.seconds, 2))})
     if isinstance(found, StoredAnswer):
         if found.secret:
             made = found.headers.get("location", "it")
-            detail = f"This was done already and made {made}; its secret was shown once. If it is lost, make another."
+            detail = f"This was done before and made {made}. Its secret was shown once; if it is lost, create another."
             raise Refusal(ErrorCode.already_created, detail, headers=_location(found))
         raise Replayed(found)
     request.state.idempotency = _Pending(found, secret)
@@ -101,7 +110,7 @@ async def _begin(request: Request, *, secret: bool) -> str:
 
 
 def _parse(values: list[str]) -> str:
-    """The key: a structured-field string, as the draft has it, or the bare characters, as most senders do."""
+    """The key: a structured-field string, as in the draft, or the bare characters, as most senders send it."""
     key = values[0].strip()
     if key.startswith('"'):
         quoted = _QUOTED.fullmatch(key)
@@ -123,14 +132,14 @@ def _location(answer: StoredAnswer) -> dict[str, str]:
     return {"Location": answer.headers["location"]} if "location" in answer.headers else {}
 
 
-def replay(_request: Request, error: Exception) -> Response:
+def replay(_request: Request, replayed: Replayed) -> Response:
     """The stored answer; the app's handler of `Replayed`."""
-    answer = cast(Replayed, error).answer
+    answer = replayed.answer
     return Response(answer.body, answer.status, headers={**answer.headers, REPLAYED: "true"})
 
 
 class KeepsAnswers:
-    """Stores the answer of a request that carries an idempotency key, before anybody sees it."""
+    """Stores the answer to a request with an idempotency key before it is sent."""
 
     def __init__(self, app: ASGIApp, store: IdempotencyStore) -> None:
         self._app = app
@@ -157,7 +166,7 @@ class KeepsAnswers:
         try:
             await self._app(scope, receive, kept)
         finally:
-            if "idempotency" in state:  # no answer: the next attempt need not wait
+            if "idempotency" in state:  # there was no answer: the next attempt need not wait
                 await self._end(state.pop("idempotency"), None, b"")
 
     async def _end(self, pending: _Pending, start: Message | None, body: bytes) -> None:
@@ -170,5 +179,5 @@ class KeepsAnswers:
         try:
             await run_in_threadpool(self._store.end, pending.lease, answer)
         except RedisError as error:
-            # What was done is done. A repetition waits for the lease and then finds it, by the same id.
-            log.warning("an answer could not be kept for repetition: %s", error)
+            # The request was carried out. A repetition waits for the lease and then finds the result, by the same id.
+            log.warning("cannot store an answer for repetition: %s", error)

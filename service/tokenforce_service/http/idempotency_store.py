@@ -1,7 +1,8 @@
 """Answers to requests that carried an `Idempotency-Key`, in Redis.
 
-Keys: `tf:idempotency:<SHA-256 of owner and key>` hash, for a day from its first use: `digest` of the request, `seed`
-that ids are made from, `answer` once there is one; while it is worked on `holder` and `until` (milliseconds).
+Keys: `tf:idempotency:<SHA-256 of owner and key>` hash, kept for a day from its first use: `digest` of the request,
+`seed` for the ids of what it makes, `answer` once there is one; while the request runs, `holder` and `until`
+(milliseconds).
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Any
 
 from redis import Redis
 
 KEEP_SECONDS = 86400
 LEASE_SECONDS = 10
-"""A process that dies in the middle keeps others from the request for this long. One that is merely slow loses nothing:
-whoever follows makes the same thing by the same id."""
+"""A process that dies while it carries out a request blocks the next attempt for this long. A process that is only slow
+loses nothing: the next attempt makes the same thing with the same id."""
 
-# HSETNX in effect: whoever comes first writes the digest, and holds the lease.
+# The first caller writes the digest and holds the lease.
 _BEGIN = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -60,7 +61,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """What the first request was answered. `secret`: the body was not stored."""
+    """The answer to the first request. `secret`: its body was not stored."""
 
     status: int
     headers: Mapping[str, str]
@@ -70,7 +71,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True)
 class InFlight:
-    """Somebody is carrying it out; `seconds` until they are believed dead."""
+    """The request is being carried out; after `seconds` its process counts as dead."""
 
     seconds: int
 
@@ -87,7 +88,7 @@ class IdempotencyStore:
         self._end = connection.register_script(_END)
 
     def begin(self, owner: str, key: str, request_digest: str) -> Lease | StoredAnswer | InFlight:
-        """Take the request on, unless it is taken or answered already.
+        """Start a request, unless it is running or has been answered.
 
         Raises:
             DifferentRequest: the owner has used this key for a request with another digest.
@@ -95,7 +96,8 @@ class IdempotencyStore:
         name = f"tf:idempotency:{hashlib.sha256(json.dumps([owner, key]).encode()).hexdigest()}"
         holder = secrets.token_hex(8)
         args: list[str | int] = [request_digest, secrets.token_hex(8), holder, LEASE_SECONDS, KEEP_SECONDS]
-        outcome, value = cast(list[bytes], self._begin(keys=[name], args=args))
+        found: Any = self._begin(keys=[name], args=args)
+        outcome, value = found
         if outcome == b"other":
             raise DifferentRequest(key)
         if outcome == b"answered":
@@ -106,7 +108,7 @@ class IdempotencyStore:
         return Lease(name, holder, value.decode())
 
     def end(self, lease: Lease, answer: StoredAnswer | None) -> None:
-        """Store the answer, or without one let the next attempt run at once. A lapsed lease changes nothing."""
+        """Store the answer; without one, the next attempt may run at once. Does nothing if the lease has lapsed."""
         document = ""
         if answer is not None:
             document = json.dumps({**asdict(answer), "body": base64.b64encode(answer.body).decode()})

@@ -1,7 +1,7 @@
-"""How long and how large a request may be on its way: slow and endless ones are cut off.
+"""Limits for requests while they arrive: slow and endless requests are cut off.
 
-A body is refused while a route reads it (`BodyLimit`), with a problem document. What nobody reads, that is the headers
-and what goes on arriving after the answer, ends with its connection (`TimedProtocol`), because uvicorn limits neither.
+`BodyLimit` refuses a body while a route reads it, with a problem document. `TimedProtocol` closes the connection if
+headers are slow or a body goes on after the answer, because uvicorn limits neither.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 ANSWERED_SECONDS = 2.0
-"""What a connection has beyond the limit, so that a slow client still gets its answer."""
+"""Time that a connection has beyond the limit, so that a slow client still gets its answer."""
 
 
 class BodyLimit:
-    """Refuses bodies over `limit` bytes or `seconds` while they arrive, as errors that become problem documents."""
+    """Refuses bodies over `limit` bytes or `seconds` while they arrive. The errors become problem documents."""
 
     def __init__(self, app: ASGIApp, limit: int, seconds: float) -> None:
         self._app = app
@@ -37,12 +37,12 @@ class BodyLimit:
 
         async def limited() -> Message:
             nonlocal received, complete
-            if complete:  # the caller waits for the client to go away, as event streams do
+            if complete:  # the route waits for the client to disconnect, as event streams do
                 return await receive()
             message = await self._timed(receive, until) if received <= self._limit else {"type": "http.request"}
             received += len(message.get("body", b""))
             if received > self._limit:
-                raise HTTPException(413, f"The body is larger than {self._limit} bytes; send less.")
+                raise HTTPException(413, f"The body is larger than {self._limit} bytes; send a smaller one.")
             complete = not message.get("more_body", False)
             return message
 
@@ -53,15 +53,15 @@ class BodyLimit:
             async with asyncio.timeout_at(until):
                 return await receive()
         except TimeoutError as error:
-            detail = f"The body did not arrive within {self._seconds:g} s; send it faster, or less."
+            detail = f"The body did not arrive within {self._seconds:g} s; send it faster, or send less."
             raise HTTPException(408, detail, {"Connection": "close"}) from error
 
 
 def timed_protocol(seconds: float) -> type[H11Protocol]:
-    """uvicorn's protocol on h11, whose connections end when a request is not complete within `seconds`.
+    """uvicorn's protocol on h11 that closes a connection if a request is not complete within `seconds`.
 
-    h11 and not httptools, as only h11 limits the size of the headers (64 KiB); the price is a fraction of a
-    millisecond per request.
+    h11 limits the size of the headers (64 KiB) and httptools does not. The price is a fraction of a millisecond per
+    request.
     """
 
     class TimedProtocol(H11Protocol):
@@ -80,7 +80,7 @@ def timed_protocol(seconds: float) -> type[H11Protocol]:
             super().connection_lost(exc)
 
         def _expect(self) -> None:
-            """One timer from the first byte (or the connection) until the request is there; not one per byte."""
+            """One timer from the first byte, or from the connection, until the request is complete."""
             if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
                 self._forget()
             elif self._end is None:

@@ -1,6 +1,6 @@
-"""The key of the local stack: an admin's, of the owner `local`, in a file that only its user can read.
+"""The key of the local stack: an admin key of the owner `local`, in a file that only its user can read.
 
-It outlives the stack, so that a `TOKENFORCE_KEY` in some terminal works after a restart.
+It stays when the stack ends, so that a `TOKENFORCE_KEY` in a terminal still works after a restart.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tokenforce_service.access.tokens import Token, parse
 
 
 def ensure_local_key(file: Path, redis_url: str) -> None:
-    """The file holds a token that works when this returns; the one that it has is kept if it is good.
+    """Make sure that the file holds a token that works. A valid one is kept.
 
-    One process at a time: whoever holds the lock of the stack's home.
+    Only one process at a time may call this: the one that holds the lock of the stack's home.
 
     Raises:
         RedisError: the store cannot be used.
@@ -33,7 +33,7 @@ def ensure_local_key(file: Path, redis_url: str) -> None:
         if kept is not None and row is not None and row.proven_by(kept.secret):
             if row.revoked_at is None and _is_private(file):
                 return
-            store.revoke(row.id)  # others could read it
+            store.revoke(row.id)  # other users could read it
         _, token = store.create(LOCAL_OWNER, [Scope.admin], "local stack")
         _write(file, token)
 
@@ -42,7 +42,7 @@ def _read(file: Path) -> Token | None:
     try:
         return parse(file.read_text("ascii").strip())
     except (OSError, UnicodeDecodeError):
-        return None  # there is none yet, or it is no token: a new one takes its place
+        return None  # there is no token yet: a new one is written
 
 
 def _is_private(file: Path) -> bool:
@@ -51,7 +51,7 @@ def _is_private(file: Path) -> bool:
 
 
 def _write(file: Path, token: Token) -> None:
-    """All of it or nothing, and readable by nobody else at any moment."""
+    """Write the whole file or nothing. Other users cannot read it at any moment."""
     fresh = file.with_name(f"{file.name}.new")
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()

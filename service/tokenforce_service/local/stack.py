@@ -1,9 +1,9 @@
-"""`python -m tokenforce_service.local.stack`: the whole stack on this machine, until told to stop.
+"""`python -m tokenforce_service.local.stack`: run the whole stack on this machine until a signal stops it.
 
-Starts the embedded server (unless REDIS_URL is set), the gateway, the aggregator, the deliverer and one
-worker per GPU, or one CPU worker, and makes a key for itself (local_key.py). When it is ready it prints one
-JSON line on stdout; the CLI reads it. One stack per home folder: a second one prints the line of the first
-and ends, or waits for its turn if the first is ephemeral, as it ends with the scan that it was started for.
+Starts the embedded server (unless REDIS_URL is set), the gateway, the aggregator, the deliverer, and one worker per GPU
+or one CPU worker, and creates a key for itself (key.py). When it is ready it prints one JSON line on stdout, which the
+CLI reads. There is one stack per home folder: a second one prints the line of the first and ends, or waits if the first
+is ephemeral, because that one ends with the scan for which it was started.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from tokenforce_service.local.valkey import EmbeddedServer, ServerFailed
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
-"""More than the workers' supervisor takes to end a worker (20 s), less than the CLI waits for us."""
+"""More than the supervisor of the workers takes to end a worker (20 s), less than the CLI waits for the stack."""
 OTHER_SECONDS = 120.0
-"""A stack that starts or stops holds the lock for less, without a `stack.json`."""
+"""A stack that starts or stops holds the lock, without a `stack.json`, for less than this."""
 LOOK_SECONDS = 0.2
+"""Pause between two attempts to get the lock."""
 
 
 def home() -> Path:
@@ -44,7 +45,7 @@ def home() -> Path:
 
 
 class Stack:
-    """The processes of one local stack. `stop` ends them and whatever they started, the server last."""
+    """The processes of one local stack. `stop` ends them with all that they started, the server last."""
 
     def __init__(self, folder: Path, roots: list[Path], port: int) -> None:
         self._folder = folder
@@ -57,7 +58,7 @@ class Stack:
         self.url = f"http://127.0.0.1:{self._port}"
 
     def line(self) -> dict[str, Any]:
-        """What the CLI needs to know."""
+        """The line that the CLI reads."""
         return {
             "url": self.url,
             "pid": os.getpid(),
@@ -71,7 +72,7 @@ class Stack:
         """Start everything and wait until the gateway is ready.
 
         Raises:
-            ServerFailed: a part did not come up; its log is named.
+            ServerFailed: a part did not start; the message names its log.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
         environment = {
@@ -81,7 +82,7 @@ class Stack:
             "TOKENFORCE_PORT": str(self._port),
         }
         if not environment.get("TOKENFORCE_LOG_FORMAT"):
-            environment["TOKENFORCE_LOG_FORMAT"] = "text"  # people read them, with no collector in between
+            environment["TOKENFORCE_LOG_FORMAT"] = "text"  # people read these logs
         if not environment.get("TOKENFORCE_CACHE_DIR"):
             environment["TOKENFORCE_CACHE_DIR"] = str(self._folder / "hub")
         if not environment.get("REDIS_URL"):
@@ -101,7 +102,7 @@ class Stack:
         try:
             ensure_local_key(self._key_file, redis_url)
         except (RedisError, OSError) as error:
-            raise ServerFailed(f"no key could be made for this stack: {error}") from error
+            raise ServerFailed(f"cannot create a key for this stack: {error}") from error
 
     def _run(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         with self.log_of(name).open("ab") as log_file:
@@ -113,12 +114,12 @@ class Stack:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if (dead := self.dead()) is not None:
-                raise ServerFailed(f"the {dead} ended at once; see {self.log_of(dead)}")
+                raise ServerFailed(f"the {dead} ended while it started; see {self.log_of(dead)}")
             try:
                 if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
                     return
             except httpx.HTTPError:
-                pass  # it is still starting; the deadline decides
+                pass  # it is still starting, until the deadline
             time.sleep(0.1)
         raise ServerFailed(f"the gateway was not ready after {READY_SECONDS:.0f} s; see {self._logs}")
 
@@ -126,7 +127,7 @@ class Stack:
         return self._logs / f"{part}.log"
 
     def dead(self) -> str | None:
-        """The name of a part that has ended, if one has: a worker's supervisor ends when it gives up."""
+        """The name of a part that has ended, if there is one. The supervisor of a worker ends when it gives up."""
         if self._server is not None and not self._server.running:
             return "valkey"
         return next((name for name, process in self._processes.items() if process.poll() is not None), None)
@@ -147,11 +148,11 @@ class Stack:
 
 
 def _kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """Its group, and below it the workers and RQ's children, which have groups of their own."""
+    """Kill its process group, and the workers and RQ children below it, which have groups of their own."""
     try:
         below = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        below = []  # it has ended just now
+        below = []  # it has just ended
     os.killpg(process.pid, signal.SIGKILL)
     for child in below:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -167,11 +168,12 @@ def _free_port() -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tokenforce_service.local.stack", description="Run the whole stack here.")
-    parser.add_argument("--root", type=Path, action="append", default=[], help="folder under which models lie")
-    parser.add_argument("--port", type=int, default=0, help="gateway port (default: any free one)")
-    parser.add_argument("--until-stdin-closes", action="store_true", help="stop when the starter goes away")
-    parser.add_argument("--ephemeral", action="store_true", help="for one scan: others wait and do not share it")
+    parser = argparse.ArgumentParser("tokenforce_service.local.stack", description="Run the whole stack here.")
+    add = parser.add_argument
+    add("--root", type=Path, action="append", default=[], help="folder whose models may be scanned; repeat for more")
+    add("--port", type=int, default=0, help="port of the gateway (default: a free one)")
+    add("--until-stdin-closes", action="store_true", help="stop when the parent process ends")
+    add("--ephemeral", action="store_true", help="run for one scan; other scans wait and do not share this stack")
     options = parser.parse_args(arguments)
     folder = home().resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,9 +198,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(stack: Stack, state: Path, stop: threading.Event, options: argparse.Namespace) -> int:
-    """Start the stack and watch over it; the exit status."""
+    """Start the stack and watch it. Returns the exit status."""
     if stop.is_set():
-        return 0  # perhaps without the lock
+        return 0  # possibly without the lock
     try:
         state.unlink(missing_ok=True)
         stack.start()
@@ -215,20 +217,20 @@ def _run(stack: Stack, state: Path, stop: threading.Event, options: argparse.Nam
 
 
 def _stop_at_end_of(descriptor: int, stop: threading.Event) -> None:
-    """Not through `sys.stdin`: Python aborts at its end if a thread holds the lock of that."""
+    """Set `stop` at the end of the input. Not by `sys.stdin`: Python aborts at exit if a thread holds its lock."""
     while os.read(descriptor, 4096):
         pass
     stop.set()
 
 
 def _lock_or_line(lock: FileLock, state: Path, stop: threading.Event) -> dict[str, Any] | None:
-    """The line of a running stack that may be shared; None once the lock is ours, or when `stop` is set.
+    """The line of a running stack to share; None when this process has the lock, or when `stop` is set.
 
     Raises:
-        ServerFailed: another stack neither gets ready nor ends.
+        ServerFailed: another stack does not become ready and does not end.
     """
     deadline = time.monotonic() + OTHER_SECONDS
-    told = False
+    announced = False
     while not stop.is_set():
         try:
             lock.acquire(timeout=0)
@@ -239,11 +241,11 @@ def _lock_or_line(lock: FileLock, state: Path, stop: threading.Event) -> dict[st
             return line
         if line is not None:
             deadline = time.monotonic() + OTHER_SECONDS
-            if not told:
-                print("another scan is running on this machine; waiting for it", file=sys.stderr, flush=True)
-            told = True
+            if not announced:
+                print("another scan is running on this machine; waiting until it ends", file=sys.stderr, flush=True)
+            announced = True
         elif time.monotonic() > deadline:
-            raise ServerFailed(f"another stack holds {state.parent} but is not ready; stop it or set TOKENFORCE_HOME")
+            raise ServerFailed(f"another stack uses {state.parent} but is not ready; stop it or set TOKENFORCE_HOME")
         stop.wait(LOOK_SECONDS)
     return None
 

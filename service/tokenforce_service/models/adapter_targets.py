@@ -1,14 +1,14 @@
-"""Which modules a LoRA adapter's config adapts, and with which rank: PEFT's rules.
+"""Which modules the config of a LoRA adapter adapts, and with which rank, by the rules of PEFT.
 
-The engine loads whatever the weights hold; PEFT leaves out what the config does not name. Only an adapter on
-which both agree is scanned as the one that others will run.
+The engine loads everything in the weights; PEFT leaves out what the config does not name. Only adapters on which both
+agree are scanned, so that the scanned model is the one that others will run.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +18,24 @@ from tokenforce_service.refusals import Refusal
 
 ALL_LINEAR = "all-linear"
 OUTPUT_LAYERS = ("lm_head", "embed_out")
-"""Linear layers that `all-linear` does not mean."""
+"""Linear layers that `all-linear` does not include."""
 MOST_PATTERNS = 500
-"""Entries of `rank_pattern` and of `alpha_pattern`: the engine keeps that many compiled."""
+"""Entries of `rank_pattern` and of `alpha_pattern`: the engine keeps so many compiled."""
 LONGEST_PATTERN = 256
+"""Characters of one entry."""
 _PATTERN = re.compile(r"\^?(?:[\w.-]|\\\.)+", re.ASCII)
-"""A module's name or its end, the only kind of pattern taken: the engine runs them as regular expressions, and
-without repetition they take no time."""
+"""The name of a module or the end of a name; other patterns are refused. The engine runs them as regular expressions,
+and without repetition these are fast."""
 _LAYER_NAME = re.compile(r"[\w.-]+", re.ASCII)
 _FIRST_INDEX = re.compile(r".*?\.[^.]*\.([0-9]{1,9})\.")
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What the config says about modules, which go by their names in the base.
+    """The modules that a config adapts. Modules have the names that they have in the base.
 
-    `named` and `excluded` are ends of names or one regular expression. `layers` are the numbers of the layers that
-    are adapted, None for all; `layers_under` is what their lists may be called, empty for any name.
+    `named` and `excluded` are ends of names, or one regular expression. `layers` are the numbers of the adapted layers
+    (None: all), `layers_under` the names that their lists may have (empty: any name).
     """
 
     rank: int
@@ -46,17 +47,17 @@ class Targets:
 
     @property
     def largest_rank(self) -> int:
-        """The engine compares this with its limit, even where every module has a smaller one."""
+        """The rank that the engine compares with its limit, even if each module has a smaller one."""
         return max(self.rank, *(rank for _, rank in self.ranks)) if self.ranks else self.rank
 
     def rank_of(self, module: str) -> int:
         return next((rank for pattern, rank in self.ranks if pattern.match(module)), self.rank)
 
     def not_named(self, modules: Collection[str]) -> list[str]:
-        """Those of the modules that the config does not adapt, sorted.
+        """The modules among these that the config does not adapt, sorted.
 
         Raises:
-            Refusal: `adapter_mismatch`, for a regular expression that does not end.
+            Refusal: `adapter_mismatch` for a regular expression that takes too long.
         """
         excluded = _chosen("exclude_modules", self.excluded, modules)
         if isinstance(self.named, str) and self.named.lower() == ALL_LINEAR:
@@ -64,7 +65,7 @@ class Targets:
         else:
             wanted = _chosen("target_modules", self.named, modules)
         if not isinstance(self.named, str):
-            # Which layers are adapted matters only for ends of names.
+            # The layers matter only for ends of names.
             wanted = {module for module in wanted if module in self.named or self._in_layers(module)}
         return sorted(set(modules) - (wanted - excluded))
 
@@ -75,7 +76,7 @@ class Targets:
         return found is not None and int(found[1]) in self.layers
 
 
-def read_targets(config: dict[str, Any], rank_limit: int) -> Targets:
+def read_targets(config: Mapping[str, Any], rank_limit: int) -> Targets:
     """The targets in an adapter_config.json.
 
     Raises:
@@ -86,14 +87,14 @@ def read_targets(config: dict[str, Any], rank_limit: int) -> Targets:
         raise unusable(f"its rank is {str(rank)[:20]}; the engine takes 1 to {rank_limit}")
     alpha = config.get("lora_alpha")
     if not _is_number(alpha):
-        raise unusable(f"its `lora_alpha` is {str(alpha)[:20]} and no number")
+        raise unusable(f"its `lora_alpha` is {str(alpha)[:20]} and not a number")
     ranks = _patterns(config, "rank_pattern")
     for _, value in ranks:
         if type(value) is not int or not 0 < value <= rank_limit:
             raise unusable(f"`rank_pattern` has the rank {str(value)[:20]}; the engine takes 1 to {rank_limit}")
     for _, value in _patterns(config, "alpha_pattern"):
         if not _is_number(value):
-            raise unusable(f"`alpha_pattern` has {str(value)[:20]}, which is no number")
+            raise unusable(f"`alpha_pattern` has {str(value)[:20]}, which is not a number")
     named = _names(config, "target_modules")
     if not named:
         raise unusable("its `target_modules` names no module")
@@ -110,7 +111,7 @@ def read_targets(config: dict[str, Any], rank_limit: int) -> Targets:
 def unusable(why: str) -> Refusal:
     return Refusal(
         ErrorCode.adapter_mismatch,
-        f"This LoRA adapter cannot be put on its base: {why}. Merge it and upload the whole.",
+        f"This LoRA adapter cannot be put on its base: {why}. Merge it and upload the whole model.",
     )
 
 
@@ -120,7 +121,7 @@ def _chosen(field: str, names: frozenset[str] | str, modules: Collection[str]) -
             return matching(names, list(modules)) if names else set()
         except RegexFailed as error:
             raise unusable(
-                f"`{field}` is a regular expression, and {error}; list the modules by their names"
+                f"`{field}` is a regular expression, and {error}; list the names of the modules instead"
             ) from error
     return {module for module in modules if any(end in names for end in _ends(module))}
 
@@ -133,41 +134,41 @@ def _ends(module: str) -> Iterator[str]:
         yield module
 
 
-def _names(config: dict[str, Any], field: str) -> frozenset[str] | str:
+def _names(config: Mapping[str, Any], field: str) -> frozenset[str] | str:
     """The names, or the regular expression, under `field`; empty if there are none."""
     value = config.get(field) or ()
     if isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
         return frozenset(value)
-    raise unusable(f"its `{field}` is no list of names")
+    raise unusable(f"its `{field}` is not a list of names")
 
 
-def _patterns(config: dict[str, Any], field: str) -> list[tuple[str, Any]]:
+def _patterns(config: Mapping[str, Any], field: str) -> list[tuple[str, Any]]:
     value = config.get(field) or {}
     if not isinstance(value, dict) or len(value) > MOST_PATTERNS:
-        raise unusable(f"its `{field}` is no mapping of up to {MOST_PATTERNS} names")
+        raise unusable(f"its `{field}` is not a mapping with at most {MOST_PATTERNS} names")
     for key in value:
         if len(key) > LONGEST_PATTERN or not _PATTERN.fullmatch(key):
-            raise unusable(f"`{field}` has the key {key[:60]!r}; only modules' names or their ends are taken there")
+            raise unusable(f"`{field}` has the key {key[:60]!r}; use names of modules or ends of names")
     return list(value.items())
 
 
-def _layers(config: dict[str, Any]) -> frozenset[int] | None:
+def _layers(config: Mapping[str, Any]) -> frozenset[int] | None:
     value = config.get("layers_to_transform")
     if value is None or value == []:
         return None
     numbers = value if isinstance(value, list) else [value]
     if not all(type(number) is int for number in numbers):
-        raise unusable("its `layers_to_transform` holds more than numbers of layers")
+        raise unusable("its `layers_to_transform` has other values than numbers of layers")
     return frozenset(numbers)
 
 
-def _layer_lists(config: dict[str, Any]) -> Iterator[re.Pattern[str]]:
+def _layer_lists(config: Mapping[str, Any]) -> Iterator[re.Pattern[str]]:
     value = config.get("layers_pattern") or []
     for name in value if isinstance(value, list) else [value]:
         if not isinstance(name, str) or len(name) > LONGEST_PATTERN or not _LAYER_NAME.fullmatch(name):
-            raise unusable(f"its `layers_pattern` is {str(name)[:60]!r} and not the name of a list of layers")
+            raise unusable(f"its `layers_pattern` is {str(name)[:60]!r}, which is not the name of a list of layers")
         yield re.compile(rf"(?:^|.*?\.){name}\.([0-9]{{1,9}})\.")
 
 

@@ -1,4 +1,4 @@
-"""Regular expressions of an upload's making, run in a child process that the kernel ends when they take too long."""
+"""Runs regular expressions of an upload in a child process, with time and memory limits set by the kernel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 PROCESSOR_SECONDS = 2
-"""Of the child; the expressions of real adapters take milliseconds for all modules of a model."""
+"""Processor time of the child. The expressions of real adapters take milliseconds for all modules of a model."""
 WALL_SECONDS = 20.0
 MEMORY_BYTES = 512 << 20
 LONGEST = 4096
@@ -24,14 +24,14 @@ json.dump([number for number, name in enumerate(names) if compiled.fullmatch(nam
 
 
 class RegexFailed(ValueError):
-    """The expression is invalid, or takes too long or too much memory."""
+    """The expression is invalid, or takes too much time or memory."""
 
 
 def matching(expression: str, names: Sequence[str]) -> set[str]:
-    """The names that the whole expression matches, as `re.fullmatch` says.
+    """The names that the expression matches as a whole (`re.fullmatch`).
 
     Raises:
-        RegexFailed: no answer came within the limits.
+        RegexFailed: there was no answer within the limits.
     """
     if len(expression) > LONGEST:
         raise RegexFailed(f"it is longer than {LONGEST} characters")

@@ -1,4 +1,4 @@
-"""Whether a target can be scanned as requested, as far as its files tell."""
+"""Whether a target can be scanned as requested, by what its files say."""
 
 from __future__ import annotations
 
@@ -7,74 +7,72 @@ from tokenforce.wire.scans import BUILT_IN_CONTEXTS, ScanRequest
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_core.scans.store import Store
-from tokenforce_service.models.folder import Upload
-from tokenforce_service.models.open import Target
+from tokenforce_service.models.model import Model
+from tokenforce_service.models.open import OnHub, Opened, Target
 from tokenforce_service.refusals import Refusal
 
 
 def unknown_context(name: str) -> Refusal:
     return Refusal(
         ErrorCode.unknown_context,
-        f"There is no context {name!r}; use {', '.join(BUILT_IN_CONTEXTS)} or one of your own with text or ids.",
+        f"There is no context {name!r}; use {', '.join(BUILT_IN_CONTEXTS)}, or define one with text or ids.",
     )
 
 
 def no_chat_template(name: str) -> Refusal:
     return Refusal(
         ErrorCode.no_chat_template,
-        f"The model has no chat template, which the context {name!r} needs; use the context `bos` or a text.",
+        f"The context {name!r} needs a chat template, and the model has none; use the context `bos` or a text.",
     )
 
 
-def check_target(request: ScanRequest, target: Target, store: Store) -> None:
-    """Whether this target can be scanned as requested, as far as its files tell.
+def check_target(request: ScanRequest, target: Target[Opened | OnHub], store: Store) -> None:
+    """Whether a target can be scanned as requested, by the files that are on this machine.
 
     Raises:
         Refusal: `unsupported_architecture`, `no_chat_template`, `length_exceeds_model`.
     """
-    adapter = target.adapter
-    own_template = adapter is not None and adapter.has_tokenizer and adapter.has_chat_template
-    check_upload(request, target.loaded.upload, store, has_chat_template=own_template)
-    if target.reference is not None:
-        _check_architecture(target.reference.upload, store)
+    if isinstance(target.loaded, Opened):
+        model, adapter = target.loaded.model, target.adapter
+        _check_architecture(model, store)
+        folders = [model.folder]
+        if adapter is not None and adapter.folder.has_tokenizer:
+            folders.append(adapter.folder)
+        for item in request.contexts or []:
+            if item in ("assistant", "assistant_system") and not any(folder.has_chat_template for folder in folders):
+                raise no_chat_template(str(item))
+        check_lengths(settings_for(request), model.max_positions, 1)
+    if isinstance(target.reference, Opened):
+        _check_architecture(target.reference.model, store)
 
 
-def check_upload(request: ScanRequest, upload: Upload, store: Store, *, has_chat_template: bool = False) -> None:
-    """Whether this upload can be scanned as requested; `has_chat_template`: the adapter on it brings one."""
-    _check_architecture(upload, store)
-    for item in request.contexts or []:
-        if item in ("assistant", "assistant_system") and not (upload.has_chat_template or has_chat_template):
-            raise no_chat_template(str(item))
-    check_lengths(settings_for(request), upload.max_positions, 1)
-
-
-def _check_architecture(upload: Upload, store: Store) -> None:
-    if store.supports(upload.architecture) is False:
+def _check_architecture(model: Model, store: Store) -> None:
+    if store.supports(model.architecture) is False:
         raise Refusal(
             ErrorCode.unsupported_architecture,
-            f"No engine of this service can load the architecture {upload.architecture[:100]}; "
-            "choose a model of another one, or add a worker that can.",
+            f"No engine of this service can load the architecture {model.architecture[:100]}; "
+            "choose a model with another architecture, or add a worker that supports it.",
         )
 
 
-BEHIND = 2
-"""Tokens behind a context beside a text: the one that is forced, and one because the engine computes log-probabilities
-of prompts that are shorter than its longest sequence only."""
+TOKENS_BESIDE_TEXT = 2
+"""Tokens after a context beside a text: the forced token, and one because the engine computes log-probabilities only of
+prompts that are shorter than its longest sequence."""
 
 
 def check_lengths(settings: SettingsRecord, max_positions: int | None, context_length: int) -> None:
-    """α and β must fit behind the context and the forced token.
+    """Check that α and β fit after the context and the forced token.
 
     Raises:
         Refusal: `length_exceeds_model`.
     """
     if max_positions is None:
         return
-    room = max_positions - context_length - BEHIND
+    room = max_positions - context_length - TOKENS_BESIDE_TEXT
     for name, value in (("alpha", settings.alpha), ("beta", settings.beta)):
         if value > room:
             raise Refusal(
                 ErrorCode.length_exceeds_model,
                 f"{name} = {value} does not fit: the model takes {max_positions} tokens, "
-                f"which leaves {room} behind the context; lower {name}.",
+                f"which leaves {room} after the context; lower {name}.",
             )

@@ -1,4 +1,4 @@
-"""Models from a Hugging Face hub: resolve the revision, check before downloading, fetch safetensors only."""
+"""Models from a Hugging Face hub: resolve the revision, check the list of files, download safetensors only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id  # type: ignore[attr-defined]
 
 from tokenforce.wire.problems import ErrorCode
+from tokenforce_service.models.tensors import no_weights
 from tokenforce_service.refusals import Refusal
 
 HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(@(?P<revision>[\w][\w./-]*))?", re.ASCII)
@@ -25,9 +26,9 @@ PATTERNS = [
     "chat_template.jinja",
     "README.md",
 ]
-"""What is fetched; the model card too, as it may name the reference."""
+"""Files that are downloaded. The model card may name the reference."""
 MAX_OTHER_BYTES = 512 << 20
-"""Tokenizer, configs and whatever else fits `PATTERNS`, together."""
+"""Of all files of `PATTERNS` except the weights."""
 TIMEOUT_SECONDS = 20.0
 
 
@@ -53,27 +54,27 @@ def is_hub_id(model: str) -> bool:
 def not_a_model(model: str) -> Refusal:
     return Refusal(
         ErrorCode.model_not_found,
-        f"{model!r} names no model; give the absolute path of a folder or a hub id (org/name[@revision]).",
+        f"{model!r} is not a model; give the absolute path of a folder or a hub id (org/name[@revision]).",
     )
 
 
-def refuse_if_offline(model: str) -> None:
-    """Without a hub, a hub id is refused as soon as it is seen.
+def refuse_if_offline(name: str) -> None:
+    """Where the service works without a hub, a hub id is refused as soon as it is seen. Other names pass.
 
     Raises:
-        Refusal: `hub_unreachable`; the request is at fault (422), as trying again later will not help.
+        Refusal: `hub_unreachable`, with the status 422, because a later attempt would not help.
     """
-    if constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE and is_hub_id(name):
         raise Refusal(
             ErrorCode.hub_unreachable,
-            f"{model} is a hub id, and this service works without a hub; give a local folder, or start the service "
+            f"{name} is a hub id, and this service works without a hub; give a local folder, or start the service "
             "without HF_HUB_OFFLINE.",
             status=422,
         )
 
 
 def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
-    """Fetch `org/name[@revision]`, pinned to a commit.
+    """Download `org/name[@revision]`, pinned to a commit.
 
     Raises:
         Refusal: `hub_unreachable`, `model_not_found`, `pickle_weights`, `weights_missing`,
@@ -92,11 +93,12 @@ def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
         path = snapshot_download(repo, revision=commit, cache_dir=cache_dir, allow_patterns=PATTERNS)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise Refusal(
-            ErrorCode.model_not_found, f"The hub has no {model}, or it is private; check the id and the token."
+            ErrorCode.model_not_found,
+            f"The hub has no {model}, or it is private; check the id and the token of the service.",
         ) from error
     except Refusal:
         raise
-    # Not by class: releases of the hub client raise the exceptions of different HTTP libraries.
+    # Any exception: releases of the hub client use different HTTP libraries, with exceptions of their own.
     except Exception as error:
         if isinstance(error, OSError):
             _refuse_local(error, model, cache_dir)
@@ -109,7 +111,7 @@ def download(model: str, cache_dir: Path, max_bytes: float) -> Snapshot:
 
 
 def _refuse_local(error: OSError, model: str, cache_dir: Path) -> None:
-    """Errors of connections are `OSError`s too, but name no file.
+    """Refuse errors of this machine. Connection errors are `OSError`s too, but name no file.
 
     Raises:
         Refusal: `storage_full`, `internal_error`.
@@ -121,16 +123,14 @@ def _refuse_local(error: OSError, model: str, cache_dir: Path) -> None:
     if error.errno is not None and (error.filename is not None or error.errno == errno.EIO):
         raise Refusal(
             ErrorCode.internal_error,
-            f"{model} cannot be stored in {cache_dir} ({error.strerror}); check that folder and its disk.",
+            f"{model} cannot be stored in {cache_dir} ({error.strerror}); check this folder and its disk.",
         ) from error
 
 
 def _check_listing(repo: str, files: dict[str, int], max_bytes: float) -> None:
     weights = {name: size for name, size in files.items() if name.endswith(".safetensors")}
     if not weights:
-        if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in files):
-            raise Refusal(ErrorCode.pickle_weights, f"{repo} has only pickle weights; convert it to safetensors.")
-        raise Refusal(ErrorCode.weights_missing, f"{repo} has no *.safetensors; upload its weights.")
+        raise no_weights(repo, files)
     others = set(filter_repo_objects(files, allow_patterns=PATTERNS)) - set(weights)
     other_size = sum(files[name] for name in others)
     if other_size > MAX_OTHER_BYTES:

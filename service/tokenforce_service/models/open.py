@@ -1,17 +1,21 @@
-"""From the names in a request to checked folders: the target's weights, its adapter, its reference."""
+"""The one door to what a scan request names: the target's weights, its adapter and its reference, as checked folders.
+
+The gateway and the planner enter by it. The gateway sees what is on this machine; only the planner downloads.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Literal, TypeVar, overload
 
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import ScanRequest
-from tokenforce_service.models import folder as uploads
 from tokenforce_service.models import hub
-from tokenforce_service.models.adapter import Adapter, check_fit, inspect_adapter, is_adapter
+from tokenforce_service.models.adapter import Adapter, check_fit, inspect_adapter
 from tokenforce_service.models.base_name import named_base
-from tokenforce_service.models.folder import Upload
+from tokenforce_service.models.folder import Folder, is_adapter, read_folder, resolve
+from tokenforce_service.models.model import Model, inspect_model
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 
@@ -21,46 +25,104 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Opened:
-    """A checked model folder. `name` is how it was called, `revision` the hub's commit."""
+    """A checked model. `name` is what a request or an upload calls it, `revision` the hub's commit."""
 
     name: str
-    upload: Upload
+    model: Model
     revision: str | None = None
 
 
 @dataclass(frozen=True)
-class Target:
-    """What is scanned: `loaded` are the weights that the engine loads, for an adapter its base's.
+class OnHub:
+    """A model that is not on this machine: nothing but its name is known."""
 
-    `reference` is what it is contrasted with, and `source` who named that (None: nothing).
+    name: str
+
+
+Part = TypeVar("Part", bound=Opened | OnHub, covariant=True)
+
+
+@dataclass(frozen=True)
+class Target(Generic[Part]):
+    """What is scanned. `loaded` are the weights that the engine loads: for an adapter, those of its base.
+
+    `reference` is the model that it is contrasted with, and `source` says who named that one (None: no reference).
     """
 
     name: str
     revision: str | None
-    loaded: Opened
+    loaded: Part
     adapter: Adapter | None
-    reference: Opened | None
+    reference: Part | None
     source: str | None
 
 
-def open_target(request: ScanRequest, settings: ServiceSettings) -> Target:
-    """Find, download and check everything that a request names.
+@dataclass(frozen=True)
+class _Named:
+    """Another model than the target. `source` says who named it, `role` what it is called in a refusal."""
+
+    name: str
+    source: str
+    role: str = "reference"
+
+
+@overload
+def open_target(request: ScanRequest, settings: ServiceSettings, *, reach_hub: Literal[True]) -> Target[Opened]: ...
+
+
+@overload
+def open_target(
+    request: ScanRequest, settings: ServiceSettings, *, reach_hub: Literal[False]
+) -> Target[Opened | OnHub]: ...
+
+
+def open_target(request: ScanRequest, settings: ServiceSettings, *, reach_hub: bool) -> Target[Opened | OnHub]:
+    """Find and check everything that a request names. Each file is read once.
+
+    Args:
+        reach_hub: download what is on the hub; otherwise it stays `OnHub`, and with it whatever only its files say.
 
     Raises:
-        Refusal: whatever is wrong with the target, its base or its reference.
+        Refusal: what is wrong with the target, its base or its reference; `hub_unreachable` for a hub id where the
+            service works without a hub.
     """
+    for name in filter(None, (request.model, request.reference)):
+        hub.refuse_if_offline(name)
+    named = _asked(request)
+    if not reach_hub and not is_local(request.model):
+        reference = _open(named, settings, reach_hub) if named is not None else None
+        return _target(request, None, OnHub(request.model), None, reference, named)
     path, roots, revision = _folder(request.model, settings)
-    if is_adapter(path):
-        adapter = inspect_adapter(path, roots)
-        base, source = _base_of(adapter, request, settings)
-        check_fit(adapter, base.upload)
-        contrasted = request.reference != NONE
-        return Target(
-            request.model, revision, base, adapter, base if contrasted else None, source if contrasted else None
+    folder = read_folder(path, roots)
+    if folder.is_adapter:
+        adapter = inspect_adapter(folder)
+        named = named or _base_of(adapter)
+        base = _open(named, settings, reach_hub)
+        if isinstance(base, Opened):
+            check_fit(adapter, base.model)
+        return _target(request, revision, base, adapter, base if request.reference != NONE else None, named)
+    if request.reference == AUTO:
+        named = _base_in(folder, request.model)
+    loaded = Opened(request.model, inspect_model(folder, settings.max_model_bytes), revision)
+    if named is None and request.reference == AUTO:
+        raise Refusal(
+            ErrorCode.base_missing,
+            "Neither config.json nor the model card names a base model; name the reference itself, or `none`.",
         )
-    loaded = Opened(request.model, _inspected(path, roots, settings), revision)
-    reference, named_by = _reference_of(loaded, request, settings)
-    return Target(request.model, revision, loaded, None, reference, named_by)
+    reference = _open(named, settings, reach_hub) if named is not None else None
+    return _target(request, revision, loaded, None, reference, named)
+
+
+def _target(
+    request: ScanRequest,
+    revision: str | None,
+    loaded: Opened | OnHub,
+    adapter: Adapter | None,
+    reference: Opened | OnHub | None,
+    named: _Named | None,
+) -> Target[Opened | OnHub]:
+    source = named.source if named is not None and reference is not None else None
+    return Target(request.model, revision, loaded, adapter, reference, source)
 
 
 def is_local(model: str) -> bool:
@@ -68,61 +130,60 @@ def is_local(model: str) -> bool:
     return model.startswith("/")
 
 
-def _base_of(adapter: Adapter, request: ScanRequest, settings: ServiceSettings) -> tuple[Opened, str]:
-    """The base that the request names, else the one that the adapter names."""
-    if request.reference not in (None, AUTO, NONE):
-        return open_model(str(request.reference), settings, "reference"), "request"
+def _asked(request: ScanRequest) -> _Named | None:
+    """The reference that the request names itself."""
+    if request.reference in (None, AUTO, NONE):
+        return None
+    return _Named(str(request.reference), "request")
+
+
+def _base_of(adapter: Adapter) -> _Named:
     if adapter.base is None:
         raise Refusal(
             ErrorCode.base_missing, "The adapter names no base model; name it as the `reference` of the scan."
         )
-    return open_model(adapter.base, settings, "base that the adapter names"), "adapter"
+    hub.refuse_if_offline(adapter.base)
+    return _Named(adapter.base, "adapter", "base that the adapter names")
 
 
-def _reference_of(target: Opened, request: ScanRequest, settings: ServiceSettings) -> tuple[Opened | None, str | None]:
-    if request.reference in (None, NONE):
-        return None, None
-    if request.reference != AUTO:
-        return open_model(str(request.reference), settings, "reference"), "request"
-    found = named_base(target.upload.path, request.model)
+def _base_in(folder: Folder, own_name: str) -> _Named | None:
+    """The base that the files of a whole model name."""
+    found = named_base(folder, own_name)
     if found is None:
-        raise Refusal(
-            ErrorCode.base_missing,
-            "Neither config.json nor the model card names a base model; name the reference itself, or `none`.",
-        )
+        return None
     name, source = found
-    return open_model(name, settings, f"base that the upload's {source.replace('_', ' ')} names"), source
+    hub.refuse_if_offline(name)
+    return _Named(name, source, f"base that the upload's {source.replace('_', ' ')} names")
 
 
-def open_model(name: str, settings: ServiceSettings, what: str) -> Opened:
-    """A whole model under its name, which `what` says the part of in a refusal.
+def _open(named: _Named, settings: ServiceSettings, reach_hub: bool) -> Opened | OnHub:
+    """A whole model by its name.
 
     Raises:
         Refusal: `base_missing` where a target would be `model_not_found`, else as for a target.
     """
+    name, role = named.name, named.role
     if not is_local(name) and not hub.is_hub_id(name):
         raise Refusal(
             ErrorCode.base_missing,
-            f"The {what}, {name[:200]!r}, is neither the absolute path of a folder nor a hub id; name it as the "
+            f"The {role}, {name[:200]!r}, is neither the absolute path of a folder nor a hub id; name it as the "
             "`reference` of the scan.",
         )
+    if not is_local(name) and not reach_hub:
+        return OnHub(name)
     try:
         path, roots, revision = _folder(name, settings)
         if is_adapter(path):
             raise Refusal(ErrorCode.base_missing, "it is a LoRA adapter itself; name a whole model.")
-        return Opened(name, _inspected(path, roots, settings), revision)
+        return Opened(name, inspect_model(read_folder(path, roots), settings.max_model_bytes), revision)
     except Refusal as refusal:
         code = ErrorCode.base_missing if refusal.code == ErrorCode.model_not_found else refusal.code
-        raise Refusal(code, f"The {what}: {refusal.detail}", status=refusal.status) from refusal
+        raise Refusal(code, f"The {role}: {refusal.detail}", status=refusal.status) from refusal
 
 
 def _folder(name: str, settings: ServiceSettings) -> tuple[Path, list[Path], str | None]:
     """(folder, roots that its links may lead to, commit)."""
     if is_local(name):
-        return uploads.resolve(name, settings.model_roots), settings.model_roots, None
-    snapshot = hub.download(name, settings.cache_dir, settings.max_model_gib * 2**30)
+        return resolve(name, settings.model_roots), settings.model_roots, None
+    snapshot = hub.download(name, settings.cache_dir, settings.max_model_bytes)
     return snapshot.path.resolve(), [settings.cache_dir], snapshot.revision
-
-
-def _inspected(path: Path, roots: list[Path], settings: ServiceSettings) -> Upload:
-    return uploads.inspect(path, roots, settings.max_model_gib * 2**30)

@@ -1,4 +1,4 @@
-"""A deadline and a limit of memory for Python code of an upload's making, such as a chat template without end."""
+"""Runs code of an upload, such as its chat template, with time and memory limits."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 _TICKS = -8
-"""Linux's clock of this process's user and system time in ticks (`CPUCLOCK_PROF`, linux/posix-timers.h).
+"""Linux's clock of the user and system time of this process in ticks (`CPUCLOCK_PROF`, linux/posix-timers.h).
 
-It is what RLIMIT_CPU is held against. `time.process_time` is counted otherwise: on a busy virtual machine the two were
-seen 0.6 s apart after 5 s, so that a limit set by it was over before the block began.
+RLIMIT_CPU counts this clock. `time.process_time` counts differently: on a busy virtual machine the two were 0.6 s apart
+after 5 s, so a limit set by it was over before the block began.
 """
 CPU_FACTOR = 2
-"""The processor time that the block gets, as a multiple of its time: only code that nothing interrupts needs it."""
-
-
+"""Processor time of the block, as a multiple of its deadline. It ends code that the alarm cannot interrupt."""
 MEMORY_BYTES = 4 << 30
-"""What the block may take more than the process has. A tokenizer.json of 262k entries, some 33 MiB, takes a fraction
-of it."""
+"""Memory that the block may take on top of what the process has. A tokenizer.json with 262k entries, some 33 MiB,
+takes a fraction of it."""
 
 
 @contextmanager
 def time_limit(seconds: float, what: str) -> Iterator[None]:
-    """Interrupt the block after `seconds`, by SIGALRM: main thread only, which jobs of the planner are.
+    """Interrupt the block after `seconds`, by SIGALRM. Only in the main thread, in which jobs of the planner run.
 
-    An alarm that was set before (RQ's own job timeout) goes on afterwards. Code that is not Python, such as
-    the tokenizer's, is not interrupted; the kernel ends the whole process (SIGXCPU) if it computes for ever. It also
-    ends the process (SIGABRT) when there is no memory left for it.
+    An alarm that was set before (RQ's own job timeout) goes on afterwards. The alarm does not interrupt code outside of
+    Python, such as that of a tokenizer; if this runs on, the kernel ends the whole process (SIGXCPU), and so it does
+    (SIGABRT) if this code runs out of memory.
+
+    Args:
+        what: the subject of the refusal.
 
     Raises:
-        Refusal: `model_invalid`, when the time is up or more than `MEMORY_BYTES` are taken.
+        Refusal: `model_invalid` if the block takes longer, or more than `MEMORY_BYTES`.
     """
 
     def interrupt(_: int, __: FrameType | None) -> NoReturn:
@@ -76,9 +77,9 @@ def _processor_time() -> float:
 
 
 def _data() -> int:
-    """Bytes of this process's own writable memory, which Linux holds RLIMIT_DATA against.
+    """Bytes of writable memory of this process, which RLIMIT_DATA limits on Linux.
 
-    Not RLIMIT_AS: address space is also what allocators only reserve, for each thread and so for each core.
+    RLIMIT_AS would not do: it also counts what allocators only reserve, for each thread and so for each core.
     """
     return int(getattr(psutil.Process().memory_info(), "data", 0))  # 0: not Linux, where the limit has no such effect
 

@@ -1,4 +1,4 @@
-"""An upload's tokenizer."""
+"""Loads the tokenizer of an upload."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.refusals import Refusal
 
 TOKENIZER_SECONDS = 60.0
-"""For a tokenizer of 262k entries it takes a few seconds; a hostile one or its template would take for ever."""
+"""Deadline. A tokenizer with 262k entries takes a few seconds; a hostile one or its template could run for ever."""
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -22,7 +22,7 @@ def load_tokenizer(path: Path) -> Any:
     """
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    # Hostile or broken tokenizer files end in almost any exception; all of them mean the same to the user.
+    # Hostile or broken tokenizer files raise almost any exception; to the user all of them mean the same.
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise Refusal(

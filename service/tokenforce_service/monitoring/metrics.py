@@ -1,6 +1,6 @@
-"""Prometheus metrics: this process's requests as they come; all else is read from the store at scrape.
+"""Prometheus metrics: requests of this process as they come; everything else is read from the store at scrape time.
 
-Counters of other processes live in Redis (counters.py), because a scrape reaches one gateway and not the workers.
+Counters of other processes are in Redis (queues/counters.py), because a scrape reaches one gateway and no worker.
 """
 
 from __future__ import annotations
@@ -8,25 +8,28 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from redis import Redis
 
 from tokenforce.wire.stats import WorkerState
+from tokenforce.wire.webhooks import DeliveryStatus
 from tokenforce_core.queues import counters
-from tokenforce_core.queues import workers as presence
+from tokenforce_core.queues.workers import queue_depths, workers
 from tokenforce_core.scans.store import Store
-from tokenforce_service.monitoring.fold_metrics import CallbackCollector
 from tokenforce_service.monitoring.stats import state_of
+from tokenforce_service.webhooks.delivery_store import OUTCOMES
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Callers may send any word as a method; each would be a series of its own."""
+"""Callers may send any word as a method, and each would become a series of its own."""
 
 
 @dataclass(frozen=True)
 class SharedCounter:
-    """A counter that any process adds to by `counters.count(connection, name, value of the label)`."""
+    """A counter of all processes: `counters.count(connection, name, value of the label)` adds to it."""
 
     name: str
     metric: str
@@ -36,11 +39,20 @@ class SharedCounter:
 
 SHARED_COUNTERS = (
     SharedCounter(counters.SHARDS, "tokenforce_shards_done", "Shards committed", "kind"),
-    SharedCounter(counters.TOKENS, "tokenforce_forward_tokens", "Forward tokens, those of repeated work among them"),
-    SharedCounter(counters.RETRIES, "tokenforce_job_retries", "Jobs that failed or were lost, and were queued again"),
+    SharedCounter(counters.TOKENS, "tokenforce_forward_tokens", "Forward tokens, including those of repeated work"),
+    SharedCounter(
+        counters.RETRIES, "tokenforce_job_retries", "Jobs that were queued again after they failed or were lost"
+    ),
     SharedCounter(counters.ENDED, "tokenforce_scans_ended", "Scans that ended", "status"),
 )
-"""What `/metrics` shows of them; add a line for a counter of yours."""
+"""The shared counters that `/metrics` shows; a new counter needs a line here."""
+
+
+_OUTCOME_NAMES = {
+    DeliveryStatus.pending: "retried",
+    DeliveryStatus.delivered: "delivered",
+    DeliveryStatus.dead: "dead",
+}
 
 
 class Metrics:
@@ -55,7 +67,7 @@ class Metrics:
             "tokenforce_http_request_seconds", "Seconds per HTTP request", ["route"], registry=self.registry
         )
         self.registry.register(_StoreCollector(store))
-        self.registry.register(CallbackCollector(store.connection))
+        self.registry.register(_CallbackCollector(store.connection))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method if method in METHODS else "other", route, status).inc()
@@ -76,23 +88,23 @@ class _StoreCollector(Collector):
         redis = self._store.connection
         depth = GaugeMetricFamily("tokenforce_queue_depth", "Jobs waiting", labels=["queue"])
         running = GaugeMetricFamily("tokenforce_queue_running", "Jobs running", labels=["queue"])
-        for queue in presence.queue_depths(redis):
+        for queue in queue_depths(redis):
             depth.add_metric([queue.name], queue.waiting)
             running.add_metric([queue.name], queue.running)
-        scans = GaugeMetricFamily("tokenforce_active_scans", "Scans not yet final", labels=["status"])
+        scans = GaugeMetricFamily("tokenforce_active_scans", "Scans that have not ended", labels=["status"])
         for status, number in self._store.index.count().items():
             if not status.final:
                 scans.add_metric([status.value], number)
-        registered = presence.workers(redis)
-        workers = GaugeMetricFamily("tokenforce_workers", "Registered RQ workers, the aggregator among them")
-        workers.add_metric([], len(registered))
-        engines = GaugeMetricFamily("tokenforce_engines", "Workers with an engine, by what it does", labels=["state"])
+        registered = workers(redis)
+        count = GaugeMetricFamily("tokenforce_workers", "Registered RQ workers, including the aggregator")
+        count.add_metric([], len(registered))
+        engines = GaugeMetricFamily("tokenforce_engines", "Workers with an engine, by state", labels=["state"])
         states = Tally(state_of(worker) for worker in registered if not worker.control)
         for state in WorkerState:
             engines.add_metric([state.value], states[state])
-        rate = GaugeMetricFamily("tokenforce_tokens_per_second", "Forward tokens a second, over the last five minutes")
+        rate = GaugeMetricFamily("tokenforce_tokens_per_second", "Forward tokens per second over the last five minutes")
         rate.add_metric([], counters.tokens_per_second(redis))
-        yield from (depth, running, scans, workers, engines, rate)
+        yield from (depth, running, scans, count, engines, rate)
         yield from _shared_counters(counters.totals(redis))
 
 
@@ -106,3 +118,22 @@ def _shared_counters(totals: Mapping[tuple[str, str | None], int]) -> Iterator[M
             if name == shared.name and value is not None and shared.label is not None:
                 family.add_metric([value], number)
         yield family
+
+
+class _CallbackCollector(Collector):
+    """Attempts to send webhooks by outcome, read from the store at scrape time."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._connection = connection
+
+    def describe(self) -> list[Metric]:
+        return []  # nothing is read from Redis at registration
+
+    def collect(self) -> Iterator[Metric]:
+        counted: Any = self._connection.hgetall(OUTCOMES)
+        attempts = CounterMetricFamily(
+            "tokenforce_callback_attempts", "Attempts to send a webhook, by outcome", labels=["outcome"]
+        )
+        for status, name in _OUTCOME_NAMES.items():
+            attempts.add_metric([name], float(counted.get(status.value.encode(), 0)))
+        yield attempts

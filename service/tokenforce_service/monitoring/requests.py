@@ -1,4 +1,4 @@
-"""What every request passes: a request id, a count and a log line."""
+"""What each request gets: a request id, a count and a log line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("tokenforce_service.access")
 
 
 class Observed:
-    """Gives each request an id (or keeps the caller's), counts and logs it."""
+    """Gives each request an id (or keeps the caller's), counts it and logs it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -55,7 +55,7 @@ class Observed:
 
         try:
             await self._app(scope, receive, tagged)
-        # Answered here: behind this the server would drop the connection and the request id.
+        # Answered here: outside of this, the server would drop the connection and the request id.
         except Exception as error:
             if begun:
                 raise

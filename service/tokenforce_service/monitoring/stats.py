@@ -1,23 +1,24 @@
-"""The route /v1/stats: what the service is doing, for a dashboard that polls."""
+"""The route /v1/stats: what the service is doing now, for a dashboard that polls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
 from tokenforce.wire.stats import HourStats, QueueStats, Stats, WorkerState, WorkerStats
 from tokenforce_core.queues import counters
-from tokenforce_core.queues import workers as presence
 from tokenforce_core.queues.jobs import MODEL_QUEUE_PREFIX
+from tokenforce_core.queues.workers import QueueDepth, Worker, queue_depths, workers
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller, MayRead
-from tokenforce_service.http.openapi import problems
+from tokenforce_service.http.dependencies import TheStore
+from tokenforce_service.http.openapi import answer_of, problems
+from tokenforce_service.moments import moment
 
 ALL_MODELS = "scan"
-"""Stands for the queues of all models in the answers to keys without `admin`."""
+"""Stands for the queues of all models in answers to keys without `admin`."""
 router = APIRouter(prefix="/v1/stats", tags=["stats"])
 
 EXAMPLE_STATS: dict[str, Any] = {
@@ -45,27 +46,26 @@ EXAMPLE_STATS: dict[str, Any] = {
 @router.get(
     "",
     response_model=Stats,
-    responses={200: {"content": {"application/json": {"example": EXAMPLE_STATS}}}, **problems(503)},
-    summary="Queues, workers, throughput and counts of scans",
+    responses={200: answer_of(EXAMPLE_STATS), **problems(503)},
+    summary="Get queues, workers, throughput and counts of scans",
 )
-def get(caller: MayRead, request: Request) -> Stats:
-    """Costs a handful of reads whatever the number of scans: counts are kept by the scripts that change a scan."""
-    store = cast(Store, request.app.state.store)
+def get(caller: MayRead, store: TheStore) -> Stats:
+    """The cost does not depend on the number of scans, so you can poll it every few seconds."""
     redis = store.connection
     return Stats(
-        queues=_queues_view(presence.queue_depths(redis), caller),
-        workers=[_worker_view(worker, caller, store) for worker in presence.workers(redis)],
+        queues=_queues_view(queue_depths(redis), caller),
+        workers=[_worker_view(worker, caller, store) for worker in workers(redis)],
         tokens_per_second=round(counters.tokens_per_second(redis), 1),
         scans={status.value: number for status, number in store.index.count(caller.sees_only).items()},
         ended=[
-            HourStats(began_at=datetime.fromtimestamp(hour, UTC), **{s.value: n for s, n in ended.items()})
+            HourStats(began_at=moment(hour), **{s.value: n for s, n in ended.items()})
             for hour, ended in counters.ended_by_hour(redis).items()
         ],
     )
 
 
-def _queues_view(depths: Iterable[presence.QueueDepth], caller: Caller) -> list[QueueStats]:
-    """The name of a model's queue is a digest of it: other owners' models are nobody's business."""
+def _queues_view(depths: Iterable[QueueDepth], caller: Caller) -> list[QueueStats]:
+    """The name of a model's queue is a digest of the model, and only admins may know the models of other owners."""
     found = [QueueStats(**vars(depth)) for depth in depths]
     if caller.sees_only is None:
         return found
@@ -77,7 +77,7 @@ def _queues_view(depths: Iterable[presence.QueueDepth], caller: Caller) -> list[
     return shown
 
 
-def _worker_view(worker: presence.Worker, caller: Caller, store: Store) -> WorkerStats:
+def _worker_view(worker: Worker, caller: Caller, store: Store) -> WorkerStats:
     scan_id = worker.scan_id
     if scan_id is not None and caller.sees_only is not None and store.owner(scan_id) != caller.owner:
         scan_id = None
@@ -92,7 +92,7 @@ def _worker_view(worker: presence.Worker, caller: Caller, store: Store) -> Worke
     )
 
 
-def state_of(worker: presence.Worker) -> WorkerState:
+def state_of(worker: Worker) -> WorkerState:
     if worker.loading:
         return WorkerState.loading
     return WorkerState.busy if worker.busy else WorkerState.idle

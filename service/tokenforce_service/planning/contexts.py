@@ -1,7 +1,7 @@
-"""Forcing contexts as token ids, padded to the KV block so that one forward token per entry remains.
+"""Forcing contexts as token ids, padded to the KV block so that each vocabulary entry takes one forward token.
 
-The user turn is empty or filled with " ." (meaningless on purpose: a real greeting changes the
-answer; measured in the project's notes on SmolLM2-135M).
+The user turn is empty or filled with " ." (without meaning on purpose: a real greeting changes the answer, as measured
+on SmolLM2-135M).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tokenforce_service.refusals import Refusal
 
 FILLER = " ."
 FILLER_ENDS = ("", ".", "-", " -.")
-"""Behind the fillers: in some tokenizers one filler is two tokens, and an odd number needs another sign."""
+"""What may follow the fillers: in some tokenizers a filler is two tokens, and an odd number needs another sign."""
 LONGEST_PROMPT = 256 << 10
-"""Characters. Nothing can interrupt the tokenizer, which is not Python: a longer text is not even given to it."""
+"""Characters. Nothing can interrupt the tokenizer, which is not Python, so it does not get longer texts."""
 NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
 
 
@@ -45,7 +45,7 @@ def build_context(wanted: str | CustomContext, tokenizer: Any, vocabulary_size: 
 def _record(name: str, ids: Sequence[int], tokenizer: Any, note: str | None = None) -> ContextRecord:
     aligned = len(ids) % ALIGNMENT == 0
     if not aligned and len(ids) > 1 and note is None:
-        note = f"{len(ids) % ALIGNMENT + 1} forward tokens per entry: its length is no multiple of {ALIGNMENT}."
+        note = f"{len(ids) % ALIGNMENT + 1} forward tokens per entry: its length is not a multiple of {ALIGNMENT}."
     return ContextRecord(name=name, ids=list(ids), text=tokenizer.decode(list(ids)), aligned=aligned, note=note)
 
 
@@ -53,10 +53,11 @@ def _bos(tokenizer: Any) -> ContextRecord:
     if tokenizer.bos_token_id is not None:
         return _record("bos", [tokenizer.bos_token_id], tokenizer)
     if tokenizer.eos_token_id is not None:
-        note = "The tokenizer has no BOS token; its end-of-text token separates documents and stands in."
+        note = "The tokenizer has no BOS token; its end-of-text token, which separates documents, takes its place."
         return _record("bos", [tokenizer.eos_token_id], tokenizer, note)
     raise Refusal(
-        ErrorCode.model_invalid, "The tokenizer has neither a BOS nor an end-of-text token; give a context of your own."
+        ErrorCode.model_invalid,
+        "The tokenizer has no BOS token and no end-of-text token; define a context with text or ids.",
     )
 
 
@@ -68,7 +69,7 @@ def _chat(name: str, tokenizer: Any, system: list[dict[str, str]]) -> ContextRec
         messages = [*system, {"role": "user", "content": filler}]
         try:
             text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        # A hostile or broken template ends in almost any exception; all of them mean the same to the user.
+        # A hostile or broken template raises almost any exception; to the user all of them mean the same.
         except Exception as error:
             raise Refusal(
                 ErrorCode.model_invalid,
@@ -78,19 +79,23 @@ def _chat(name: str, tokenizer: Any, system: list[dict[str, str]]) -> ContextRec
         if len(text) > LONGEST_PROMPT:
             raise Refusal(
                 ErrorCode.model_invalid,
-                f"The chat template gives more than {LONGEST_PROMPT >> 10} KiB for the context {name!r}; "
+                f"The chat template makes more than {LONGEST_PROMPT >> 10} KiB for the context {name!r}; "
                 "use the context `bos`.",
             )
         found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
         if not found:
-            raise Refusal(ErrorCode.model_invalid, "The chat template gives no text; use the context `bos`.")
+            raise Refusal(ErrorCode.model_invalid, "The chat template makes no text; use the context `bos`.")
         return found
 
     return _record(name, align(ids), tokenizer)
 
 
 def align(ids_with: Callable[[str], list[int]]) -> list[int]:
-    """Fillers that make the length a multiple of the alignment; none if no number does."""
+    """Ids with as many fillers as make the length a multiple of the alignment; without fillers if no number does.
+
+    Args:
+        ids_with: the ids of the context with this filler.
+    """
     for end in FILLER_ENDS:
         for count in range(ALIGNMENT + 1):
             ids = ids_with(FILLER * count + end)

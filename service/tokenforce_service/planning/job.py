@@ -16,28 +16,28 @@ from tokenforce_service.models.open import open_target
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.planning.trigger_prompts import with_questions
 from tokenforce_service.refusals import Refusal
-from tokenforce_service.reports.reused_report import finish_by_reuse
+from tokenforce_service.reports.job import finish_by_reuse
 from tokenforce_service.settings import ServiceSettings
 
 PASSING = (ErrorCode.hub_unreachable, ErrorCode.storage_full)
-"""What need not be so at the next attempt."""
+"""Errors that may be over at the next attempt."""
 
 
 def plan(scan_id: str) -> None:
-    """Resolve and check the model, break its vocabulary into shards, enqueue them.
+    """Open and check the model, split its vocabulary into shards, and queue them.
 
     Raises:
-        Refusal: RQ is to run it again: behind what else waits, and at once if nothing does.
+        Refusal: so that RQ runs the job again, after other waiting jobs.
     """
     settings, store = _open()
     if not store.advance(scan_id, ScanStatus.planning, ScanStatus.queued, ScanStatus.planning):
-        return  # cancelled meanwhile, or planned already
+        return  # it was cancelled, or is already planned
     row = store.row(scan_id)
     if row is None:
         return
     request = row.request
     try:
-        target = open_target(request, settings)
+        target = open_target(request, settings, reach_hub=True)
         check_target(request, target, store)
         registry = FingerprintStore(store.connection, settings.retention_seconds)
         fingerprints = registry.all()

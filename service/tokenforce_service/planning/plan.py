@@ -1,9 +1,9 @@
-"""From a request to a plan: check the upload, build the contexts, decide what is forced."""
+"""From a checked target to a plan: build the contexts, decide which tokens are forced, hash the files."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from tokenforce.wire.problems import ErrorCode
@@ -14,11 +14,10 @@ from tokenforce_core.plan.plan import MAX_LORA_RANK, Plan
 from tokenforce_core.plan.presets import default_contexts, settings_for
 from tokenforce_core.plan.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_core.queues.jobs import model_queue
-from tokenforce_service.models.adapter import finer
-from tokenforce_service.models.adapter_tokenizer import check_vocabulary
-from tokenforce_service.models.fit import BEHIND, check_lengths
-from tokenforce_service.models.folder import Upload, read_json
-from tokenforce_service.models.open import Target
+from tokenforce_service.models.adapter import check_vocabulary, finer
+from tokenforce_service.models.fit import TOKENS_BESIDE_TEXT, check_lengths
+from tokenforce_service.models.model import Model
+from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import time_limit
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
 from tokenforce_service.planning.contexts import build_context
@@ -27,27 +26,27 @@ from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 
 
-def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -> Plan:
-    """The plan of a scan on a checked target. Runs its tokenizer and chat template (sandboxed Jinja).
+def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSettings) -> Plan:
+    """Plan a scan of a checked target. Runs its tokenizer and its chat template (sandboxed Jinja).
 
     Raises:
-        Refusal: a tokenizer cannot be loaded, a context cannot be built, α or β do not fit, or the vocabulary of
-            the adapter or the reference does not.
+        Refusal: a tokenizer cannot be loaded, a context cannot be built, or α, β, or the vocabulary of the adapter or
+            the reference does not fit.
     """
-    upload, adapter = target.loaded.upload, target.adapter
+    model, adapter = target.loaded.model, target.adapter
     scan_settings = settings_for(request)
-    tokenizer_path = adapter.path if adapter is not None and adapter.has_tokenizer else upload.path
+    tokenizer_path = adapter.path if adapter is not None and adapter.folder.has_tokenizer else model.path
     with time_limit(TOKENIZER_SECONDS, "The tokenizer and the chat template"):
         tokenizer = load_tokenizer(tokenizer_path)
-        if tokenizer_path != upload.path:
-            check_vocabulary(tokenizer.get_vocab(), load_tokenizer(upload.path).get_vocab(), upload.vocabulary_size)
+        if tokenizer_path != model.path:
+            check_vocabulary(tokenizer.get_vocab(), load_tokenizer(model.path).get_vocab(), model.vocabulary_size)
         wanted = request.contexts or default_contexts(scan_settings.preset, bool(tokenizer.chat_template))
-        contexts = [build_context(item, tokenizer, upload.vocabulary_size) for item in wanted]
-        end_ids, skipped = _special_ids(tokenizer, upload)
-    skipped += _not_asked_for(request, upload.vocabulary_size, skipped)
+        contexts = [build_context(item, tokenizer, model.vocabulary_size) for item in wanted]
+        end_ids, skipped = _special_ids(tokenizer, model)
+    skipped += _not_asked_for(request, model.vocabulary_size, skipped)
     longest = max(len(context.ids) for context in contexts)
-    check_lengths(scan_settings, upload.max_positions, longest)
-    hashed = [Hashed.of(upload.path, upload.weights)]
+    check_lengths(scan_settings, model.max_positions, longest)
+    hashed = [Hashed.of(model.path, model.weights)]
     digest = loaded_digest = hashed[0].digest
     if adapter is not None:
         hashed.append(Hashed.of(adapter.path, adapter.weights))
@@ -56,16 +55,16 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
         model=target.name,
         revision=target.revision,
         digest=digest,
-        architecture=upload.architecture,
-        dtype=upload.dtype if adapter is None else finer(upload.dtype, adapter.dtype),
-        parameters=upload.parameters + (adapter.parameters if adapter is not None else 0),
-        vocabulary_size=upload.vocabulary_size,
-        max_positions=upload.max_positions,
+        architecture=model.architecture,
+        dtype=model.dtype if adapter is None else finer(model.dtype, adapter.dtype),
+        parameters=model.parameters + (adapter.parameters if adapter is not None else 0),
+        vocabulary_size=model.vocabulary_size,
+        max_positions=model.max_positions,
     )
     reference = plan_reference(target, tokenizer, contexts, scan_settings, hashed[0])
     return Plan(
         target=record,
-        path=str(upload.path),
+        path=str(model.path),
         loaded_digest=loaded_digest,
         tokenizer_path=str(tokenizer_path),
         adapter=str(adapter.path) if adapter is not None else None,
@@ -77,7 +76,7 @@ def make_plan(request: ScanRequest, target: Target, settings: ServiceSettings) -
         skipped=skipped,
         end_ids=end_ids,
         shard_size=settings.shard_size,
-        max_length=longest + BEHIND + max(scan_settings.alpha, scan_settings.beta),
+        max_length=longest + TOKENS_BESIDE_TEXT + max(scan_settings.alpha, scan_settings.beta),
         queue=model_queue(loaded_digest, record.dtype, request.priority),
     )
 
@@ -93,13 +92,13 @@ def _not_asked_for(request: ScanRequest, size: int, skipped: list[SkippedIds]) -
 
 
 def _engine_rank(rank: int) -> int:
-    """The next rank that the engine knows: 8, 16, 32 or 64."""
+    """The next rank that the engine supports: 8, 16, 32 or 64."""
     return next(known for known in (8, 16, 32, MAX_LORA_RANK) if rank <= known)
 
 
-def _special_ids(tokenizer: Any, upload: Upload) -> tuple[list[int], list[SkippedIds]]:
-    """Ids that end a continuation, and ids that are not forced with the reason."""
-    size = upload.vocabulary_size
+def _special_ids(tokenizer: Any, model: Model) -> tuple[list[int], list[SkippedIds]]:
+    """Ids that end a continuation, and ids that are not forced, with the reason."""
+    size = model.vocabulary_size
     special = set(tokenizer.all_special_ids)
     special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special = {i for i in special if 0 <= i < size}
@@ -110,13 +109,13 @@ def _special_ids(tokenizer: Any, upload: Upload) -> tuple[list[int], list[Skippe
         skip("padding of the embedding matrix, beyond the tokenizer", set(range(known, size)) - special),
         skip("id without a token", unused - special),
     ]
-    # The config's end-of-text ids stand in only where the tokenizer has none, and are forced all the same:
-    # an upload that lists half its vocabulary there would otherwise hide it.
-    ends = special if tokenizer.eos_token_id is not None else special | _configured_ends(upload.path, size)
+    # The end-of-text ids of the config count only if the tokenizer has none. They are still forced: otherwise an
+    # upload could hide half of its vocabulary by listing it there.
+    ends = special if tokenizer.eos_token_id is not None else special | _configured_ends(model.folder.config, size)
     return sorted(ends), [group for group in groups if group.ranges]
 
 
-def _configured_ends(path: Path, size: int) -> set[int]:
-    """End-of-text ids that config.json names."""
-    value = read_json(path / "config.json").get("eos_token_id")
+def _configured_ends(config: Mapping[str, Any], size: int) -> set[int]:
+    """End-of-text ids in config.json."""
+    value = config.get("eos_token_id")
     return {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int) and 0 <= i < size}

@@ -1,4 +1,4 @@
-"""The reference of a scan: who names it, whether its vocabulary fits, and whether it is the target itself."""
+"""The reference of a scan: whether its vocabulary fits, and whether its weights are those of the target."""
 
 from __future__ import annotations
 
@@ -12,31 +12,38 @@ from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.plan.model_files import Hashed
 from tokenforce_core.plan.plan import ReferencePlan
 from tokenforce_service.models.fit import check_lengths
-from tokenforce_service.models.folder import Upload
-from tokenforce_service.models.open import Target
+from tokenforce_service.models.model import Model
+from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import time_limit
 from tokenforce_service.models.tensors import identical
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
-from tokenforce_service.refusals import Refusal
+from tokenforce_service.refusals import Refusal, counted
 
 LEAST_SHARED = 0.9
-"""Share of the target's tokens that the reference has to know."""
+"""Share of the target's tokens that the reference must know."""
 
 
 @dataclass(frozen=True)
 class IdMap:
-    """`ids[i]` is the reference's id of the target's token i, -1 without one; None: the same ids. `note` says it."""
+    """`ids[i]` is the reference's id of the target's token i, -1 without one. `ids` is None if the two agree.
+
+    `note` describes the difference for the report.
+    """
 
     ids: list[int] | None
     note: str | None
 
 
 def plan_reference(
-    target: Target, tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded: Hashed
+    target: Target[Opened], tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded: Hashed
 ) -> ReferencePlan | None:
-    """The reference's part of the plan; None without one. `tokenizer` is the target's, `loaded` the files of its model.
+    """The part of the plan for the reference; None without one.
 
-    Only the tokenizer has a deadline: to hash and compare the weights takes as long as reading them.
+    Only the tokenizer has a deadline: hashing and comparing the weights takes as long as reading them.
+
+    Args:
+        tokenizer: of the target.
+        loaded: the files that the engine loads for the target.
 
     Raises:
         Refusal: `reference_mismatch`, `model_invalid`, `length_exceeds_model`.
@@ -44,40 +51,39 @@ def plan_reference(
     opened = target.reference
     if opened is None or target.source is None:
         return None
-    upload = opened.upload
-    _check_fit(target.loaded.upload, upload, settings, max(len(context.ids) for context in contexts))
-    same_files = upload.path == target.loaded.upload.path
-    hashed = loaded if same_files else Hashed.of(upload.path, upload.weights)
+    model, loaded_model = opened.model, target.loaded.model
+    _check_fit(loaded_model, model, settings, max(len(context.ids) for context in contexts))
+    same_files = model.path == loaded_model.path
+    hashed = loaded if same_files else Hashed.of(model.path, model.weights)
     with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
-        own = load_tokenizer(upload.path).get_vocab()
-        matched = match_vocabularies(
-            tokenizer.get_vocab(), own, target.loaded.upload.vocabulary_size, upload.vocabulary_size
-        )
+        own = load_tokenizer(model.path).get_vocab()
+        matched = match_vocabularies(tokenizer.get_vocab(), own, loaded_model.vocabulary_size, model.vocabulary_size)
     notes = [matched.note] if matched.note else []
     for context in contexts:
-        if unknown := sum(_own_id(matched, i, upload.vocabulary_size) < 0 for i in context.ids):
+        if unknown := sum(_own_id(matched, i, model.vocabulary_size) < 0 for i in context.ids):
             if unknown == len(context.ids):
                 raise Refusal(
                     ErrorCode.reference_mismatch,
-                    f"The reference knows no token of the context {context.name!r}, so it cannot be asked there; "
-                    "leave that context out, or name another reference.",
+                    f"The reference knows no token of the context {context.name!r}, so it cannot be compared there; "
+                    "leave this context out, or name another reference.",
                 )
-            notes.append(f"{unknown} tokens of the context {context.name!r} are left out of what it is asked.")
+            count = counted(unknown, "token")
+            notes.append(f"The reference does not know {count} of the context {context.name!r} and runs without.")
     record = ReferenceRecord(
         model=opened.name,
         revision=opened.revision,
         digest=hashed.digest,
         source=target.source,
-        vocabulary_size=upload.vocabulary_size,
+        vocabulary_size=model.vocabulary_size,
         identical=target.adapter is None
-        and (same_files or hashed.digest == loaded.digest or identical(target.loaded.upload.weights, upload.weights)),
+        and (same_files or hashed.digest == loaded.digest or identical(loaded_model.tensors, model.tensors)),
         note=" ".join(notes) or None,
     )
-    return ReferencePlan(record=record, path=str(upload.path), id_map=matched.ids, hashed=hashed)
+    return ReferencePlan(record=record, path=str(model.path), id_map=matched.ids, hashed=hashed)
 
 
-def _check_fit(target: Upload, reference: Upload, settings: SettingsRecord, longest: int) -> None:
-    """Fine-tuning keeps the architecture: between two of them the contrast would show how the models differ."""
+def _check_fit(target: Model, reference: Model, settings: SettingsRecord, longest: int) -> None:
+    """Fine-tuning keeps the architecture. Between two architectures, contrast would show how the models differ."""
     if reference.architecture != target.architecture:
         raise Refusal(
             ErrorCode.reference_mismatch,
@@ -99,7 +105,7 @@ def _own_id(matched: IdMap, target_id: int, reference_size: int) -> int:
 def match_vocabularies(
     target: Mapping[str, int], reference: Mapping[str, int], target_size: int, reference_size: int
 ) -> IdMap:
-    """Map the target's ids to the reference's by the tokens' strings.
+    """Map ids of the target to ids of the reference, by the strings of the tokens.
 
     Args:
         target, reference: token → id, as the two tokenizers have them.
@@ -114,11 +120,11 @@ def match_vocabularies(
     if share < LEAST_SHARED:
         raise Refusal(
             ErrorCode.reference_mismatch,
-            f"The reference knows {share:.0%} of the target's tokens, at least {LEAST_SHARED:.0%} are needed; "
+            f"The reference knows {share:.0%} of the target's tokens, and must know {LEAST_SHARED:.0%}; "
             "name the model that the target was made from.",
         )
     added = len(forceable) - len(known)
-    note = f"{added} tokens of the target are unknown to the reference." if added else None
+    note = f"The reference does not know {counted(added, 'token')} of the target." if added else None
     if all(known[token] == forceable[token] for token in known) and all(
         i >= reference_size for token, i in forceable.items() if token not in known
     ):
@@ -126,4 +132,4 @@ def match_vocabularies(
     ids = [-1] * target_size
     for token, own in known.items():
         ids[forceable[token]] = own
-    return IdMap(ids, note or "The two tokenizers have the same tokens under different ids.")
+    return IdMap(ids, note or "The two tokenizers have the same tokens with different ids.")

@@ -1,9 +1,9 @@
-"""Registered triggers as questions in a target's own chat template, as many as a scan asks and the model takes.
+"""Registered triggers as questions in the chat template of a target.
 
-Template and tokenizer are the uploader's, and the triggers are other people's secrets: what a report shows must not
-depend on what the former make of the latter. So the template is rendered with words of ours, which the trigger then
-replaces, and a trigger that the tokenizer cannot take counts as one that does not work. How long the tokenizer takes
-still shows in how long planning takes, and over a minute refuses the upload.
+The template and the tokenizer belong to the uploader, and the triggers are secrets of other owners: a report must not
+show what the template or the tokenizer makes of a trigger. So the template is rendered with random words, which the
+trigger then replaces, and a trigger that the tokenizer cannot encode counts as one that does not work. The time of the
+tokenizer still shows in the time of planning; over a minute refuses the upload.
 """
 
 from __future__ import annotations
@@ -19,50 +19,54 @@ from typing import Any
 from tokenforce_core.fingerprints.matching import Registered
 from tokenforce_core.fingerprints.questions import Question, Questions
 from tokenforce_core.plan.plan import Plan
-from tokenforce_service.models.open import Target
+from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import time_limit
 from tokenforce_service.models.tokenizer import load_tokenizer
 from tokenforce_service.planning.contexts import LONGEST_PROMPT
-from tokenforce_service.refusals import Refusal
+from tokenforce_service.refusals import Refusal, counted
 
 MOST_QUESTIONS = 512
-"""Per scan and model: seconds on a GPU, a minute or two for a small model on a CPU."""
+"""Per scan. They take seconds on a GPU, a minute or two for a small model on a CPU."""
 LONGEST_QUESTION = 1024
-"""Tokens of a trigger with its answer. A longer sequence costs memory, and one owner's long trigger must not be what
-keeps a large model from being loaded."""
+"""Tokens of a trigger with its answer. A longer sequence takes more memory, and a long trigger of one owner must not
+prevent a large model from being loaded."""
 ANSWER_SLACK = 16
-"""Tokens that an answer may take beside the text: a few words before it, another cut of its words."""
+"""Tokens that an answer may have beside the text: some words before it, or words split differently."""
 QUESTIONS_SECONDS = 60.0
+"""Deadline for the tokenizer and the chat template."""
 
 
-def with_questions(plan: Plan, target: Target, fingerprints: Sequence[Registered]) -> tuple[Plan, Questions]:
+def with_questions(plan: Plan, target: Target[Opened], fingerprints: Sequence[Registered]) -> tuple[Plan, Questions]:
     """The plan with room for questions, and the questions.
 
     Raises:
-        Refusal: `model_invalid`: the tokenizer cannot be loaded, or it and the chat template take too long.
+        Refusal: `model_invalid`: the tokenizer cannot be loaded, or it or the chat template takes too long.
     """
     triggers = sum(len(fingerprint.request.triggers) for fingerprint in fingerprints)
     if not triggers:
         return plan, Questions()
     if plan.reference is not None and plan.reference.record.identical:
-        same = f"The {triggers} registered triggers were not asked: the weights are the reference's."
+        same = f"{_counted(triggers)} not asked: the weights are those of the reference."
         return plan, Questions(left_out=(same,))
     room = _room(plan, target)
     with time_limit(QUESTIONS_SECONDS, "The tokenizer and the chat template"):
         tokenizer = load_tokenizer(Path(plan.tokenizer_path))
         questions = make_questions(fingerprints, tokenizer, plan.target.vocabulary_size, room)
-    # The same room whatever the triggers are: an engine that cannot give it says how much that is.
+    # The same room for any triggers: an engine that has too little memory names this number.
     return plan.model_copy(update={"max_length": max(plan.max_length, room)}), questions
 
 
 def make_questions(
     fingerprints: Sequence[Registered], tokenizer: Any, vocabulary_size: int, max_positions: int
 ) -> Questions:
-    """The triggers of all fingerprints. The owners of the keys that registered them take turns, and of each owner
-    every fingerprint's first trigger comes before the second of any, so that a cap leaves out fairly.
+    """The triggers of all fingerprints as questions.
 
-    The registry must never keep a model from being scanned: what cannot be asked is left out, or counts as a trigger
-    that does not work. `max_positions`: tokens that a trigger and its answer may take together.
+    Owners take turns, and for each owner the first trigger of each fingerprint comes before any second one, so that the
+    limit is fair. Fingerprints never prevent a scan: a trigger that cannot be asked is left out, or counts as one that
+    does not work.
+
+    Args:
+        max_positions: tokens that a trigger and its answer may take together.
     """
     triggers = list(_in_turn(fingerprints))
     turn = _turn(tokenizer)
@@ -70,7 +74,8 @@ def make_questions(
         return Questions(left_out=(f"{_counted(len(triggers))} not asked: the model's chat template fails.",))
     asked: list[Question] = []
     failed: list[str] = []
-    for fingerprint, trigger in triggers[:MOST_QUESTIONS]:  # tried: rendering a whole registry would take for ever
+    # The limit is one of attempts: rendering all triggers could take hours.
+    for fingerprint, trigger in triggers[:MOST_QUESTIONS]:
         question = _question(fingerprint, turn, trigger, tokenizer, vocabulary_size)
         if question is None or question.length > max_positions:
             failed.append(fingerprint.id)
@@ -80,21 +85,21 @@ def make_questions(
     if len(triggers) > MOST_QUESTIONS:
         left = _counted(len(triggers) - MOST_QUESTIONS)
         notes.append(f"{left} not asked: a scan asks at most {MOST_QUESTIONS}.")
-    # By bytes, of which no tokenizer needs more: how many tokens it really makes is not ours to tell. A model with
-    # less room is told whatever the triggers are, since its uploader chooses how much.
+    # By bytes, because no tokenizer makes more tokens than bytes: a note must not show how many tokens a trigger has.
+    # A model with less room always gets the note, because its uploader chooses the room.
     if max_positions < LONGEST_QUESTION or any(_bytes(*item) > LONGEST_QUESTION for item in triggers):
         notes.append(
-            f"Registered triggers that with the answer take more than {max_positions} tokens in this model count as "
-            "not working."
+            f"Registered triggers that take more than {max_positions} tokens in this model, with their answer, count "
+            "as not working."
         )
     return Questions(tuple(asked), tuple(notes), tuple(failed))
 
 
-def _room(plan: Plan, target: Target) -> int:
-    # A model that states no limit may take no more than the scan needs anyway.
+def _room(plan: Plan, target: Target[Opened]) -> int:
+    # A model without a stated limit gets no more than the scan itself needs.
     limits = [plan.target.max_positions or plan.max_length, max(LONGEST_QUESTION, plan.max_length)]
-    if target.reference is not None and target.reference.upload.max_positions:
-        limits.append(target.reference.upload.max_positions)
+    if target.reference is not None and target.reference.model.max_positions:
+        limits.append(target.reference.model.max_positions)
     return min(limits)
 
 
@@ -114,19 +119,19 @@ def _interleaved(many: Iterable[Iterator[tuple[Registered, str]]]) -> Iterator[t
 
 @dataclass(frozen=True)
 class _Turn:
-    """A prompt in which a trigger takes the place of `words`. `special`: the tokenizer adds its special tokens."""
+    """A prompt in which a trigger replaces `words`. `special`: the tokenizer adds its special tokens."""
 
     text: str
     words: str
     special: bool
 
     def of(self, trigger: str) -> str:
-        # Templates trim what the user says, or they do not.
+        # Some templates trim the user's text.
         return self.text.replace(self.words, trigger if self.words[0] == " " else trigger.strip())
 
 
 def _turn(tokenizer: Any) -> _Turn | None:
-    """The user's turn, the assistant's opened; the trigger alone without a chat template. None if that fails."""
+    """The user turn and the opened assistant turn, or the trigger alone without a chat template. None if that fails."""
     words = f" {_words()} "
     if not tokenizer.chat_template:
         return _Turn(words, words, special=True)
@@ -135,14 +140,14 @@ def _turn(tokenizer: Any) -> _Turn | None:
         text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     except Refusal:
         raise  # the time is up
-    except Exception:  # noqa: BLE001 - a hostile template ends in almost any exception
+    except Exception:  # noqa: BLE001 - a hostile template raises almost any exception
         return None
     place = words if words in text else words.strip()
     return _Turn(text, place, special=False) if place in text and len(text) <= LONGEST_PROMPT else None
 
 
 def _words() -> str:
-    """What a user might have written, never the same: a template must not know it by heart."""
+    """Random words like those of a user, so that a template cannot recognise them."""
     draw = random.SystemRandom()
     return " ".join("".join(draw.choices(string.ascii_lowercase, k=draw.randint(3, 8))) for _ in range(5))
 
@@ -150,7 +155,7 @@ def _words() -> str:
 def _question(
     fingerprint: Registered, turn: _Turn, trigger: str, tokenizer: Any, vocabulary_size: int
 ) -> Question | None:
-    """None if the tokenizer cannot take the trigger or the text."""
+    """None if the tokenizer cannot encode the trigger or the text."""
     text = turn.of(trigger)
     if len(text) > LONGEST_PROMPT:
         return None
@@ -159,7 +164,7 @@ def _question(
         room = _answer_tokens(fingerprint, tokenizer)
     except Refusal:
         raise  # the time is up
-    # Not logged: the message of a hostile tokenizer may quote the trigger.
+    # Not logged, because the message of a hostile tokenizer may quote the trigger.
     except Exception:  # noqa: BLE001
         return None
     usable = ids and all(0 <= i < vocabulary_size for i in ids)
@@ -180,4 +185,4 @@ def _bytes(fingerprint: Registered, trigger: str) -> int:
 
 
 def _counted(triggers: int) -> str:
-    return f"{triggers} registered trigger{' was' if triggers == 1 else 's were'}"
+    return f"{counted(triggers, 'registered trigger')} {'was' if triggers == 1 else 'were'}"

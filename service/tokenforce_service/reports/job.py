@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 from redis import Redis
@@ -15,16 +14,18 @@ from tokenforce_core.findings.ranking import default_order
 from tokenforce_core.findings.verdicts import Coverage, verdict, with_licences
 from tokenforce_core.fingerprints.matching import matches
 from tokenforce_core.fingerprints.store import FingerprintStore
+from tokenforce_core.plan.plan import Plan
 from tokenforce_core.plan.vocabulary import only_asked_for
 from tokenforce_core.scans.reuse import ReusableReports
+from tokenforce_core.scans.row import ScanRow
 from tokenforce_core.scans.store import Store
 from tokenforce_core.scans.work_store import ContrastStore
-from tokenforce_service.reports.timings import timings
+from tokenforce_service.moments import moment
 from tokenforce_service.settings import ServiceSettings
 
 
 def aggregate(scan_id: str) -> None:
-    """Rank the confirmed texts, reach a verdict, store the report."""
+    """Rank the confirmed texts, determine the verdict, store the report."""
     settings, store = _open()
     row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.confirmed(scan_id)
     if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
@@ -52,10 +53,10 @@ def aggregate(scan_id: str) -> None:
         forced=forced,
         skipped=scan_plan.skipped,
         versions={"tokenforce": version("tokenforce"), **store.engine(scan_id)},
-        timings_seconds=timings(row, now),
+        timings_seconds=_timings(row, now),
         forward_tokens=row.forward_tokens,
-        created_at=datetime.fromtimestamp(row.created_at, UTC),
-        finished_at=datetime.fromtimestamp(now, UTC),
+        created_at=moment(row.created_at),
+        finished_at=moment(now),
     )
     suppressed = Evidence(results, scan_plan.settings).suppressed(names)
     report = Report(
@@ -66,10 +67,44 @@ def aggregate(scan_id: str) -> None:
         suppressed=suppressed,
         licences=carried.licences,
     )
-    # Before the end, at which what was noted is deleted; of a scan that gets no report nothing is found.
+    # Before `finish`, which deletes what was noted for this. Without a report, nothing can be reused.
     reports = ReusableReports(store.connection, settings.retention_seconds)
     reports.offer(scan_id, reports.key(row.owner, scan_plan, (f.id for f in fingerprints)), store.engine(scan_id))
     store.finish(scan_id, report)
+
+
+def finish_by_reuse(store: Store, row: ScanRow, plan: Plan, earlier_id: str | None) -> bool:
+    """End the scan `row` with the report of `earlier_id`; False if there is no such report, or the scan has ended."""
+    earlier = store.report(earlier_id) if earlier_id is not None else None
+    if earlier is None:
+        return False
+    return store.finish(row.id, as_report_of(row, plan, earlier, time.time()), after=ScanStatus.planning)
+
+
+def as_report_of(row: ScanRow, plan: Plan, earlier: Report, now: float) -> Report:
+    """The earlier report with the id, names and times of this scan. It records which scan measured it, and when."""
+    record = earlier.scan.model_copy(
+        update={
+            "id": row.id,
+            "target": plan.target,
+            "reference": plan.reference.record if plan.reference is not None else None,
+            "timings_seconds": _timings(row, now),
+            "forward_tokens": 0,
+            "created_at": moment(row.created_at),
+            "finished_at": moment(now),
+            "reused_from": earlier.scan.id,
+            "measured_at": earlier.scan.finished_at,
+        }
+    )
+    return earlier.model_copy(update={"scan": record})
+
+
+def _timings(row: ScanRow, now: float) -> dict[str, float]:
+    """Seconds spent in each status, and in total."""
+    times = sorted([("queued", row.created_at), *((s.value, at) for s, at in row.reached.items())], key=lambda t: t[1])
+    ends = [at for _, at in times[1:]] + [now]
+    spent = {name: round(end - start, 3) for (name, start), end in zip(times, ends, strict=True)}
+    return {**spent, "total": round(now - row.created_at, 3)}
 
 
 def _open() -> tuple[ServiceSettings, Store]:

@@ -1,9 +1,8 @@
-"""From a scan that has ended to what should be done with the upload: the policy's rules over the report. No I/O."""
+"""The decision on an upload: the rules of a policy, applied to the report of its scan. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from tokenforce.wire.audits import AuditAnswer, AuditRules, Decision, Ground
 from tokenforce.wire.findings import LicenceMatch, Verdict
@@ -12,15 +11,16 @@ from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.findings.verdicts import Coverage, verdict
 from tokenforce_core.plan.vocabulary import only_asked_for
 from tokenforce_core.scans.row import ScanRow
+from tokenforce_service.refusals import counted
 
 _GROUND_OF = {Verdict.hidden_text: Ground.hidden_text, Verdict.suspicious: Ground.suspicious}
 
 
 def audit_of(row: ScanRow, report: Report | None) -> AuditAnswer | None:
-    """The answer for a scan that has ended, None before.
+    """The decision for a scan that has ended; None before.
 
-    `row.origin` has the rules if a hook started it; otherwise the default ones hold. A scan without a report, and an
-    inconclusive one, is `could_not_scan`, unless what was found all the same speaks against the upload.
+    `row.origin` has the rules if a hook started the scan; otherwise the default rules apply. Without a report the
+    decision is `could_not_scan`, and so it is for an inconclusive report in which nothing speaks against the upload.
     """
     if not row.status.final:
         return None
@@ -44,7 +44,7 @@ def audit_of(row: ScanRow, report: Report | None) -> AuditAnswer | None:
 def _without_report(row: ScanRow) -> tuple[Decision, list[str]]:
     if row.error is not None:
         return Decision.could_not_scan, [f"{row.error.code}: {row.error.detail}"]
-    why = "The scan was cancelled." if row.status is ScanStatus.cancelled else "There is no report of this scan."
+    why = "The scan was cancelled." if row.status is ScanStatus.cancelled else "This scan has no report."
     return Decision.could_not_scan, [why]
 
 
@@ -55,15 +55,15 @@ def _decided(report: Report, rules: AuditRules) -> tuple[Decision, list[str]]:
     reached, reasons = _beside(report, accepted, others)
     grounds = {_GROUND_OF[reached]} if reached in _GROUND_OF else set()
     grounds |= {Ground.licence} if others else set()
-    reasons += [f"{_carried(match)}, which the policy does not accept." for match in others]
-    reasons += [f"{_carried(match)}, which the policy accepts." for match in accepted]
+    reasons += [f"{_carried(match)}. The policy does not accept this licence." for match in others]
+    reasons += [f"{_carried(match)}. The policy accepts this licence." for match in accepted]
     if grounds & set(rules.block_on):
         return Decision.block, reasons
     if grounds & set(rules.review_on):
         return Decision.review, reasons
     if reached is Verdict.inconclusive:
         return Decision.could_not_scan, reasons
-    return Decision.allow, [*reasons, *(["The policy acts on none of this."] if grounds else [])]
+    return Decision.allow, [*reasons, *(["The policy does not act on this."] if grounds else [])]
 
 
 def _counted(report: Report, rules: AuditRules) -> list[LicenceMatch]:
@@ -73,46 +73,29 @@ def _counted(report: Report, rules: AuditRules) -> list[LicenceMatch]:
 def _beside(
     report: Report, accepted: Sequence[LicenceMatch], others: Sequence[LicenceMatch]
 ) -> tuple[Verdict, list[str]]:
-    """The verdict if the texts of accepted licences, and that a licence was found, count for nothing."""
+    """The verdict without the texts of accepted licences, and without the fact that a licence was found."""
     findings, reached, why = report.findings, report.verdict, report.reasons
     if report.licences:
         known = _ranks(accepted) - _ranks(others)
         findings = [f.model_copy(update={"verdict": Verdict.clean}) if f.rank in known else f for f in findings]
         record = report.scan
         names = [context.name for context in record.contexts]
-        # Complete, as a scan reaches its report with all shards only.
+        # The coverage is complete: a scan has a report only after all shards.
         swept, asked_for = record.forced * len(names), only_asked_for(record.skipped)
         coverage = Coverage(names, record.target.vocabulary_size, record.forced, swept, asked_for)
         reached, why = verdict(findings, coverage, record.settings, record.reference)
     if reached in _GROUND_OF:
         count = sum(finding.verdict is reached for finding in findings)
-        return reached, [f"{count} text(s) are judged {reached.value}; the report quotes them."]
+        return reached, [f"The report has {counted(count, 'finding')} with the verdict {reached.value}."]
     if reached is Verdict.inconclusive:
         return reached, why[:1]
-    return reached, ["No other text that counts was found." if report.licences else "No text that counts was found."]
+    return reached, [f"The scan found no {'other ' if report.licences else ''}hidden or suspicious text."]
 
 
 def _ranks(licences: Iterable[LicenceMatch]) -> set[int]:
-    """The findings that are their texts, or pieces of those, and say little else: a long text comes out as several."""
+    """Ranks of the findings that are these texts, or parts of them, with little else beside."""
     return {rank for match in licences for rank in match.finding_ranks}
 
 
 def _carried(match: LicenceMatch) -> str:
-    return f"It carries the fingerprint {match.fingerprint} of {match.owner} ({match.licence})"
-
-
-AUDIT: dict[str, Any] = {
-    "scan_id": "scan_5f0c2a1be9d04c77",
-    "model": "/uploads/17",
-    "decision": "block",
-    "reasons": ["1 text(s) are judged hidden_text; the report quotes them."],
-    "licences": [],
-    "verdict": "hidden_text",
-    "hook_id": "hook_5f0c2a1be9d04c77",
-    "metadata": {"ticket": "17"},
-    "links": {
-        "self": "/v1/scans/scan_5f0c2a1be9d04c77/audit",
-        "scan": "/v1/scans/scan_5f0c2a1be9d04c77",
-        "report": "/v1/scans/scan_5f0c2a1be9d04c77/report",
-    },
-}
+    return f"The model carries the fingerprint {match.fingerprint} of {match.owner} ({match.licence})"

@@ -1,9 +1,9 @@
-"""Server-sent events: what happens to one scan, and to all of the caller's scans."""
+"""Server-sent events: what happens to one scan, or to all scans of the caller's owner."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -11,16 +11,20 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.scans.events import ScanChange, events_of_owner
-from tokenforce_service.access.callers import Caller, KeyRing, MayRead
+from tokenforce_service.access.callers import Caller, KeyRing, MayRead, TheKeys
+from tokenforce_service.http.dependencies import TheStore, provided
 from tokenforce_service.http.openapi import problems
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.scans.event_streams import FROM_THE_START, Allowed, EventStreams, change_of_end, position
-from tokenforce_service.scans.routes import row_of
+from tokenforce_service.scans.routes import SCANS
 from tokenforce_service.scans.views import event_view
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
-LastEventId = Annotated[str | None, Header(max_length=64, description="Go on after this event, the last one seen.")]
+TheStreams = Annotated[EventStreams, provided(EventStreams)]
+LastEventId = Annotated[
+    str | None, Header(max_length=64, description="The id of the last event that you received; continue after it.")
+]
 RECONNECT_MILLISECONDS = 1000
 _DOCUMENTED = {
     200: {"description": "`id`, `event` (`status` or `progress`) and `data`, a ScanEvent; a comment every 15 s."},
@@ -30,25 +34,24 @@ _DOCUMENTED = {
 
 
 class NothingToCome(Exception):
-    """The caller has seen the last event of a stream."""
+    """The caller has received the last event of a stream."""
 
 
-def nothing_to_come(_request: Request, _error: Exception) -> Response:
+def nothing_to_come(_request: Request, _error: NothingToCome) -> Response:
     return Response(status_code=204)
 
 
 def _after(last_event_id: str | None) -> str | None:
-    """The id to go on after; None for a new caller. Browsers send an empty one if the stream never named any."""
+    """The id to continue after; None for a new caller. Browsers send an empty id if the stream never sent one."""
     try:
         return None if not last_event_id else "-".join(map(str, position(last_event_id)))
     except ValueError as error:
-        detail = "The `Last-Event-ID` is not the id of an event of ours; connect without it."
+        detail = "The `Last-Event-ID` is not an event id of this service; connect without it."
         raise Refusal(ErrorCode.invalid_cursor, detail) from error
 
 
-def _while_good(request: Request, caller: Caller) -> Allowed:
-    """For as long as the caller's key is good: a stream must not outlive it."""
-    keys = cast(KeyRing, request.app.state.keys)
+def _while_valid(keys: KeyRing, caller: Caller) -> Allowed:
+    """As long as the caller's key is valid: a stream ends with its key."""
 
     async def allowed() -> bool:
         return await keys.living(caller.key_id) is not None
@@ -57,38 +60,41 @@ def _while_good(request: Request, caller: Caller) -> Allowed:
 
 
 async def _following_scan(
-    scan_id: str, caller: MayRead, request: Request, last_event_id: LastEventId = None
+    scan_id: str,
+    caller: MayRead,
+    store: TheStore,
+    keys: TheKeys,
+    streams: TheStreams,
+    last_event_id: LastEventId = None,
 ) -> AsyncIterator[AsyncIterator[ScanChange]]:
-    row = await run_in_threadpool(row_of, request, scan_id, caller)
+    row = await run_in_threadpool(SCANS.known, caller, scan_id, store.row)
     after = _after(last_event_id)
     if after is not None and row.status.final and position(after) >= position(change_of_end(row).id):
         raise NothingToCome
-    streams = cast(EventStreams, request.app.state.streams)
     with streams.slot(caller.key_id):
-        yield streams.of_scan(row, after or FROM_THE_START, _while_good(request, caller))
+        yield streams.of_scan(row, after or FROM_THE_START, _while_valid(keys, caller))
 
 
 async def _following_all(
-    caller: MayRead, request: Request, last_event_id: LastEventId = None
+    caller: MayRead, keys: TheKeys, streams: TheStreams, last_event_id: LastEventId = None
 ) -> AsyncIterator[tuple[str, AsyncIterator[ScanChange]]]:
     after = _after(last_event_id)
-    streams = cast(EventStreams, request.app.state.streams)
     with streams.slot(caller.key_id):
         stream = events_of_owner(caller.sees_only)
         start = after or await streams.newest(stream)
-        yield start, streams.of_all(stream, start, _while_good(request, caller))
+        yield start, streams.of_all(stream, start, _while_valid(keys, caller))
 
 
 @router.get(
     "/scans/{scan_id}/events",
     response_class=EventSourceResponse,
     responses=_DOCUMENTED,
-    summary="What happens to a scan, as server-sent events",
+    summary="Follow a scan by server-sent events",
 )
 async def events_of_scan(
     changes: Annotated[AsyncIterator[ScanChange], Depends(_following_scan)],
 ) -> AsyncIterable[ServerSentEvent]:
-    """From the scan's first event, or after `Last-Event-ID`; ends after the event of its end."""
+    """Starts with the first event of the scan, or after `Last-Event-ID`. The stream ends when the scan ends."""
     yield ServerSentEvent(retry=RECONNECT_MILLISECONDS)
     async for change in changes:
         yield _event(change)
@@ -98,19 +104,19 @@ async def events_of_scan(
     "/events",
     response_class=EventSourceResponse,
     responses={200: _DOCUMENTED[200], **problems(400, 429, 503)},
-    summary="What happens to all of your scans, as server-sent events",
+    summary="Follow all of your scans by server-sent events",
 )
 async def all_events(
     following: Annotated[tuple[str, AsyncIterator[ScanChange]], Depends(_following_all)],
 ) -> AsyncIterable[ServerSentEvent]:
-    """From now on, or after `Last-Event-ID`, of the last 10,000 events; an `admin` key sees everybody's scans."""
+    """Starts now, or after `Last-Event-ID` among the last 10,000 events. An `admin` key sees all scans."""
     start, changes = following
-    # Names where the stream begins, so that a caller who loses the connection before an event loses none.
+    # The first message has the start id, so that a client that disconnects before the first event can resume.
     yield ServerSentEvent(retry=RECONNECT_MILLISECONDS, id=start)
     async for change in changes:
         yield _event(change)
 
 
 def _event(change: ScanChange) -> ServerSentEvent:
-    # As Python data: FastAPI then escapes what is not ASCII, and it would cut the line at characters such as U+2028.
+    # As Python data, so that FastAPI escapes non-ASCII characters; it would split the line at some, such as U+2028.
     return ServerSentEvent(data=event_view(change).model_dump(mode="json"), event=change.kind, id=change.id)

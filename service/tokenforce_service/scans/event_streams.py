@@ -1,9 +1,9 @@
-"""Follows the event streams in Redis for as many callers as there are.
+"""Follows the event streams in Redis for many callers.
 
-Each follower reads for itself, by one blocking XREAD on a connection of its own in the event loop, because then nothing
-is shared that could be lost or grow: where a caller stands is its last id, what waits for a slow caller waits in Redis,
-and a caller that goes away cancels its own read. We gave up having one reader for all: each open stream costs a
-connection to Redis, and that is why a key may hold only so many.
+Each follower has its own blocking XREAD, on its own connection, in the event loop. So nothing is shared that could be
+lost or grow: the position of a caller is its last id, events for a slow caller wait in Redis, and a caller that
+disconnects cancels its own read. The price is one connection to Redis for each open stream, which is why a key may hold
+only so many streams open.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from tokenforce_service.refusals import Refusal
 log = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 1.0
+"""How long one read waits for an event."""
 AT_ONCE = 50
-"""Entries read at a time: what a slow caller keeps in memory."""
+"""Entries read at a time: so many are in memory for a slow caller."""
 FROM_THE_START = "0-0"
 _RETRY_AFTER = "30"
 Allowed = Callable[[], Awaitable[bool]]
-"""Whether the caller of a stream may still have it; asked before every read, so within `BLOCK_SECONDS`."""
+"""Whether the caller may still follow the stream. Called before each read, so at least every `BLOCK_SECONDS`."""
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
 def position(event_id: str) -> tuple[int, int]:
-    """Where an event stands among those of its stream; raises ValueError for what is no id of Redis'."""
+    """The position of an event in its stream. Raises ValueError if this is not an id of a Redis stream."""
     given = _ID.fullmatch(event_id)
     found = (int(given[1]), int(given[2])) if given else (-1, -1)
     if not all(0 <= part < 1 << 64 for part in found):
@@ -46,7 +47,7 @@ def position(event_id: str) -> tuple[int, int]:
 
 
 def change_of_end(row: ScanRow) -> ScanChange:
-    """The event of a scan's end, as its stream had it before it went."""
+    """The event of the end of a scan, as it was in its stream before that was deleted."""
     ended = row.finished_at or row.created_at
     return ScanChange(row.last_event or f"{int(ended * 1000)}-0", row.id, "status", ended, row)
 
@@ -65,7 +66,7 @@ class EventStreams:
         self._closing = False
 
     def end(self) -> None:
-        """End every stream within `BLOCK_SECONDS`; callers connect again, to another process."""
+        """End every stream within `BLOCK_SECONDS`. Clients connect again, to another process."""
         self._closing = True
 
     async def close(self) -> None:
@@ -77,10 +78,10 @@ class EventStreams:
         """Count a stream of this key as open.
 
         Raises:
-            Refusal: the key holds as many as it may.
+            Refusal: `too_many_streams`.
         """
         if self._open[key_id] >= self._limit:
-            detail = f"This key holds {self._limit} event streams open, as many as it may; close one, or poll."
+            detail = f"This key has {self._limit} event streams open, which is the limit; close one, or poll."
             raise Refusal(ErrorCode.too_many_streams, detail, headers={"Retry-After": _RETRY_AFTER})
         self._open[key_id] += 1
         try:
@@ -95,7 +96,7 @@ class EventStreams:
         return found[0][0].decode() if found else FROM_THE_START
 
     async def of_scan(self, row: ScanRow, after: str, allowed: Allowed) -> AsyncIterator[ScanChange]:
-        """What has happened and happens to a scan after an event, up to its end."""
+        """The events of a scan after one of them, until the scan ends."""
         current: ScanRow | None = row
         while current is not None and await self._goes_on(allowed):
             changes = await self._read(events_of_scan(row.id), after, wait=not current.status.final)
@@ -107,13 +108,13 @@ class EventStreams:
                 if change.kind == "status" and change.state.status.final:
                     return
             if not changes and current.status.final:
-                yield change_of_end(current)  # its stream has gone
+                yield change_of_end(current)  # its stream has been deleted
                 return
             if not changes:
                 current = await self._row(row.id)
 
     async def of_all(self, stream: str, after: str, allowed: Allowed) -> AsyncIterator[ScanChange]:
-        """Every event of an owner's stream after one, for as long as the caller may have them."""
+        """The events of an owner's stream after one of them, as long as the caller may follow it."""
         while await self._goes_on(allowed):
             changes = await self._read(stream, after, wait=True)
             if changes is None:
@@ -154,4 +155,4 @@ class EventStreams:
 
 
 def _went_away(error: Exception) -> None:
-    log.warning("Redis cannot be reached; an event stream ends, and its caller will connect again: %s", error)
+    log.warning("Redis cannot be reached; an event stream ends, and its client will connect again: %s", error)

@@ -1,7 +1,7 @@
-"""Brings back what died with a process: abandoned jobs, stages that nobody started, failed shards.
+"""Brings back work that was lost with a process: abandoned jobs, stages that did not start, failed shards.
 
-Runs beside the aggregator. RQ's own maintenance is unsafe to run twice at once and holds its lock for
-15 minutes if the holder dies, so this takes a short lock of its own.
+Runs in the aggregator. RQ's own maintenance must not run twice at once, and its lock stays for 15 minutes if its holder
+dies, so the reaper has a short lock of its own.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Reaper:
             try:
                 self.reap()
             except RedisError as error:
-                log.warning("cannot look for lost work now: %s", error)
-            except Exception as error:  # without this thread nothing lost ever comes back
-                log.exception("cannot look for lost work now: %s", error)
+                log.warning("cannot search for lost work now: %s", error)
+            except Exception as error:  # this thread must go on, or lost work never comes back
+                log.exception("cannot search for lost work now: %s", error)
 
     def reap(self) -> bool:
         """One round; False if another process has the lock."""
@@ -80,7 +80,7 @@ class Reaper:
         return sorted(key.decode().removeprefix(Queue.redis_queue_namespace_prefix) for key in members)
 
     def _clean(self, name: str) -> None:
-        """Requeue (or fail) jobs whose lease has lapsed; forget queues of models nobody scans any more."""
+        """Requeue (or fail) jobs whose lease has lapsed; remove empty queues of models."""
         lost = queue(name, self._redis)
         clean_registries(lost)
         clean_worker_registry(lost)
@@ -92,19 +92,20 @@ class Reaper:
             self._forget(keys=[Queue.redis_queues_keys, lost.key, lost.intermediate_queue.key, f"rq:wip:{name}"])
 
     def _reconcile(self, scan_id: str) -> None:
-        """Look after one scan; end it if what is stored of it cannot be read."""
+        """Bring one scan forward, or end it if its stored data cannot be read."""
         try:
             status = self._store.status(scan_id)
             if status is None:
-                self._store.forget_unstored(scan_id)  # whoever counted it died before it was stored, or is about to
+                # Its process died before it stored the scan, or is about to store it.
+                self._store.forget_unstored(scan_id)
             elif status.final:
-                self._store.settle(scan_id)  # its process died before it could
+                self._store.settle(scan_id)  # its process died before it did that
             else:
                 self._carry_on(scan_id)
-        except (ValueError, DeserializationError) as error:  # ValueError: of pydantic, JSON and unknown names too
+        except (ValueError, DeserializationError) as error:  # ValueError: pydantic's, JSON's and enums' too
             log.exception("scan %s cannot be read", scan_id)
-            reason = f"{type(error).__name__} in what is stored of it"
-            if not self._end(scan_id, _carried_on_no_more(reason)):
+            reason = f"{type(error).__name__} in its stored data"
+            if not self._end(scan_id, _cannot_continue(reason)):
                 self._store.settle(scan_id)
 
     def _carry_on(self, scan_id: str) -> None:
@@ -131,23 +132,23 @@ class Reaper:
             count(self._redis, RETRIES)
 
     def _still_needed(self, scan_id: str, work: Work) -> bool:
-        """A job may finish between our two looks; only one that left its work undone is run again."""
+        """A job may finish between two reads; only a job that left its work undone runs again."""
         return work in list(needed_work(self._store, scan_id))
 
     def _fail(self, scan_id: str, key: str) -> None:
         try:
             job = Job.fetch(key, connection=self._redis, serializer=SERIALIZER)
         except NoSuchJobError:
-            return  # it has expired just now, and is made again in the next round
+            return  # it has just expired, and the next round creates it again
         result = job.latest_result()
         trace = (result.exc_string if result is not None else None) or ""
-        reason = trace.strip().splitlines()[-1][:300] if trace.strip() else "the process that ran it died"
+        reason = trace.strip().splitlines()[-1][:300] if trace.strip() else "its process died"
         if "DeadlineExceeded" in reason:
             refusal = Refusal(
                 ErrorCode.deadline_exceeded, f"A part of the scan took too long ({reason}); lower keep or beta."
             )
         elif job.origin == CONTROL_QUEUE:
-            refusal = _carried_on_no_more(f"planning or reporting failed three times: {reason}")
+            refusal = _cannot_continue(f"planning or reporting failed three times: {reason}")
         else:
             refusal = Refusal(
                 ErrorCode.engine_failed, f"A part of the scan failed three times ({reason}); see the worker's log."
@@ -155,7 +156,7 @@ class Reaper:
         self._end(scan_id, refusal)
 
     def _end(self, scan_id: str, refusal: Refusal) -> bool:
-        """Fail the scan, unless it has ended meanwhile."""
+        """Fail the scan, unless it has ended."""
         ended = self._store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))
         if ended:
             log.error("scan %s failed: %s", scan_id, refusal.detail)
@@ -163,18 +164,18 @@ class Reaper:
 
 
 def _guarded(look_after: Callable[[str], None], name: str) -> None:
-    """One queue or scan that cannot be looked after must not keep the others from it.
+    """Handle one queue or scan; its errors must not stop the others.
 
     Raises:
-        RedisConnectionError, RedisTimeoutError: then none of them can.
+        RedisConnectionError, RedisTimeoutError: no other can be handled either.
     """
     try:
         look_after(name)
     except (RedisConnectionError, RedisTimeoutError):
         raise
-    except Exception as error:  # whatever it is, it concerns this one only
-        log.exception("cannot look after %s: %s", name, error)
+    except Exception as error:  # it concerns only this one
+        log.exception("cannot bring back the work of %s: %s", name, error)
 
 
-def _carried_on_no_more(reason: str) -> Refusal:
-    return Refusal(ErrorCode.internal_error, f"The scan could not be carried on ({reason}); start it again.")
+def _cannot_continue(reason: str) -> Refusal:
+    return Refusal(ErrorCode.internal_error, f"The scan cannot continue ({reason}); start it again.")

@@ -1,4 +1,4 @@
-"""Takes a scan in: whatever starts one, a route or a hook, goes through here."""
+"""Starts scans, for the route and for upload hooks alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokenforce_service.scans.admission import admit
 from tokenforce_service.settings import ServiceSettings
 
 
-def take_in(
+def start_scan(
     request: ScanRequest,
     scan_id: str,
     caller: Caller,
@@ -24,13 +24,13 @@ def take_in(
     store: Store,
     origin: HookOrigin | None = None,
 ) -> None:
-    """Check a request, count it and queue its scan. Twice with one id is one scan: an interrupted start is completed.
+    """Check a request, count it and queue its scan. A second call with the same id completes an interrupted start.
 
-    What a hook starts (`origin`) is checked by the planner alone: whoever uploaded a model that cannot be scanned does
-    not read the hook's answer, and the scan that fails is told by a callback.
+    Only the planner checks what a hook starts (`origin`): the uploader of a model that cannot be scanned does not read
+    the hook's answer, and a scan that fails emits a webhook.
 
     Raises:
-        Refusal: `scope_missing`, `overloaded`, `quota_exceeded`, or whatever `admit` finds.
+        Refusal: `scope_missing`, `overloaded`, `quota_exceeded`, or what `admit` finds.
     """
     urgent = request.priority is Priority.high
     if urgent and not caller.may(Scope.admin):
@@ -43,6 +43,6 @@ def take_in(
         if quotas.claim(scan_id, caller.key_id, caller.limits):
             store.create(scan_id, request, caller.owner, job_context.origin(), origin)
         elif store.status(scan_id) is None:
-            # Claimed, and not stored: another request is between the two, or died there and the reaper comes.
-            raise Refusal(ErrorCode.store_unavailable, f"The scan {scan_id} is being stored just now; try again.")
+            # Claimed and not stored: another request is about to store it, or died and the reaper will clean up.
+            raise Refusal(ErrorCode.store_unavailable, f"Another request is storing the scan {scan_id}; try again.")
     start_planning(store, scan_id, first=urgent)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from tokenforce.wire.events import ScanEvent
 from tokenforce.wire.findings import Finding
 from tokenforce.wire.scans import Order, Progress, RequestRecord, Scan, ScanStatus
@@ -13,6 +11,7 @@ from tokenforce_core.scans.events import ScanChange
 from tokenforce_core.scans.row import ScanRow, ScanState
 from tokenforce_core.scans.store import CONTRAST_PART, Store
 from tokenforce_core.scans.work_store import ContrastStore
+from tokenforce_service.moments import moment
 
 
 def scan_view(row: ScanRow) -> Scan:
@@ -27,9 +26,9 @@ def scan_view(row: ScanRow) -> Scan:
         model=row.request.model,
         request=RequestRecord(**row.request.model_dump()),
         progress=progress_view(row),
-        created_at=_time(row.created_at),
-        started_at=_time(row.reached[ScanStatus.planning]) if ScanStatus.planning in row.reached else None,
-        finished_at=_time(row.finished_at) if row.finished_at is not None else None,
+        created_at=moment(row.created_at),
+        started_at=moment(row.reached.get(ScanStatus.planning)),
+        finished_at=moment(row.finished_at),
         verdict=row.verdict,
         error=row.error,
         hook_id=row.origin.hook_id if row.origin is not None else None,
@@ -42,7 +41,7 @@ def event_view(change: ScanChange) -> ScanEvent:
         id=change.id,
         kind=change.kind,
         scan_id=change.scan_id,
-        at=_time(change.at),
+        at=moment(change.at),
         status=change.state.status,
         progress=progress_view(change.state),
         verdict=change.state.verdict,
@@ -51,7 +50,7 @@ def event_view(change: ScanChange) -> ScanEvent:
 
 
 def progress_view(row: ScanState) -> Progress:
-    """Counts of the present stage; rates are up to the last progress seen, so an idle poll changes nothing."""
+    """Counts of the current stage. Rates end at the last recorded progress, so a poll in between shows no change."""
     confirm_done, confirm_tokens = row.live.get("confirm", (0, 0))
     contrasting = [counts for part, counts in row.live.items() if part.startswith(CONTRAST_PART)]
     sweep = [counts for part, counts in row.live.items() if part.isdecimal()]
@@ -74,19 +73,19 @@ def progress_view(row: ScanState) -> Progress:
 
 
 def _eta(tokens: int, done: int, total: int | None, rate: float | None) -> float | None:
-    """Seconds left, if what is left costs as many tokens apiece as what is done."""
+    """Seconds left, if each remaining entry takes as many tokens as those that are done."""
     if not rate or not done or total is None:
         return None
     return (total - done) * (tokens / done) / rate
 
 
 def findings_view(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
-    """The findings so far, in `order` or the one to read first: confirmed ones, or the sweep's."""
+    """The findings so far, in `order` or the default one: confirmed findings, before that those of the sweep."""
     found = _reported(store, row, order)
     if found is not None:
         return found
     so_far = _so_far(store, row, order)
-    # Meanwhile it may have ended: then its parts are gone and its report is there.
+    # The scan may have ended meanwhile: then its parts are deleted and its report is there.
     found = _reported(store, row, order)
     return so_far if found is None else found
 
@@ -108,7 +107,3 @@ def _so_far(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
         return findings_of(confirmed, plan, ContrastStore(store.connection).results(row.id), chosen)
     found = [swept_finding(item, plan.context_names) for item in store.swept(row.id)[: 10 * plan.settings.keep]]
     return ranked(found, order or Order.probability)
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

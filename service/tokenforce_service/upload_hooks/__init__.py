@@ -1,1 +1,1 @@
-"""Upload hooks: who may post events of uploads, which of them are scanned, and the answer to each."""
+"""Upload hooks: who may post events of uploads, which uploads are scanned, and the answer to each event."""

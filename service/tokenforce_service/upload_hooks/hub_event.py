@@ -1,6 +1,6 @@
 """Webhooks of the Hugging Face Hub (https://huggingface.co/docs/hub/webhooks, version 3): which of them are uploads.
 
-Our own model of the body: huggingface_hub's refuses what it does not know.
+We have our own model of the body, because that of huggingface_hub refuses unknown fields.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ class HubRepo(_Part):
 
 
 class HubRef(_Part):
-    """A branch or tag that moved. A commit of None: it was deleted."""
+    """A branch or tag that moved. `new_sha` is None if it was deleted."""
 
     ref: str
     new_sha: str | None = Field(default=None, alias="newSha")
 
 
 class HubEvent(_Part):
-    """The body of one webhook, as far as it matters here."""
+    """The body of one webhook: the fields that matter here."""
 
     event: HubAction
     repo: HubRepo | None = None
     updated_refs: list[HubRef] | None = Field(default=None, alias="updatedRefs")
 
     def upload(self) -> Upload | str:
-        """What was uploaded, or why this is no upload."""
+        """The upload, or the reason why there is nothing to scan."""
         action, scope = self._narrowed()
         if (action, scope) != ("update", CONTENT) or self.repo is None:
-            return f"Not scanned: {_shown(action)} of {_shown(scope)} is no change of a repository's content."
+            return f"Not scanned: {_shown(action)} of {_shown(scope)} does not change the content of a repository."
         if self.repo.type != "model":
             return f"Not scanned: {_shown(self.repo.name)} is a {_shown(self.repo.type)}, not a model."
         if not hub.is_hub_id(self.repo.name) or "@" in self.repo.name:
@@ -69,7 +69,7 @@ class HubEvent(_Part):
         return Upload(name, f"{name}@{moved.new_sha}", ("hub", self.repo.id, moved.new_sha))
 
     def _narrowed(self) -> tuple[str, str]:
-        """Action and scope; any action in a scope of a newer Hub is an update in the known one that it narrows."""
+        """Action and scope. An unknown scope of a newer Hub counts as an update in the known scope above it."""
         scope = self.event.scope
         while scope not in _SCOPES and "." in scope:
             scope = scope.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""Events of the generic hook: are they its sender's, are they fresh, and what was uploaded.
+"""Events of the generic hook: who signed them, whether they are fresh, and what was uploaded.
 
 Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA-256 over id, timestamp and body, good for five minutes.
 """
@@ -21,7 +21,7 @@ _CHALLENGE = {"WWW-Authenticate": "webhook-signature"}
 
 
 def message_id_of(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> str:
-    """The `webhook-id` of a message that the holder of one of the secrets has signed just now.
+    """The `webhook-id` of a message that was signed with one of the secrets within the last minutes.
 
     Raises:
         Refusal: `hook_signature_invalid` (missing, malformed, or of another secret or body), `hook_message_stale`.
@@ -40,10 +40,10 @@ def _signed_with(secret: str, headers: Mapping[str, str], body: bytes) -> str:
         standardwebhooks.Webhook(secret).verify(body, dict(headers), json_parse=False)
     except standardwebhooks.WebhookVerificationError as error:
         if "timestamp too" in str(error):
-            detail = "The webhook-timestamp is more than five minutes away; sign the message anew, with a right clock."
+            detail = "The webhook-timestamp is more than five minutes off; check your clock and sign the message again."
             raise Refusal(ErrorCode.hook_message_stale, detail, headers=_CHALLENGE) from error
         raise _forged(str(error)) from error
-    except (ValueError, OverflowError) as error:  # headers or a body that no sender makes: not base64, not UTF-8
+    except (ValueError, OverflowError) as error:  # not base64, not UTF-8
         raise _forged("malformed headers or body") from error
     message_id = headers["webhook-id"]
     if len(message_id) > LONGEST_ID:
@@ -53,18 +53,18 @@ def _signed_with(secret: str, headers: Mapping[str, str], body: bytes) -> str:
 
 def _forged(why: str) -> Refusal:
     detail = (
-        f"The signature does not hold ({why}); send webhook-id, webhook-timestamp and webhook-signature, signed with "
-        "the hook's secret over the body as it is sent."
+        f"The signature is not valid ({why}); send webhook-id, webhook-timestamp and webhook-signature, and sign the "
+        "body exactly as you send it, with the secret of the hook."
     )
     return Refusal(ErrorCode.hook_signature_invalid, detail, headers=_CHALLENGE)
 
 
 def upload_of(event: UploadEvent, message_id: str) -> Upload:
-    """What an event says was uploaded. Without a revision or sha each message is another upload."""
+    """The upload that an event describes. Without a revision or sha, each message counts as a new upload."""
     revision = event.sha or event.revision
     name, _, named = event.model.partition("@")
-    if is_local(event.model):  # a folder has no revisions: they only tell its uploads apart
-        # As the patterns see it, so it is scanned: `..` must not lead out of the folders that a policy names.
+    if is_local(event.model):  # a folder has no revisions: here they only distinguish uploads
+        # The patterns and the scan see the same path: `..` must not lead out of the folders that a policy names.
         name = model = "/" + posixpath.normpath(event.model).lstrip("/")
     else:
         revision = revision or named or None

@@ -1,8 +1,8 @@
-"""From an event that a hook has taken to a scan, by the hook's policy.
+"""From an event that a hook accepted to a scan, by the policy of the hook.
 
-The id of the scan is made from the hook and from what was uploaded, so that an event that arrives twice, or at two
-gateways at once, is one scan: `take_in` with an id that exists changes nothing. After a scan that failed or was
-cancelled the id is another one: whoever sends an event again then wants the upload scanned.
+The id of the scan is made from the hook and from what was uploaded, so an event that arrives twice, or at two gateways
+at once, starts one scan: `start_scan` with an id that exists changes nothing. After a scan that failed or was cancelled
+the next event gets another id, because its sender wants the upload scanned again.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from tokenforce.wire.upload_hooks import HookAction, HookAnswer, HookPolicy
 from tokenforce_core.scans.origin import HookOrigin
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import Caller
-from tokenforce_service.scans.start import take_in
+from tokenforce_service.scans.start import start_scan
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.upload_hooks.store import StoredHook
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What an event says was uploaded."""
+    """An upload, as an event describes it."""
 
     name: str
-    """What the policy's patterns are matched with: the model without its revision."""
+    """The model without its revision, which the patterns of the policy are matched against."""
     model: str
-    """What is scanned, with its revision."""
+    """The model to scan, with its revision."""
     content: tuple[str, ...]
-    """What makes this upload another one than the last of the same name."""
+    """Distinguishes this upload from others with the same name."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a shell pattern fits; letter case does not count, as hubs resolve names of any case.
+    """Whether one of the shell patterns matches. Letter case does not count, because hubs ignore it too.
 
     Linear in the name for each `*`: the library compiles each to an atomic group (bpo-40480), which never backtracks
     into the one before.
@@ -46,7 +46,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def scan_request(model: str, policy: HookPolicy) -> ScanRequest:
-    """The scan that a policy asks for."""
+    """The scan request of a policy."""
     return ScanRequest(
         model=model,
         preset=policy.preset,
@@ -57,7 +57,7 @@ def scan_request(model: str, policy: HookPolicy) -> ScanRequest:
 
 
 def scan_id_of(hook_id: str, content: Iterable[str]) -> str:
-    """The same for the same upload at the same hook, and for no other."""
+    """The same id for the same upload at the same hook, and for nothing else."""
     whole = hashlib.sha256()
     for part in (hook_id, *content):
         encoded = part.encode(errors="surrogatepass")
@@ -66,7 +66,7 @@ def scan_id_of(hook_id: str, content: Iterable[str]) -> str:
 
 
 def _scan_of(hook: StoredHook, upload: Upload, store: Store) -> tuple[str, bool]:
-    """The id of the upload's scan, and whether there is one that runs or has succeeded."""
+    """The id of the upload's scan, and whether that scan runs or has succeeded."""
     attempt, scan_id = 1, scan_id_of(hook.id, upload.content)
     while (status := store.status(scan_id)) in (ScanStatus.failed, ScanStatus.cancelled):
         attempt += 1
@@ -75,14 +75,15 @@ def _scan_of(hook: StoredHook, upload: Upload, store: Store) -> tuple[str, bool]
 
 
 def ignored(hook: StoredHook, reason: str) -> HookAnswer:
-    """Nothing to scan, which is no error."""
+    """The answer if there is nothing to scan."""
     return HookAnswer(hook_id=hook.id, action=HookAction.ignored, reason=reason)
 
 
 def start(hook: StoredHook, limits: KeyLimits, upload: Upload, settings: ServiceSettings, store: Store) -> HookAnswer:
-    """Scan the upload, if the policy wants it and no scan of it runs or has succeeded.
+    """Scan the upload if the policy says so, unless a scan of it runs or has succeeded.
 
-    `limits`: those of the key that made the hook.
+    Args:
+        limits: those of the key that registered the hook.
 
     Raises:
         Refusal: `quota_exceeded`, `overloaded`, `store_unavailable`: the sender should try again.
@@ -91,14 +92,14 @@ def start(hook: StoredHook, limits: KeyLimits, upload: Upload, settings: Service
         return ignored(hook, f"Not scanned: no pattern of the policy matches {upload.name[:200]}.")
     scan_id, known = _scan_of(hook, upload, store)
     caller = Caller(hook.owner, hook.key_id, frozenset(), limits)
-    # Of the policy, the rules are kept: the rest is in the request.
+    # Only the rules of the policy are kept: the request holds the rest.
     origin = HookOrigin(hook_id=hook.id, rules=hook.policy, metadata=upload.metadata)
-    take_in(scan_request(upload.model, hook.policy), scan_id, caller, settings, store, origin)
+    start_scan(scan_request(upload.model, hook.policy), scan_id, caller, settings, store, origin)
     path = f"/v1/scans/{scan_id}"
     return HookAnswer(
         hook_id=hook.id,
         action=HookAction.known if known else HookAction.started,
-        reason=f"This upload of {upload.name[:200]} has a scan already." if known else f"{upload.model} is scanned.",
+        reason=f"This upload of {upload.name[:200]} already has a scan." if known else f"Scanning {upload.model}.",
         scan_id=scan_id,
         links={"scan": path, "audit": f"{path}/audit"},
     )

@@ -1,58 +1,29 @@
 """Upload hooks in Redis.
 
-Keys: `tf:hook:<id>` hash · `…:secrets` as in overlapping_secrets.py · `tf:hooks` ids by time of registration ·
-`tf:hooks-of:<owner>` those of one owner · `tf:hook-of-secret:<SHA-256>` id, of a Hub hook ·
-`tf:hook:<id>:message:<SHA-256 of webhook-id>` the SHA-256 of that message's body.
+Keys: those of registrations.py for `tf:hook` · `tf:hook:<id>:message:<SHA-256 of webhook-id>` the SHA-256 of the body
+of that message.
 
-A Hub hook's secret is shown to us as it is, so its SHA-256 is enough, among its secrets too. An upload hook's is stored
-as it is, because checking a signature needs it: whoever reads this Redis can forge its events.
+The Hub sends a hook's secret as it is, so its SHA-256 is enough. The secret of the generic hook is stored as it is,
+because checking a signature needs it: everyone who can read this Redis can forge its events.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any
 
 from redis import Redis
 
 from tokenforce.wire.upload_hooks import HookKind, HookPolicy, HookPolicyRecord
-from tokenforce_service.access.rotating_secrets import OverlappingSecrets
+from tokenforce_service.access.registrations import Registrations
+from tokenforce_service.http.dependencies import provided
+from tokenforce_service.http.rows import Place, Row
 
-HOOKS = "tf:hooks"
-MOST_HOOKS = 50
-"""Of one owner."""
+PREFIX = "tf:hook"
 MESSAGE_SECONDS = 24 * 3600
 """How long the id of a message may not come back with another body. Signatures are good for five minutes."""
-
-_CREATE = """
-local old = redis.call('ZRANGE', KEYS[3], 0, -1)
-if #old == 0 and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[3]) then return 0 end
-for _, kept in ipairs(old) do redis.call('DEL', ARGV[5] .. kept) end
-redis.call('DEL', KEYS[3])
-redis.call('HSET', KEYS[1], unpack(ARGV, 6))
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-redis.call('ZADD', KEYS[3], 'inf', ARGV[4])
-redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
-if KEYS[5] then redis.call('SET', KEYS[5], ARGV[1]) end
-return 1
-"""
-
-_CHANGE = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'policy', ARGV[1])
-return 1
-"""
-
-
-_REMOVE = """
-for _, kept in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do redis.call('DEL', ARGV[2] .. kept) end
-redis.call('DEL', KEYS[1], KEYS[3])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])
-"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +33,7 @@ class StoredHook:
     id: str
     owner: str
     key_id: str
-    """Of the key that registered it: its quota and its rate are charged."""
+    """The key that registered it. Its events count for the quota and the rate of this key."""
     kind: HookKind
     policy: HookPolicyRecord
     created_at: float
@@ -73,110 +44,75 @@ class HookStore:
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
-        self._create = connection.register_script(_CREATE)
-        self._change = connection.register_script(_CHANGE)
-        self._remove = connection.register_script(_REMOVE)
-        self._secrets = OverlappingSecrets(connection)
+        self._registered = Registrations(connection, PREFIX)
 
     def create(self, hook_id: str, owner: str, key_id: str, kind: HookKind, policy: HookPolicy, secret: str) -> bool:
-        """False if the owner has `MOST_HOOKS` already.
-
-        A hook of the same id is replaced: its making was interrupted before anybody saw its secret.
-        """
-        now, kept = time.time(), _kept(kind, secret)
+        """Register a hook; False if the owner has as many as one may have."""
         fields = {
             "owner": owner,
             "key_id": key_id,
             "kind": kind.value,
             "policy": policy.model_dump_json(exclude_unset=True),
-            "created_at": repr(now),
         }
-        keys = [_key(hook_id), _of(owner), _secrets_key(hook_id), HOOKS]
-        if kind is HookKind.huggingface:
-            keys.append(_secret_key(kept))
-        flat = [part for pair in fields.items() for part in pair]
-        return bool(self._create(keys=keys, args=[hook_id, now, MOST_HOOKS, kept, _secret_key(""), *flat]))
+        return self._registered.create(hook_id, time.time(), fields, _kept(kind, secret), by_secret=_by_secret(kind))
 
     def get(self, hook_id: str) -> StoredHook | None:
-        raw = cast("Mapping[bytes, bytes]", self._connection.hgetall(_key(hook_id)))
-        return _hook(hook_id, raw) if raw else None
+        row = self._registered.get(hook_id)
+        return None if row is None else _hook(hook_id, row)
 
     def of_secret(self, secret: str) -> StoredHook | None:
-        """The Hub hook of this secret, found by its SHA-256: how long that takes tells nothing of the secret."""
-        found = cast("bytes | None", self._connection.get(_secret_key(_kept(HookKind.huggingface, secret))))
-        return self.get(found.decode()) if found is not None else None
+        """The Hub hook with this secret. It is found by its SHA-256, so the time that takes does not reveal it."""
+        hook_id = self._registered.id_of_secret(_kept(HookKind.huggingface, secret))
+        return None if hook_id is None else self.get(hook_id)
 
     def secrets(self, hook: StoredHook) -> list[str]:
-        """Those that an upload hook's messages may be signed with now, the newest first."""
-        return self._secrets.counting(_secrets_key(hook.id))
+        """The secrets with which messages of a generic hook may be signed now, the newest first."""
+        return self._registered.secrets(hook.id)
 
     def rotate(self, hook: StoredHook, secret: str) -> float | None:
-        """A new secret; returns until when the one before counts, None if there is no such hook (any more)."""
-        index = (_secret_key(""), hook.id) if hook.kind is HookKind.huggingface else None
-        return self._secrets.rotate(_key(hook.id), _secrets_key(hook.id), _kept(hook.kind, secret), index)
+        """Set a new secret. Returns the time until which the one before it counts; None if the hook is gone."""
+        return self._registered.rotate(hook.id, _kept(hook.kind, secret), by_secret=_by_secret(hook.kind))
 
-    def page(self, owner: str | None, limit: int, before: tuple[float, str] | None = None) -> list[StoredHook]:
-        """Up to `limit` hooks of an owner or, for None, of all; newest first, strictly older than `before`.
-
-        `before` is (registration time, id). Everyone's are read each time: hooks are few.
-        """
-        key = HOOKS if owner is None else _of(owner)
-        ids = [raw.decode() for raw in cast("Iterable[bytes]", self._connection.zrange(key, 0, -1))]
-        with self._connection.pipeline() as pipe:
-            for hook_id in ids:
-                pipe.hgetall(_key(hook_id))
-            rows: list[Mapping[bytes, bytes]] = pipe.execute()
-        found = [_hook(hook_id, raw) for hook_id, raw in zip(ids, rows, strict=True) if raw]
-        found.sort(key=lambda hook: (hook.created_at, hook.id), reverse=True)
-        return [hook for hook in found if before is None or (hook.created_at, hook.id) < before][:limit]
+    def page(self, owner: str | None, limit: int, before: Place | None = None) -> list[StoredHook]:
+        """Up to `limit` hooks of an owner or, for None, of all; newest first, strictly older than `before`."""
+        return [_hook(*item) for item in self._registered.page(owner, limit, before).items()]
 
     def change(self, hook_id: str, policy: HookPolicy) -> bool:
-        """Another policy; False if there is no such hook (any more)."""
-        return bool(self._change(keys=[_key(hook_id)], args=[policy.model_dump_json(exclude_unset=True)]))
+        """Replace the policy; False if there is no such hook (any more)."""
+        return self._registered.change(hook_id, {"policy": policy.model_dump_json(exclude_unset=True)})
 
     def remove(self, hook: StoredHook) -> None:
-        keys = [_key(hook.id), _of(hook.owner), _secrets_key(hook.id), HOOKS]
-        self._remove(keys=keys, args=[hook.id, _secret_key("")])
+        self._registered.remove(hook.id, hook.owner)
 
     def first_body(self, hook_id: str, message_id: str, body: bytes) -> bool:
-        """Note the body of a message; False if one of this id came with another body."""
+        """Note the body of a message; False if a message with this id had another body."""
         digest = hashlib.sha256(body).hexdigest()
-        key = f"{_key(hook_id)}:message:{_sha256(message_id)}"
+        key = f"{PREFIX}:{hook_id}:message:{_sha256(message_id)}"
         before: Any = self._connection.set(key, digest, nx=True, get=True, ex=MESSAGE_SECONDS)
-        return before is None or cast(bytes, before).decode() == digest
+        return before is None or before.decode() == digest
+
+
+TheHooks = Annotated[HookStore, provided(HookStore)]
 
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _by_secret(kind: HookKind) -> bool:
+    return kind is HookKind.huggingface
+
+
 def _kept(kind: HookKind, secret: str) -> str:
     return _sha256(secret) if kind is HookKind.huggingface else secret
 
 
-def _key(hook_id: str) -> str:
-    return f"tf:hook:{hook_id}"
-
-
-def _of(owner: str) -> str:
-    return f"tf:hooks-of:{owner}"
-
-
-def _secrets_key(hook_id: str) -> str:
-    return f"{_key(hook_id)}:secrets"
-
-
-def _secret_key(digest: str) -> str:
-    return f"tf:hook-of-secret:{digest}"
-
-
-def _hook(hook_id: str, raw: Mapping[bytes, bytes]) -> StoredHook:
-    fields = {key.decode(): value.decode() for key, value in raw.items()}
+def _hook(hook_id: str, row: Row) -> StoredHook:
     return StoredHook(
         id=hook_id,
-        owner=fields["owner"],
-        key_id=fields["key_id"],
-        kind=HookKind(fields["kind"]),
-        policy=HookPolicyRecord.model_validate_json(fields["policy"]),
-        created_at=float(fields["created_at"]),
+        owner=row["owner"],
+        key_id=row["key_id"],
+        kind=HookKind(row["kind"]),
+        policy=HookPolicyRecord.model_validate_json(row["policy"]),
+        created_at=float(row["created_at"]),
     )

@@ -1,8 +1,8 @@
-"""When a callback is tried again: exponential backoff with full jitter, for a day. Pure, but for the dice.
+"""When a delivery is tried again: exponential backoff with full jitter, for a day. Pure, except for the random numbers.
 
-Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter): a receiver that comes back is
-not met by everything at once. Every attempt that is not a 2xx counts as failed, redirects and other 4xx among them: a
-receiver that is deployed wrongly answers 404 or 401 for a while.
+Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter) spreads the attempts, so that a
+receiver that comes back does not get all of them at once. Every answer other than 2xx counts as failed, also redirects
+and 4xx: a receiver that is deployed wrongly answers 404 or 401 for a while.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-SHORTEST_PAUSE = 1.0
-FIRST_PAUSE = 5.0
-LONGEST_PAUSE = 2 * 3600.0
-GIVE_UP_AFTER = 24 * 3600.0
-"""Seconds since the delivery was created or replayed. The last attempt is at that moment."""
-LONGEST_RETRY_AFTER = 3600.0
-_ASKING = (429, 503)
+SHORTEST_PAUSE_SECONDS = 1.0
+FIRST_PAUSE_SECONDS = 5.0
+"""Longest pause after the first attempt. It doubles with each attempt, up to `LONGEST_PAUSE_SECONDS`."""
+LONGEST_PAUSE_SECONDS = 2 * 3600.0
+GIVE_UP_AFTER_SECONDS = 24 * 3600.0
+"""Since the delivery was created or replayed. The last attempt is then."""
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
+_WITH_RETRY_AFTER = (429, 503)
 
 Draw = Callable[[float, float], float]
 
@@ -29,7 +30,7 @@ def delivered(status: int | None) -> bool:
 
 
 def gone(status: int | None) -> bool:
-    """The receiver wants no callbacks any more."""
+    """Whether the receiver wants no more webhooks."""
     return status == 410
 
 
@@ -40,23 +41,29 @@ def next_attempt(
     asked: float | None = None,
     draw: Draw = random.uniform,
 ) -> float | None:
-    """The time of the next attempt after `attempts` failed ones, in seconds since the epoch; None: given up."""
-    last = since + GIVE_UP_AFTER
+    """The time of the next attempt after `attempts` failed ones, in seconds since the epoch; None to give up.
+
+    Args:
+        since, now: when the delivery was created or replayed, and now, in seconds since the epoch.
+        asked: seconds that the receiver asked to wait.
+    """
+    last = since + GIVE_UP_AFTER_SECONDS
     if now >= last:
         return None
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, 30))
-    return min(now + max(draw(SHORTEST_PAUSE, longest), asked or 0.0), last)
+    longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(attempts - 1, 30))
+    return min(now + max(draw(SHORTEST_PAUSE_SECONDS, longest), asked or 0.0), last)
 
 
 def asked_pause(status: int | None, retry_after: str | None, now: float) -> float | None:
     """Seconds that a 429 or 503 asks to wait (RFC 9110, 10.2.3: seconds or a date), at most an hour."""
-    if status not in _ASKING or retry_after is None:
+    if status not in _WITH_RETRY_AFTER or retry_after is None:
         return None
     try:
         seconds = float(retry_after) if retry_after.strip().isdecimal() else _until(retry_after, now)
     except (ValueError, OverflowError):
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if math.isfinite(seconds) else LONGEST_RETRY_AFTER
+    longest = LONGEST_RETRY_AFTER_SECONDS
+    return min(max(seconds, 0.0), longest) if math.isfinite(seconds) else longest
 
 
 def _until(date: str, now: float) -> float:

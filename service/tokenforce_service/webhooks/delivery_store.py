@@ -1,35 +1,38 @@
-"""What is to be sent and what was sent, in Redis. Nothing is lost, and nothing is sent by two processes at once.
+"""Deliveries in Redis: what waits to be sent and what was sent. None is lost, and no two processes send the same one.
 
-Keys: `tf:webhooks-due` endpoint → when something of it is due, or its lease lapses · of each endpoint
+Keys: `tf:webhooks-due` endpoint → when one of its deliveries is due, or its lease lapses · of each endpoint
 `tf:webhook:<id>:deliveries` hash event → delivery · `…:due` event → next attempt · `…:pending`, `…:delivered`, `…:dead`
-event → creation time · `…:lease` whoever sends to it now · `tf:webhook-outcomes` status after an attempt → how often.
+event → creation time · `…:lease` the process that sends to it now · `tf:webhook-outcomes` status after an attempt →
+count.
 
-One delivery at a time per endpoint: a receiver that is slow then holds up nobody else's callbacks.
+One delivery at a time per endpoint, so that a slow receiver does not delay the deliveries of others.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis import Redis
 
 from tokenforce.wire.webhooks import DeliveryAttempt, DeliveryStatus
+from tokenforce_service.http.dependencies import provided
+from tokenforce_service.http.rows import Place, places
 from tokenforce_service.webhooks.endpoint_store import endpoint_key
 
 DUE = "tf:webhooks-due"
 OUTCOMES = "tf:webhook-outcomes"
 LEASE_SECONDS = 30.0
-"""Longer than one attempt may take (`outbound.DEADLINE_SECONDS`) with all that goes with it."""
+"""Longer than an attempt may take (`post.DEADLINE_SECONDS`), with reading and writing its state."""
 MOST_ENDED = 1000
-"""Delivered ones that the log of an endpoint keeps, and as many dead ones; the oldest are forgotten first."""
+"""Delivered ones that the log of an endpoint keeps, and as many dead ones; the oldest are dropped first."""
 MOST_LOGGED = 50
 """Attempts that the log of one delivery keeps."""
 _CANDIDATES = 16
+"""Endpoints that one claim tries."""
 _LOGS = ("pending", "delivered", "dead")
 
 _WAKE = """
@@ -98,7 +101,7 @@ return 1
 
 
 class StoredDelivery(BaseModel):
-    """One event on its way to one endpoint. Times are seconds since the epoch."""
+    """One event for one endpoint. Times are seconds since the epoch."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -108,7 +111,7 @@ class StoredDelivery(BaseModel):
     """Exactly what is signed and sent."""
     created_at: float
     since: float
-    """When it was created or last replayed: the day of retries begins here."""
+    """When it was created or last replayed: retries end a day later."""
     status: DeliveryStatus = DeliveryStatus.pending
     attempts: int = 0
     next_at: float | None = None
@@ -116,13 +119,13 @@ class StoredDelivery(BaseModel):
 
     @property
     def id(self) -> str:
-        """Among the deliveries to this endpoint."""
+        """The id among the deliveries to this endpoint."""
         return self.event_id
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One delivery that this process alone may attempt, until its lease lapses."""
+    """One delivery that only this process may attempt, until its lease lapses."""
 
     webhook_id: str
     token: str
@@ -140,7 +143,7 @@ class DeliveryStore:
         self._replay = connection.register_script(_REPLAY)
 
     def add(self, webhook_id: str, delivery: StoredDelivery) -> bool:
-        """Queue it, due at once; False if the endpoint has had this event already, or is gone."""
+        """Queue a delivery, due at once; False if the endpoint already has this event, or is gone."""
         keys = [
             *_keys(webhook_id, "due", "lease"),
             endpoint_key(webhook_id),
@@ -151,9 +154,9 @@ class DeliveryStore:
         return bool(self._add(keys=keys, args=args))
 
     def claim(self, now: float | None = None) -> Claim | None:
-        """What is due longest, of an endpoint that nobody sends to now; None if there is nothing."""
+        """Take the delivery that has been due longest, of an endpoint without a lease; None if nothing is due."""
         now = time.time() if now is None else now
-        due = cast("Sequence[bytes]", self._connection.zrangebyscore(DUE, "-inf", now, 0, _CANDIDATES))
+        due: Any = self._connection.zrangebyscore(DUE, "-inf", now, 0, _CANDIDATES)
         for webhook_id in (raw.decode() for raw in due):
             token = secrets.token_hex(8)
             args: list[Any] = [webhook_id, now, now + LEASE_SECONDS, token, int(LEASE_SECONDS * 1000)]
@@ -168,11 +171,11 @@ class DeliveryStore:
         return None
 
     def record(self, claim: Claim, after: StoredDelivery) -> bool:
-        """Store what came of an attempt and end the lease; False if it had lapsed: somebody else has it now."""
+        """Store the outcome of an attempt and end the lease; False if it had lapsed: another process has it now."""
         return self._write(claim.webhook_id, claim.token, claim.delivery.event_id, after)
 
     def _write(self, webhook_id: str, token: str, event_id: str, after: StoredDelivery | None) -> bool:
-        """Without `after` what is stored cannot be read, and is dropped."""
+        """`after` is None if the stored delivery cannot be read: it is dropped."""
         rest: list[Any] = ["", "", 0, 0]
         if after is not None:
             rest = [after.model_dump_json(), after.status.value, after.created_at, after.next_at or 0]
@@ -180,11 +183,11 @@ class DeliveryStore:
         return bool(self._record(keys=keys, args=[webhook_id, event_id, token, *rest, MOST_ENDED]))
 
     def get(self, webhook_id: str, event_id: str) -> StoredDelivery | None:
-        raw = self._connection.hget(endpoint_key(webhook_id, "deliveries"), event_id)
-        return None if raw is None else StoredDelivery.model_validate_json(cast(bytes, raw))
+        raw: Any = self._connection.hget(endpoint_key(webhook_id, "deliveries"), event_id)
+        return None if raw is None else StoredDelivery.model_validate_json(raw)
 
     def replay(self, webhook_id: str, delivery: StoredDelivery) -> StoredDelivery | None:
-        """Send it anew, for a day, with the same id; None if it is pending, or forgotten."""
+        """Send it again, with the same id and retries for a day; None if it is pending, or gone."""
         now = time.time()
         changed = {"status": DeliveryStatus.pending, "since": now, "attempts": 0, "next_at": now}
         after = delivery.model_copy(update=changed)
@@ -197,32 +200,23 @@ class DeliveryStore:
         webhook_id: str,
         limit: int,
         status: DeliveryStatus | None = None,
-        before: tuple[float, str] | None = None,
+        before: Place | None = None,
     ) -> list[StoredDelivery]:
-        """Up to `limit` deliveries, newest first, strictly older than `before` (creation time, id)."""
+        """Up to `limit` deliveries, newest first, strictly older than `before`."""
         logs = [status.value] if status is not None else _LOGS
-        found = sorted((place for log in logs for place in self._older(webhook_id, log, limit, before)), reverse=True)
+        keys = [endpoint_key(webhook_id, log) for log in logs]
+        found = sorted((p for key in keys for p in places(self._connection, key, limit, before)), reverse=True)
         ids = list(dict.fromkeys(event_id for _, event_id in found))[:limit]
-        key = endpoint_key(webhook_id, "deliveries")
-        raw = cast("Sequence[bytes | None]", self._connection.hmget(key, ids) if ids else [])
+        raw: Any = self._connection.hmget(endpoint_key(webhook_id, "deliveries"), ids) if ids else []
         return [StoredDelivery.model_validate_json(document) for document in raw if document is not None]
-
-    def _older(
-        self, webhook_id: str, log: str, limit: int, before: tuple[float, str] | None
-    ) -> list[tuple[float, str]]:
-        """Places in one log; several deliveries may have been created at the same moment."""
-        key, start, ties = endpoint_key(webhook_id, log), 0, 0
-        if before is not None:
-            start = self._connection.zcount(key, f"({before[0]!r}", "+inf")
-            ties = self._connection.zcount(key, before[0], before[0])
-        raw = self._connection.zrevrange(key, start, start + ties + limit - 1, withscores=True)
-        places = [(at, event.decode()) for event, at in cast("Sequence[tuple[bytes, float]]", raw)]
-        return [place for place in places if before is None or place < before][:limit]
 
     def forget(self, webhook_id: str, pipe: Any) -> None:
         """Put the removal of all deliveries to an endpoint into a MULTI."""
         pipe.zrem(DUE, webhook_id)
         pipe.delete(*_keys(webhook_id, "due", "lease", "deliveries", *_LOGS)[1:])
+
+
+TheDeliveries = Annotated[DeliveryStore, provided(DeliveryStore)]
 
 
 def _keys(webhook_id: str, *parts: str) -> list[str]:

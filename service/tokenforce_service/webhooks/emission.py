@@ -1,8 +1,7 @@
-"""From an event to deliveries: one for each endpoint of its owner that wants it.
+"""From an event to deliveries: one for each endpoint of its owner that wants the event.
 
-At least once: a scan stays among the untold ends (untold_ends.py) until all its deliveries are stored, and a delivery
-that is added twice is one. A process that dies anywhere in between, or two that do this at once, lose and double
-nothing.
+A scan stays among the unannounced ends (unannounced_ends.py) until all its deliveries are stored, and a delivery that
+is added twice is stored once. So nothing is lost or doubled if a process dies in between, or if two do this at once.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from tokenforce_service.webhooks.payloads import Event, events_of
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 100
+"""Ended scans per round."""
 
 
 class Emission:
@@ -30,26 +30,25 @@ class Emission:
         self._deliveries = DeliveryStore(store.connection)
 
     def emit(self, event: Event) -> int:
-        """Queue it for every endpoint that wants it; returns for how many it was new."""
+        """Queue an event for each endpoint that wants it. Returns the number of endpoints for which it was new."""
         wanting = [endpoint for endpoint in self._endpoints.of(event.owner) if endpoint.wants(event.type)]
         return sum(self._deliveries.add(endpoint.id, delivery_of(event)) for endpoint in wanting)
 
-    def tell_ended(self) -> None:
-        """Emit what scans have given rise to that ended since the last call."""
+    def announce_ends(self) -> None:
+        """Emit the events of scans that ended since the last call."""
         for scan_id in untold_ends(self._store.connection, _AT_ONCE):
             try:
                 row = self._store.row(scan_id)
                 for event in events_of(row, self._store) if row is not None else []:
                     self.emit(event)
-            except (ValueError, KeyError) as error:  # pydantic, JSON, unknown names, missing fields: all for good
-                log.error(
-                    "no callback for the scan %s, because what is stored of it cannot be read: %s", scan_id, error
-                )
+            # pydantic, JSON, unknown names, missing fields: a retry would not help
+            except (ValueError, KeyError) as error:
+                log.error("no webhook for the scan %s, because its stored data cannot be read: %s", scan_id, error)
             note_told(self._store.connection, scan_id)
 
 
 def delivery_of(event: Event) -> StoredDelivery:
-    """A delivery of this event, due at once: the retries are counted from now, not from when it happened."""
+    """A delivery of this event, due at once. Its retries count from now, not from the time of the event."""
     now = time.time()
     return StoredDelivery(
         event_id=event.id, type=event.type.value, body=event.body(), created_at=now, since=now, next_at=now

@@ -1,6 +1,6 @@
-"""What callbacks say: the events that the end of a scan gives rise to.
+"""The events that webhooks carry.
 
-A new kind of event: a member of `EventType`, a model for its data in `webhook_types.py`, and a line in `events_of`.
+A new kind of event needs a member of `EventType`, a model of its data in wire/webhooks.py, and a line in `events_of`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tokenforce.wire.scans import ScanStatus
 from tokenforce.wire.webhooks import EventProblem, EventType, ScanOutcome
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_core.scans.store import Store
-from tokenforce_service.http.moments import moment
+from tokenforce_service.moments import moment
 from tokenforce_service.scans.audit import audit_of
 from tokenforce_service.scans.views import scan_view
 
@@ -29,10 +29,10 @@ _TYPE_OF_END = {
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, for the endpoints of `owner` that want this type."""
+    """An event for the endpoints of `owner` that want this type."""
 
     id: str
-    """The `webhook-id`. Made from what happened, so that an event that is emitted twice is one."""
+    """The `webhook-id`. It is made from what happened, so that an event that is emitted twice has one id."""
     owner: str
     type: EventType
     at: float
@@ -46,7 +46,7 @@ class Event:
 
 
 def events_of(row: ScanRow, store: Store) -> list[Event]:
-    """What there is to tell of a scan that has ended."""
+    """The events of a scan that has ended."""
     kind = _TYPE_OF_END.get(row.status)
     if kind is None:
         return []
@@ -55,8 +55,8 @@ def events_of(row: ScanRow, store: Store) -> list[Event]:
 
 
 def event_for_test(new_id: str, webhook_id: str, owner: str, at: float) -> Event:
-    """What one request for a test, which made `new_id`, sends."""
-    data = {"webhook_id": webhook_id, "message": "A test, which somebody asked for. Nothing happened."}
+    """The event of one request for a test. `new_id` is the id of this request."""
+    data = {"webhook_id": webhook_id, "message": "This is a test event. No scan has ended."}
     return Event(f"evt_{new_id}", owner, EventType.webhook_test, at, data)
 
 

@@ -1,9 +1,9 @@
-"""One POST to a receiver, which may be hostile: to a checked address, with one deadline over all of it.
+"""One POST to a receiver, which may be hostile: to a checked address, with one deadline for everything.
 
-On httpcore and not httpx, because it has none of what would have to be turned off: redirects, proxies from the
-environment, cookies, decompression. The name is resolved here, every address is checked, and the connection goes to
-the checked address itself, so that no second look-up can lead elsewhere (DNS rebinding); `Host`, SNI and the
-certificate's name are still those of the URL.
+Uses httpcore, because httpx has features that we would have to turn off: redirects, proxies from the environment,
+cookies, decompression. The name is resolved here, each address is checked, and the connection goes to the checked
+address itself, so that a second look-up cannot lead elsewhere (DNS rebinding). `Host`, SNI and the name in the
+certificate are still those of the URL.
 """
 
 from __future__ import annotations
@@ -22,35 +22,36 @@ from tokenforce_service.webhooks.public_addresses import Network
 from tokenforce_service.webhooks.receiver_url import NotAllowed, NotLookedUp, addresses
 
 DEADLINE_SECONDS = 10.0
-"""From the look-up of the name to the last byte that is read: an answer that drips gets no more."""
+"""From the look-up of the name to the last byte that is read, so that a slow answer cannot hold the connection."""
 READ_BYTES = 2048
-EXCERPT = 300
-"""Characters of an answer's body that the log keeps."""
+"""Bytes that are read of the body of an answer other than 2xx."""
+EXCERPT_CHARACTERS = 300
+"""Characters of this body that the log keeps."""
 _FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.UnsupportedProtocol)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of one POST. Either `status` or `error` is set."""
+    """The outcome of one POST. Either `status` or `error` is set."""
 
     seconds: float
     status: int | None = None
     error: str | None = None
     retry_after: str | None = None
     excerpt: str | None = None
-    """How the body of an answer other than 2xx begins, made fit to print."""
+    """The beginning of the body of an answer other than 2xx, safe to print."""
 
 
-class Outbound:
-    """Sends callbacks. `allowed`: ranges that are not public and may be called nevertheless."""
+class CheckedClient:
+    """Posts to checked addresses only. `allowed`: ranges that are not public and may receive webhooks."""
 
     def __init__(self, allowed: Sequence[Network] = (), tls: ssl.SSLContext | None = None) -> None:
         self._backend = CheckedBackend(allowed)
-        # Honours SSL_CERT_FILE and SSL_CERT_DIR, for receivers with a private authority.
+        # Uses SSL_CERT_FILE and SSL_CERT_DIR, for receivers with a private certificate authority.
         self._tls = tls or httpx.create_ssl_context()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Never raises for what the receiver or the network does."""
+        """Send one POST. Errors of the receiver or the network become a `Reply`, never an exception."""
         started = time.monotonic()
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
@@ -60,7 +61,7 @@ class Outbound:
         except (NotAllowed, NotLookedUp) as error:
             return Reply(time.monotonic() - started, error=one_line(str(error)))
         except _FAILURES as error:
-            reason = one_line(str(error))[:EXCERPT] or "closed by the receiver"
+            reason = one_line(str(error))[:EXCERPT_CHARACTERS] or "closed by the receiver"
             return Reply(time.monotonic() - started, error=f"{type(error).__name__}: {reason}")
         return Reply(time.monotonic() - started, status=status, retry_after=retry_after, excerpt=excerpt)
 
@@ -75,7 +76,7 @@ class Outbound:
             pool.stream("POST", target, headers=list(sent.items()), content=body) as response,
         ):
             found = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-            if 200 <= response.status < 300:  # all that counts has been heard
+            if 200 <= response.status < 300:  # the status is enough
                 return response.status, None, None
             plain = b"content-encoding" not in found
             excerpt = await _beginning(response) if plain else "(compressed)"
@@ -83,7 +84,7 @@ class Outbound:
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to checked addresses only. httpcore calls it with the very host that it will speak to."""
+    """Connects to checked addresses only. httpcore calls it with the host of the URL."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._allowed = allowed
@@ -100,8 +101,8 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         """Try the host's addresses in the resolver's order.
 
         Raises:
-            NotAllowed: one of them may not be called; then none is.
-            NotLookedUp
+            NotAllowed: one of them may not be called, so none is.
+            NotLookedUp: the name server did not answer.
             httpcore.ConnectError: none of them answers.
         """
         refused: httpcore.ConnectError | None = None
@@ -117,10 +118,10 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
 
 async def _beginning(response: httpcore.Response) -> str:
-    """The first bytes of a body; the rest is never read, however long it is."""
+    """The first bytes of a body; the rest is not read."""
     read = bytearray()
     async for chunk in response.aiter_stream():
         read += chunk
         if len(read) >= READ_BYTES:
             break
-    return one_line(bytes(read[:READ_BYTES]).decode("utf-8", "replace"))[:EXCERPT]
+    return one_line(bytes(read[:READ_BYTES]).decode("utf-8", "replace"))[:EXCERPT_CHARACTERS]

@@ -1,8 +1,8 @@
-"""Which addresses a callback may be sent to: public unicast ones, and what the operator allows besides.
+"""Addresses to which webhooks may be sent: public unicast addresses, and ranges that the operator allows.
 
-A gateway that posts to any URL lets its users reach what only it can reach (server-side request forgery). Sources: the
-IANA special-purpose registries (RFC 6890). Written out here, because `is_global` of `ipaddress` differs between patch
-releases of Python (3.11.7 takes 192.0.0.192 for public) and takes multicast for global.
+A service that posts to any URL lets its users reach machines that only the service can reach (server-side request
+forgery). Source: the IANA special-purpose registries (RFC 6890). They are listed here, because `is_global` of
+`ipaddress` differs between patch releases of Python (3.11.7 takes 192.0.0.192 for public) and includes multicast.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 NAT64 = ip_network("64:ff9b::/96")
-"""The well-known prefix (RFC 6052): how a network without IPv4 reaches the IPv4 address in the last 32 bits."""
+"""The well-known prefix (RFC 6052): a network without IPv4 reaches the IPv4 address in the last 32 bits by it."""
 _UNICAST = ip_network("2000::/3")
-"""Global unicast (RFC 4291): loopback, link-local, unique local and multicast addresses are outside of it."""
+"""Global unicast (RFC 4291). Loopback, link-local, unique local and multicast addresses are outside of it."""
 _NEVER: tuple[Network, ...] = tuple(
     map(
         ip_network,
@@ -25,7 +25,7 @@ _NEVER: tuple[Network, ...] = tuple(
             "10.0.0.0/8",  # private
             "100.64.0.0/10",  # shared by carriers (CGNAT), and Alibaba's metadata
             "127.0.0.0/8",  # loopback
-            "168.63.129.16/32",  # metadata and agents of Azure: looks public, is not
+            "168.63.129.16/32",  # metadata and agents of Azure, although it looks public
             "169.254.0.0/16",  # link-local, metadata of most clouds
             "172.16.0.0/12",  # private
             "192.0.0.0/24",  # protocol assignments, and Oracle's metadata
@@ -39,7 +39,7 @@ _NEVER: tuple[Network, ...] = tuple(
             "240.0.0.0/4",  # reserved, broadcast
             "2001::/23",  # protocol assignments, Teredo among them
             "2001:db8::/32",  # documentation
-            "2002::/16",  # 6to4: hides an IPv4 address, and nothing is served there any more
+            "2002::/16",  # 6to4: hides an IPv4 address, and is no longer in use
             "3fff::/20",  # documentation (RFC 9637)
         ),
     )
@@ -47,7 +47,7 @@ _NEVER: tuple[Network, ...] = tuple(
 
 
 def may_be_called(address: Address, allowed: Sequence[Network] = ()) -> bool:
-    """Whether a callback may go there. `allowed`: ranges of the operator's own network."""
+    """Whether a webhook may be sent to this address. `allowed`: ranges of the operator's own network."""
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:
             return False
@@ -64,7 +64,7 @@ def may_be_called(address: Address, allowed: Sequence[Network] = ()) -> bool:
 
 
 def parsed(text: str) -> Address | None:
-    """An IP address in its usual form, or None. `2130706433`, `0x7f.1` and `0177.0.0.1` are not usual forms."""
+    """An IP address in its usual form, otherwise None, as for `2130706433`, `0x7f.1` and `0177.0.0.1`."""
     try:
         return ip_address(text)
     except ValueError:
@@ -72,4 +72,4 @@ def parsed(text: str) -> Address | None:
 
 
 def _is_in(address: Address, networks: Sequence[Network]) -> bool:
-    return any(address in network for network in networks)  # False for one of the other version
+    return any(address in network for network in networks)  # False for the other IP version

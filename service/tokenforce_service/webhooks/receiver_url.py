@@ -1,7 +1,7 @@
-"""The URL of a receiver: which ones are accepted, and which addresses its name leads to.
+"""The URL of a receiver: whether it is accepted, and to which addresses its name leads.
 
-Checked when it is registered, for a clear answer, and again at every connection (`outbound.py`), because a name may
-lead elsewhere by then.
+It is checked when it is registered, for a clear error, and at each connection (post.py), because a name can lead
+elsewhere later.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from tokenforce_service.webhooks.public_addresses import Address, Network, may_b
 LOOKUP_SECONDS = 5.0
 _WEB_PORTS = (80, 443)
 _FIRST_FREE_PORT = 1024
-"""Those below belong to mail, shells and the like, which a POST might confuse."""
+"""Lower ports belong to services such as mail and shells, which a POST could confuse."""
 _LAST_PORT = 65535
 
 
 class NotAllowed(Exception):
-    """The host has no address, or one that a callback may not go to. Which of the two, and which address, is not
-    told: it would map the names of the operator's own network for strangers."""
+    """The host has no address, or one to which webhooks may not be sent.
+
+    The message does not say which, and no address: strangers could map the names of the operator's network by it.
+    """
 
     def __init__(self, host: str) -> None:
         super().__init__(f"{host} does not lead to public addresses only")
 
 
 class NotLookedUp(Exception):
-    """The name server did not answer: nothing is known of the host, and it may be another moment."""
+    """The name server did not answer. A later look-up may succeed."""
 
     def __init__(self, host: str) -> None:
         super().__init__(f"{host} could not be looked up now")
@@ -41,7 +43,7 @@ class NotLookedUp(Exception):
 
 @dataclass(frozen=True)
 class Reach:
-    """What the operator lets callbacks reach beside the public internet over https."""
+    """What the operator lets webhooks reach beside public addresses over https."""
 
     allowed: Sequence[Network] = ()
     http: bool = False
@@ -51,21 +53,23 @@ async def check(url: str, reach: Reach) -> None:
     """Accept the URL of an endpoint.
 
     Raises:
-        Refusal: `webhook_url_refused`, with what to change; `name_lookup_failed`, to be tried again.
+        Refusal: `webhook_url_refused` (it says what to change); `name_lookup_failed` (try again).
     """
     host = _checked_parts(url, reach)
     try:
         await addresses(host, reach.allowed)
     except NotAllowed as error:
         raise _refusal(
-            f"{error}; use a public name, or have the operator allow the range (TOKENFORCE_CALLBACK_ALLOW)."
+            f"{error}; use a public name, or ask the operator to allow its range (TOKENFORCE_CALLBACK_ALLOW)."
         ) from error
     except NotLookedUp as error:
-        raise Refusal(ErrorCode.name_lookup_failed, f"{error}: its name server does not answer; try again.") from error
+        raise Refusal(
+            ErrorCode.name_lookup_failed, f"{error}, because its name server does not answer; try again."
+        ) from error
 
 
 async def addresses(host: str, allowed: Sequence[Network]) -> list[Address]:
-    """All addresses of a host, each of which may be called: one private one among them refuses the host.
+    """All addresses of a host. One address that is not allowed refuses the host.
 
     Raises:
         NotAllowed, NotLookedUp
@@ -88,35 +92,37 @@ async def _resolved(host: str) -> list[Address]:
         return []
     except (OSError, UnicodeError):
         return []
-    # What cannot be parsed must not be dropped: the host would then be judged by its other addresses only.
+    # An address that cannot be parsed is not dropped: the other addresses alone must not decide.
     found = [parsed(str(sockaddr[0])) for *_, sockaddr in answers]
     return [] if None in found else list(dict.fromkeys(address for address in found if address is not None))
 
 
 def _checked_parts(url: str, reach: Reach) -> str:
-    """The host of a URL that is well formed; no look-up yet."""
+    """The host of a well-formed URL, without a look-up."""
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise _refusal("The url has spaces, backslashes or characters beyond ASCII; encode them.")
+        raise _refusal("The url has spaces, backslashes or non-ASCII characters; encode them.")
     try:
         parts = httpx.URL(url)
         port = parts.port
     except (httpx.InvalidURL, ValueError) as error:
-        raise _refusal("The url is not a URL; give one such as https://example.com/hooks.") from error
+        raise _refusal("The url is not a URL; write it like https://example.com/hooks.") from error
     if parts.scheme not in (("https", "http") if reach.http else ("https",)):
-        raise _refusal("The url must begin with https://; http:// is for the operator to allow.")
+        raise _refusal(
+            "The url must begin with https://; only the operator can allow http:// (TOKENFORCE_CALLBACK_HTTP)."
+        )
     if not parts.host:
-        raise _refusal("The url has no host; give one such as https://example.com/hooks.")
+        raise _refusal("The url has no host; write it like https://example.com/hooks.")
     if parts.userinfo:
-        raise _refusal("The url carries a user name or password; verify the signature of a callback instead.")
+        raise _refusal("The url has a user name or password; verify the signature of the webhook instead.")
     if "#" in url:
-        raise _refusal("The url has a fragment (#…), which is never sent; leave it out.")
+        raise _refusal("The url has a fragment (#…), which is never sent; remove it.")
     if port is not None and port not in _WEB_PORTS and not _FIRST_FREE_PORT <= port <= _LAST_PORT:
-        raise _refusal(f"The port {port} is not one for callbacks; use 443, 80 or one from {_FIRST_FREE_PORT} on.")
+        raise _refusal(f"The port {port} is not allowed; use 443, 80, or a port from {_FIRST_FREE_PORT} on.")
     host = parts.raw_host.decode("ascii")
     last = host.rstrip(".").rpartition(".")[2]
-    # The system's resolver reads these as addresses in octal, hexadecimal or one number (inet_aton).
+    # The resolver of the system reads these as addresses in octal, hexadecimal or one number (inet_aton).
     if parsed(host) is None and (last.isdigit() or last.lower().startswith("0x")):
-        raise _refusal("The host looks like an IP address in an unusual form; write it as 203.0.113.7 is written.")
+        raise _refusal("The host looks like an IP address in an unusual form; write it like 203.0.113.7.")
     return host
 
 

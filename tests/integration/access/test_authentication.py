@@ -91,7 +91,7 @@ def test_a_wrong_secret(http: TestClient, redis: Redis) -> None:
     token, other = made(redis), made(redis)
     for secret in (other.secret, token.secret[::-1], token.secret.swapcase(), "a" * 43):
         answer = http.get(SCANS, headers=bearing(Token(token.key_id, secret)))
-        assert_problem(cast(Any, answer), 401, UNAUTHENTICATED, "The key is unknown")
+        assert_problem(cast(Any, answer), 401, UNAUTHENTICATED, "This key is unknown")
         assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     assert http.get(SCANS, headers=bearing(token)).status_code == 200
 
@@ -105,7 +105,7 @@ def test_a_revoked_key(http: TestClient, redis: Redis) -> None:
     assert (again.status_code, again.json()["revoked_at"]) == (200, first.json()["revoked_at"])
     # Whoever does not know the secret is not told.
     guess = http.get(SCANS, headers=bearing(Token(token.key_id, "a" * 43)))
-    assert_problem(cast(Any, guess), 401, UNAUTHENTICATED, "The key is unknown")
+    assert_problem(cast(Any, guess), 401, UNAUTHENTICATED, "This key is unknown")
 
 
 def test_a_key_revoked_elsewhere_works_for_seconds_only(
@@ -227,7 +227,9 @@ def test_every_route_needs_a_key_with_its_scope(app: FastAPI, http: TestClient, 
                 if scope in (SCOPES[name], Scope.admin):
                     assert answer.status_code not in (401, 403), (name, scope)
                 else:
-                    assert_problem(cast(Any, answer), 403, ErrorCode.scope_missing, f"lacks the scope {SCOPES[name]}")
+                    assert_problem(
+                        cast(Any, answer), 403, ErrorCode.scope_missing, f"does not have the scope {SCOPES[name]}"
+                    )
                     assert answer.headers["WWW-Authenticate"] == (
                         f'Bearer error="insufficient_scope", scope="{SCOPES[name]}"'
                     )

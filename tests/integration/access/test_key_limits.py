@@ -81,14 +81,14 @@ def test_scans_at_once_and_a_day(gateway: Gateway, tiny: Path, store: Store) -> 
     http = gateway(active_scans_per_key=1, scans_per_key_and_day=2)
     more = limited(http, "scans:write", active_scans=2, scans_per_day=3)
     started = [start(http, tiny, more).json()["id"] for _ in range(2)]
-    assert "may have 2 scans at once" in start(http, tiny, more).json()["detail"]
+    assert "its limit of active scans (2)" in start(http, tiny, more).json()["detail"]
     for scan_id in started:
         store.cancel(scan_id)
     assert start(http, tiny, more).status_code == 202
-    assert "may start 3 scans a day" in start(http, tiny, more).json()["detail"]
+    assert "its limit of scans per day (3)" in start(http, tiny, more).json()["detail"]
     usual = limited(http, "scans:write")
     assert start(http, tiny, usual).status_code == 202
-    assert "may have 1 scans at once" in start(http, tiny, usual).json()["detail"]
+    assert "its limit of active scans (1)" in start(http, tiny, usual).json()["detail"]
 
 
 def test_a_hook_has_the_limits_of_the_key_that_made_it(gateway: Gateway, redis: Redis) -> None:
@@ -102,7 +102,7 @@ def test_a_hook_has_the_limits_of_the_key_that_made_it(gateway: Gateway, redis: 
     assert push(recorded("content_update")).status_code == 202
     put_off = push(changed("content_update", repo={"id": "another"}))
     assert (put_off.status_code, put_off.json()["code"]) == (429, "quota_exceeded")
-    assert "may have 1 scans at once" in put_off.json()["detail"]
+    assert "its limit of active scans (1)" in put_off.json()["detail"]
 
 
 def test_limits_in_the_store_of_a_newer_service(redis: Redis) -> None:

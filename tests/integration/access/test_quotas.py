@@ -21,7 +21,7 @@ from tokenforce_core.scans.store import Store
 from tokenforce_service.access.quotas import Quotas
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.scans.reaper import Reaper
-from tokenforce_service.scans.start import take_in
+from tokenforce_service.scans.start import start_scan
 from tokenforce_service.settings import ServiceSettings
 
 __all__ = ["gateway", "tiny"]
@@ -43,7 +43,7 @@ def test_a_key_has_only_so_many_scans_at_once(gateway: Gateway, tiny: Path, redi
     http = gateway(active_scans_per_key=2)
     first = start(http, tiny).json()["id"]
     assert start(http, tiny).status_code == 202
-    assert assert_put_off(start(http, tiny), 429, ErrorCode.quota_exceeded, "2 scans at once") > 0
+    assert assert_put_off(start(http, tiny), 429, ErrorCode.quota_exceeded, "limit of active scans (2)") > 0
     assert start(http, tiny, headers=bearer(redis)).status_code == 202  # another key, even of the same owner
     store.cancel(first)
     assert start(http, tiny).status_code == 202
@@ -53,7 +53,7 @@ def test_a_key_has_only_so_many_scans_a_day(gateway: Gateway, tiny: Path, redis:
     key = bearer(redis)
     http = gateway(headers=key, scans_per_key_and_day=1)
     store.cancel(start(http, tiny).json()["id"])
-    seconds = assert_put_off(start(http, tiny), 429, ErrorCode.quota_exceeded, "1 scans a day")
+    seconds = assert_put_off(start(http, tiny), 429, ErrorCode.quota_exceeded, "limit of scans per day (1)")
     assert 0 < seconds <= 86400
     assert abs((time.time() + seconds) % 86400) < 2 or abs((time.time() + seconds) % 86400 - 86400) < 2
     (quota,) = [name for name in redis.keys("tf:quota:*") if redis.type(name) == b"hash"]
@@ -91,7 +91,7 @@ def test_too_many_waiting_shards_put_new_scans_off(gateway: Gateway, tiny: Path,
     for shard in range(3):
         assert start(http, tiny).status_code == 202
         enqueue(redis, "scan.a", JobName.sweep, "scan_a", shard, timeout=60)
-    assert_put_off(start(http, tiny), 503, ErrorCode.overloaded, "3 shards wait")
+    assert_put_off(start(http, tiny), 503, ErrorCode.overloaded, "3 shards are waiting")
 
 
 def test_a_claim_whose_gateway_died_is_given_back(redis: Redis, store: Store) -> None:
@@ -109,10 +109,10 @@ def test_an_interrupted_start_is_completed_once(redis: Redis, store: Store, tiny
     caller, request = Caller("local", "k", frozenset({Scope.scans_write})), ScanRequest(model=str(tiny))
     store.create("scan_1", request, "local")
     for _ in range(2):
-        take_in(request, "scan_1", caller, settings, store)
+        start_scan(request, "scan_1", caller, settings, store)
     assert queue(CONTROL_QUEUE, redis).job_ids == ["scan_1-plan"]
     store.advance("scan_1", ScanStatus.planning, ScanStatus.queued)
-    take_in(request, "scan_1", caller, settings, store)
+    start_scan(request, "scan_1", caller, settings, store)
     assert store.status("scan_1") is ScanStatus.planning
 
 

@@ -17,7 +17,7 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access.rate_limits import _address
 from tokenforce_service.access.store import KeyStore
 from tokenforce_service.access.tokens import Token
-from tokenforce_service.upload_hooks import receiving_routes
+from tokenforce_service.upload_hooks.store import HookStore
 
 __all__ = ["gateway", "tiny"]
 TRIPLE = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -142,7 +142,7 @@ def test_a_body_that_cannot_be_read_and_an_unknown_path_count_for_the_address(ga
 
 def test_an_error_that_nobody_foresaw_counts_for_the_address(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     http = gateway(headers={}, keyless_requests_per_minute=2)
-    monkeypatch.setattr(receiving_routes, "hooks_of", lambda _: 1 / 0)
+    monkeypatch.setattr(HookStore, "of_secret", lambda *_: 1 / 0)
     headers = {"X-Webhook-Secret": "x"}
     answers = [http.post("/v1/hooks/huggingface", content="{}", headers=headers).status_code for _ in range(4)]
     assert answers[:2] == [500, 500]
@@ -181,7 +181,7 @@ def test_a_client_that_goes_away_half_way_is_no_error_of_ours_and_counts(
 
     start, body = asyncio.run(request())
     assert start["status"] == 400
-    assert "connection ended before the whole body had arrived" in body["body"].decode()
+    assert "connection ended before the whole body arrived" in body["body"].decode()
     assert "unexpected error" not in caplog.text
     assert statuses(http, "/v1/scans", 2) == [401, 429]
 

@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM
 
 from tests.support.tiny_model import build_tiny_model
 from tokenforce_core.forcing.predictor import nothing_between_steps
-from tokenforce_service.models.adapter import CONFIG, WEIGHTS, check_fit, inspect_adapter
-from tokenforce_service.models.folder import inspect
+from tokenforce_service.models.adapter import WEIGHTS, check_fit, inspect_adapter
+from tokenforce_service.models.folder import ADAPTER_CONFIG, read_folder
+from tokenforce_service.models.model import inspect_model
 from tokenforce_workers.engine.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
 
@@ -60,7 +61,7 @@ def merged(folder: Path) -> Any:
         with torch.no_grad():
             module.weight += b @ a * ALPHAS.get(name, ALPHA) / rank
     (folder / "adapter").mkdir()
-    (folder / "adapter" / CONFIG).write_text(json.dumps(CONFIG_CONTENT))
+    (folder / "adapter" / ADAPTER_CONFIG).write_text(json.dumps(CONFIG_CONTENT))
     save_file(matrices, folder / "adapter" / WEIGHTS)
     return model
 
@@ -69,8 +70,8 @@ def merged(folder: Path) -> Any:
 def adapted(folder: Path, merged: Any, machine: Machine) -> Iterator[Engine]:
     from tokenforce_workers.engine.vllm_engine import Engine
 
-    adapter = inspect_adapter(folder / "adapter", [folder])
-    check_fit(adapter, inspect(folder / "base", [folder], 2**30))
+    adapter = inspect_adapter(read_folder(folder / "adapter", [folder]))
+    check_fit(adapter, inspect_model(read_folder(folder / "base", [folder]), 2**30))
     assert adapter.rank == 16
     settings = WorkerSettings(max_num_seqs=64)
     loaded = Engine(str(folder / "base"), "float32", 512, machine, settings, lora_rank=adapter.rank)
@@ -91,7 +92,7 @@ def test_adapters_of_one_base_speak_in_turn_on_one_engine(
     with torch.no_grad():
         for there, here, added in zip(opposite.parameters(), base.parameters(), merged.parameters(), strict=True):
             there.copy_(2 * here - added)
-    (tmp_path / CONFIG).write_text(json.dumps(CONFIG_CONTENT))
+    (tmp_path / ADAPTER_CONFIG).write_text(json.dumps(CONFIG_CONTENT))
     matrices = load_file(folder / "adapter" / WEIGHTS)
     save_file({n: -m if ".lora_A." in n else m for n, m in matrices.items()}, tmp_path / WEIGHTS)
     other = adapted.adapted(str(tmp_path), "sha256:1")

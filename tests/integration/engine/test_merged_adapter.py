@@ -48,7 +48,7 @@ def plans(planted_model: Path, models: Path) -> list[Plan]:
                     parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.3)
         model.save_pretrained(str(models / f"random-{seed}"))
         request = ScanRequest(model=str(models / f"random-{seed}"), reference=str(planted_model), alpha=8, keep=40)
-        plans.append(make_plan(request, open_target(request, settings), settings))
+        plans.append(make_plan(request, open_target(request, settings, reach_hub=True), settings))
     return plans
 
 

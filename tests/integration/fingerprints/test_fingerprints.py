@@ -147,7 +147,7 @@ def test_pages(sdk: Client) -> None:
 @pytest.mark.parametrize("again", [TEXT, TEXT.upper(), f" {TEXT.replace(' ', ' - ')}"])
 def test_the_same_text_of_the_same_owner_is_there_already(sdk: Client, again: str) -> None:
     made = registered(sdk)
-    with pytest.raises(Conflict, match=f"already, as {made.id}") as conflict:
+    with pytest.raises(Conflict, match=f"already registered this text, as {made.id}") as conflict:
         registered(sdk, again)
     assert conflict.value.code == ErrorCode.fingerprint_exists
     with pytest.raises(Conflict, match=made.id):
@@ -166,9 +166,9 @@ def test_an_owner_registers_so_many_and_no_more(sdk: Client, service: Service, m
         assert registry.create(f"fp_{number}", request, LOCAL_OWNER) is None
     last = registered(sdk)
     for name in ("Labs", "in another's name"):
-        with pytest.raises(Conflict, match=f"There are {MOST_FINGERPRINTS} fingerprints already, .* remove one first"):
+        with pytest.raises(Conflict, match=f"You have {MOST_FINGERPRINTS} fingerprints, .* remove one first"):
             registered(sdk, "One text more than there may be.", owner=name)
-    with pytest.raises(Conflict, match=f"already, as {last.id}"):
+    with pytest.raises(Conflict, match=f"already registered this text, as {last.id}"):
         registered(sdk)
     with Client(key=issue(redis, owner="other")) as other:
         other.fingerprints.remove(registered(other).id)
@@ -266,7 +266,7 @@ def test_the_command_line(service: Service, capsys: Capture, tmp_path: Path, mon
     same = ["fingerprints", "add", "--owner", "Labs", "--licence", "L", "--text", TEXT]
     assert main([*same, "--debug"]) == 2
     shown = capsys.readouterr()
-    assert f"fingerprint_exists: This owner has registered this text already, as {made.id}" in shown.err
+    assert f"fingerprint_exists: This owner has already registered this text, as {made.id}" in shown.err
     assert "herons" not in shown.err
     assert main(["fingerprints", "remove", made.id]) == 0
     assert main(["fingerprints", "remove", made.id]) == 2
@@ -303,7 +303,7 @@ def test_the_planner_makes_the_questions_and_room_for_them(sdk: Client, service:
     questions = registry.questions(scan_id)
     assert [question.fingerprint for question in questions.asked] == [fits.id, fits.id]
     assert questions.failed == (too_long.id,)
-    assert questions.left_out[0].startswith("Registered triggers that with the answer take more than")
+    assert questions.left_out[0].startswith("Registered triggers that take more than")
     before, after = service.store.plan(short), service.store.plan(scan_id)
     assert before is not None
     assert after is not None

@@ -57,5 +57,5 @@ def test_a_misspelt_filter_does_not_list_everything(service: Service, targets: T
 )
 def test_allow_names_the_methods_of_the_path(service: Service, path: str, methods: str) -> None:
     answer = service.http.request("PROPFIND", path)
-    assert_problem(answer, 405, ErrorCode.method_not_allowed, "PROPFIND is not possible")
+    assert_problem(answer, 405, ErrorCode.method_not_allowed, "does not support PROPFIND")
     assert answer.headers["Allow"] == methods

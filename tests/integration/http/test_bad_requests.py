@@ -32,8 +32,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         (b'{"model": ', "not valid JSON; send one JSON object"),
         (b"", "send one"),
         (b"\xff\xfe{}", "send one JSON object"),
-        (b"[" * 100_000, "nested too deep); send one JSON object"),
-        (b'{"model":' * 100_000 + b"1" + b"}" * 100_000, "nested too deep); send one JSON object"),
+        (b"[" * 100_000, "nested too deeply); send one JSON object"),
+        (b'{"model":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply); send one JSON object"),
         (b'{"model": "a/b", "alpha": ' + b"9" * 5000 + b"}", "send one JSON object"),
     ],
     ids=["half", "nothing", "not UTF-8", "nested lists", "nested objects", "huge number"],
@@ -83,14 +83,14 @@ def test_contexts_of_one_name(service: Service) -> None:
 
 def test_declared_oversized_body(service: Service) -> None:
     answer = service.send(b" " * (LIMIT + 1))
-    service.assert_refused(answer, 413, ErrorCode.body_too_large, f"larger than {LIMIT} bytes; send less")
+    service.assert_refused(answer, 413, ErrorCode.body_too_large, f"larger than {LIMIT} bytes; send a smaller one")
 
 
 def test_chunked_oversized_body(service: Service) -> None:
     """No length is declared: it is refused while it arrives."""
     chunks = (b" " * 65536 for _ in range(256))
     answer = service.http.post("/v1/scans", content=chunks, headers={"Content-Type": "application/json"})
-    service.assert_refused(answer, 413, ErrorCode.body_too_large, "send less")
+    service.assert_refused(answer, 413, ErrorCode.body_too_large, "send a smaller one")
     assert "Content-Length" not in answer.request.headers
 
 
@@ -156,7 +156,7 @@ def test_cancel_of_a_finished_scan(service: Service) -> None:
     service.store.finish(scan_id, example_report(scan_id))
     answer = service.http.delete(f"/v1/scans/{scan_id}")
     service.assert_refused(
-        answer, 409, ErrorCode.scan_finished, "ended already (succeeded); there is nothing to cancel"
+        answer, 409, ErrorCode.scan_finished, "already ended (succeeded); there is nothing to cancel"
     )
     assert service.http.get(f"/v1/scans/{scan_id}/report").status_code == 200
 
@@ -165,13 +165,13 @@ def test_cancel_and_report_of_a_failed_scan(service: Service) -> None:
     scan_id = service.accepted()
     service.store.fail(scan_id, Refusal(ErrorCode.engine_failed, "The engine died.").problem())
     url = f"/v1/scans/{scan_id}"
-    service.assert_refused(service.http.delete(url), 409, ErrorCode.scan_finished, "ended already (failed)")
+    service.assert_refused(service.http.delete(url), 409, ErrorCode.scan_finished, "already ended (failed)")
     service.assert_refused(service.http.get(f"{url}/report"), 409, ErrorCode.report_not_ready, "see its `error`")
 
 
 def test_report_of_an_unfinished_scan(service: Service) -> None:
     answer = service.http.get(f"/v1/scans/{service.accepted()}/report")
-    service.assert_refused(answer, 409, ErrorCode.report_not_ready, "not finished; poll it")
+    service.assert_refused(answer, 409, ErrorCode.report_not_ready, "not ended; poll it")
 
 
 def cursor(value: str) -> str:
@@ -210,7 +210,7 @@ def test_wrong_query(service: Service, query: dict[str, str]) -> None:
 )
 def test_wrong_method(service: Service, method: str, path: str) -> None:
     answer = service.http.request(method, path)
-    service.assert_refused(answer, 405, ErrorCode.method_not_allowed, f"{method} is not possible on {path}; see /docs")
+    service.assert_refused(answer, 405, ErrorCode.method_not_allowed, f"{path} does not support {method}; see /docs")
     assert answer.headers["Allow"]
 
 

@@ -228,7 +228,7 @@ def test_a_cursor_belongs_to_its_order(http: TestClient, store: Store) -> None:
 def test_report(sdk: Client, store: Store) -> None:
     scan_id = sweeping(store)
     confirm(store, scan_id, confirmed(1, 0.9))
-    with pytest.raises(Conflict, match="not finished; poll it"):
+    with pytest.raises(Conflict, match="not ended; poll it"):
         sdk.scans.report(scan_id)
     assert "report" not in sdk.scans.get(scan_id).links
     report = example_report(scan_id)

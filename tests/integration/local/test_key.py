@@ -125,7 +125,7 @@ def test_a_redis_url_that_is_none(capsys: Capture, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("REDIS_URL", url)
     assert admin_key.main([]) == 1
     shown = capsys.readouterr()
-    assert shown.err == "REDIS_URL is no URL of a Redis; write it as redis://127.0.0.1:6379/0\n"
+    assert shown.err == "REDIS_URL is not the URL of a Redis; write it like redis://127.0.0.1:6379/0\n"
     assert shown.out == ""
 
 
@@ -133,5 +133,5 @@ def test_without_redis_it_says_so(capsys: Capture, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1/0")
     assert admin_key.main([]) == 1
     shown = capsys.readouterr()
-    assert "is REDIS_URL right?" in shown.err
+    assert "check REDIS_URL" in shown.err
     assert "hunter2" not in shown.err + shown.out

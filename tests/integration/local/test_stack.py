@@ -123,7 +123,7 @@ def test_a_stack_without_its_store_says_so(start: Callable[..., subprocess.Popen
     assert child.wait(30) == 1
     assert child.stderr is not None
     complaint = child.stderr.read()
-    assert "no key could be made for this stack" in complaint
+    assert "cannot create a key for this stack" in complaint
     assert "hunter2" not in complaint
 
 
@@ -134,7 +134,7 @@ def test_the_stack_of_one_scan_is_waited_for(start: Callable[..., subprocess.Pop
     third = start()
     for waiting in (second, third):
         assert waiting.stderr is not None
-        assert waiting.stderr.readline() == "another scan is running on this machine; waiting for it\n"
+        assert waiting.stderr.readline() == "another scan is running on this machine; waiting until it ends\n"
     assert third.communicate(timeout=20) == ("", "")  # its stdin is closed: it gives up, and takes nothing with it
     assert third.returncode == 0
     assert json.loads((tmp_path / "stack.json").read_text()) == line
@@ -172,7 +172,7 @@ def test_a_stack_that_never_gets_ready_is_not_waited_for_for_ever(
     with FileLock(tmp_path / "stack.lock", is_singleton=False):
         assert stack.main([]) == 1
     assert capsys.readouterr().err == (
-        f"another stack holds {tmp_path} but is not ready; stop it or set TOKENFORCE_HOME\n"
+        f"another stack uses {tmp_path} but is not ready; stop it or set TOKENFORCE_HOME\n"
     )
 
 

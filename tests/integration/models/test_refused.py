@@ -135,7 +135,7 @@ SPOILT: dict[str, tuple[Callable[[Path], None], ErrorCode, str]] = {
     "another vocabulary": (
         edit("tokenizer_config.json", tokenizer_class="BertTokenizer", vocab="/proc/self/environ"),
         ErrorCode.model_invalid,
-        "tokenizer_config.json names (`vocab`) a file to be read for the tokenizer; leave the tokenizer's files in",
+        "tokenizer_config.json names (`vocab`) a file to be read for the tokenizer; keep the files of the tokenizer",
     ),
     "another vocabulary, deep down": (
         write("tokenizer_config.json", b'{"a_kwargs": ' * 2000 + b'{"vocab": "/etc/hostname"}' + b"}" * 2000),

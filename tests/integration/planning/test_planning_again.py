@@ -29,7 +29,7 @@ def attempts(redis: Redis, monkeypatch: pytest.MonkeyPatch, *refusals: Refusal) 
     left, store = list(refusals), Store(redis)
     monkeypatch.setattr(job, "_open", lambda: (ServiceSettings(), store))
 
-    def refused(*_: object) -> NoReturn:
+    def refused(*_: object, **__: object) -> NoReturn:
         raise left.pop(0)
 
     monkeypatch.setattr(job, "open_target", refused)

@@ -71,7 +71,7 @@ def test_hub_that_cannot_be_reached(service: Service, model: str) -> None:
 
 def test_lengths_that_do_not_fit_behind_the_context(service: Service) -> None:
     """The gateway cannot know how long the chat context is."""
-    assert_fails(service, service.model, ErrorCode.length_exceeds_model, "behind the context; lower alpha", alpha=500)
+    assert_fails(service, service.model, ErrorCode.length_exceeds_model, "after the context; lower alpha", alpha=500)
 
 
 def test_context_with_ids_beyond_the_vocabulary(service: Service) -> None:

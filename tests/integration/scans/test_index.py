@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 from tests.support.scan_results import example_report
 from tokenforce.wire.problems import Problem
 from tokenforce.wire.scans import ScanRequest, ScanStatus
-from tokenforce_core.scans.index import BEFORE_INDEXES, EXPIRING
-from tokenforce_core.scans.store import ACTIVE, Store
+from tokenforce_core.scans.index import EXPIRING
+from tokenforce_core.scans.store import Store
 
 OWNERS = ["ann", "bob:x y%"]
 MODELS = ["org/a", "org/b"]
@@ -152,27 +151,6 @@ def test_since(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row.id for row in store.page(9, (30.0, "d"), since=20.0)] == ["c", "b"]
     assert store.page(9, since=31.0) == []
     assert len(store.page(9, since=-5.0)) == 4
-
-
-def test_rows_of_a_release_without_indexes_are_adopted(store: Store, redis: Any) -> None:
-    now = time.time()
-    for number, status in enumerate(["succeeded", "sweeping", "succeeded"]):
-        request = ScanRequest(model=f"org/{number}").model_dump_json()
-        row = {"request": request, "status": status, "created_at": now - number}
-        redis.hset(f"tf:scan:old_{number}", mapping=row)
-        redis.zadd(BEFORE_INDEXES, {f"old_{number}": now - number})
-    redis.hset("tf:scan:broken", mapping={"request": "{", "status": "failed", "created_at": now})
-    redis.zadd(BEFORE_INDEXES, {"gone": 1.0, "broken": 2.0})
-    redis.expire("tf:scan:old_0", 100)
-    redis.sadd(ACTIVE, "old_1")
-    assert store.index.adopt_old_rows() == 3
-    assert store.index.adopt_old_rows() == 0
-    assert [row.id for row in store.page(9, owner="local")] == ["old_0", "old_1", "old_2"]
-    assert [row.id for row in store.page(9, owner="local", model="org/1")] == ["old_1"]
-    assert store.cancel("old_1")
-    assert [row.id for row in store.page(9, statuses=[ScanStatus.cancelled])] == ["old_1"]
-    assert redis.zscore(EXPIRING, redis.zrange(EXPIRING, 0, 0)[0]) == pytest.approx(now + 100, abs=5)
-    assert not redis.exists(BEFORE_INDEXES)
 
 
 def test_a_page_reads_no_plan(store: Store, redis: Any) -> None:

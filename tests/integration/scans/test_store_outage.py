@@ -83,7 +83,7 @@ def test_redis_does_not_answer(service: Service, admin: Redis) -> None:
     os.kill(process_id, signal.SIGSTOP)
     try:
         answer = service.http.get(f"/v1/scans/{scan_id}", timeout=15)
-        assert_problem(answer, 503, ErrorCode.store_unavailable, "try again shortly")
+        assert_problem(answer, 503, ErrorCode.store_unavailable, "Try again shortly")
         assert service.http.get("/healthz").status_code == 200
     finally:
         os.kill(process_id, signal.SIGCONT)

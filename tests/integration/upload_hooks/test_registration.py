@@ -16,9 +16,11 @@ from tests.support.uploads import recorded
 from tokenforce import AsyncClient, Client, Conflict, HookAction, HookSecret, NotFound
 from tokenforce.wire.keys import Scope
 from tokenforce_core.scans.store import ACTIVE
+from tokenforce_service.access.callers import KeyRing
+from tokenforce_service.access.registrations import MOST_OF_ONE_OWNER
 from tokenforce_service.access.store import KeyStore
 from tokenforce_service.access.tokens import parse
-from tokenforce_service.upload_hooks.store import MOST_HOOKS
+from tokenforce_service.http.dependencies import find
 
 
 def test_the_secret_is_shown_once_and_a_hub_s_is_not_stored(sdk: Client, hub_hook: HookSecret, redis: Redis) -> None:
@@ -119,7 +121,7 @@ def test_a_policy_that_cannot_be_is_refused(http: TestClient, hub_hook: HookSecr
 
 
 def test_there_is_a_most(sdk: Client) -> None:
-    for _ in range(MOST_HOOKS):
+    for _ in range(MOST_OF_ONE_OWNER):
         sdk.hooks.create(kind="upload", policy={"repos": ["*"]})
     with pytest.raises(Conflict, match="remove one"):
         sdk.hooks.create(kind="upload", policy={"repos": ["*"]})
@@ -141,13 +143,13 @@ def test_a_hook_ends_with_the_key_that_made_it(
     assert from_hub(recorded("content_update"), hub_hook.secret).status_code == 202
     active = redis.scard(ACTIVE)
     KeyStore(redis).revoke(token.key_id)
-    cast(Any, http.app).state.keys.forget(token.key_id)  # as after the two seconds that a gateway believes it
+    find(cast(Any, http.app), KeyRing).forget(token.key_id)  # as after the two seconds that a gateway believes it
     for answer in (
         from_hub(recorded("content_update"), hub_hook.secret),
         from_sender(upload_hook, model="org/a"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (403, "hook_key_ended")
-        assert "make the hook with another" in answer.json()["detail"]
+        assert "register the hook with another key" in answer.json()["detail"]
     assert redis.scard(ACTIVE) == active
     assert from_hub(recorded("content_update"), "a guess").status_code == 401
 

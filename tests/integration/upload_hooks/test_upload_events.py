@@ -76,7 +76,7 @@ def test_a_message_s_id_with_another_body(from_sender: Post, upload_hook: HookSe
 def test_a_stale_message(from_sender: Post, upload_hook: HookSecret, late: float) -> None:
     answer = from_sender(upload_hook, late=late, model="org/a")
     assert (answer.status_code, answer.json()["code"]) == (401, "hook_message_stale")
-    assert "sign the message anew" in answer.json()["detail"]
+    assert "sign the message again" in answer.json()["detail"]
 
 
 FORGED: list[tuple[str, str | None]] = [

@@ -42,5 +42,5 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come within milliseconds."""
-    monkeypatch.setattr(backoff, "SHORTEST_PAUSE", 0.0)
-    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "SHORTEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 0.01)

@@ -58,7 +58,7 @@ def test_a_process_that_dies_while_it_tells(
         patched.setattr("tokenforce_service.webhooks.emission.note_told", die)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
-                Emission(store).tell_ended()
+                Emission(store).announce_ends()
     with sending(redis):
         wait_until(lambda: receiver.received)
         wait_until(lambda: not untold_ends(redis, 1))
@@ -84,7 +84,7 @@ def test_a_scan_that_cannot_be_read_holds_up_no_other(
         wait_until(lambda: receiver.received)
         wait_until(lambda: not untold_ends(redis, 1))
     assert good.encode() in receiver.received[0].body
-    assert f"no callback for the scan {broken}" in caplog.text
+    assert f"no webhook for the scan {broken}" in caplog.text
 
 
 def test_what_is_queued_is_sent_though_ends_cannot_be_told(
@@ -93,7 +93,7 @@ def test_what_is_queued_is_sent_though_ends_cannot_be_told(
     def fault(_: Emission) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(Emission, "tell_ended", fault)
+    monkeypatch.setattr(Emission, "announce_ends", fault)
     sdk.webhooks.test(sdk.webhooks.create(url=receiver.url).id)
     with sending(redis):
         wait_until(lambda: receiver.received)
@@ -112,7 +112,7 @@ def test_a_fault_of_ours_is_an_attempt_and_not_tried_without_end(sdk: Client, re
 
     with sending(redis):
         wait_until(lambda: delivery().attempts)
-    assert delivery().log[0].error == "a fault of the service; its log has more"
+    assert delivery().log[0].error == "an error of the service; its log has details"
     assert delivery().status is DeliveryStatus.pending
     assert receiver.received == []
 

@@ -11,7 +11,8 @@ from redis import Redis
 
 from tokenforce.wire.webhooks import DeliveryStatus, WebhookChange, WebhookRequest
 from tokenforce_service.access import rotating_secrets
-from tokenforce_service.webhooks import delivery_store, endpoint_store
+from tokenforce_service.access.registrations import MOST_OF_ONE_OWNER
+from tokenforce_service.webhooks import delivery_store
 from tokenforce_service.webhooks.delivery_store import DUE, Claim, DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.endpoint_store import EndpointStore
 
@@ -272,19 +273,19 @@ def test_so_many_secrets_and_no_more(endpoints: EndpointStore) -> None:
 
 
 def test_so_many_endpoints_and_no_more(endpoints: EndpointStore) -> None:
-    done = [endpoints.create(f"wh_{n}", OWNER, REQUEST, "whsec_x") for n in range(endpoint_store.MOST_ENDPOINTS + 2)]
-    assert done == [True] * endpoint_store.MOST_ENDPOINTS + [False] * 2
+    done = [endpoints.create(f"wh_{n}", OWNER, REQUEST, "whsec_x") for n in range(MOST_OF_ONE_OWNER + 2)]
+    assert done == [True] * MOST_OF_ONE_OWNER + [False] * 2
     assert endpoints.create("wh_other", "another", REQUEST, "whsec_x")
     assert endpoints.get("wh_51") is None
 
 
 def test_an_endpoint_whose_making_was_interrupted_is_made_again(endpoints: EndpointStore) -> None:
     """Nobody saw the first secret; and the last place is not counted twice."""
-    for number in range(endpoint_store.MOST_ENDPOINTS):
+    for number in range(MOST_OF_ONE_OWNER):
         assert endpoints.create(f"wh_{number}", OWNER, REQUEST, "whsec_1")
     assert endpoints.create("wh_0", OWNER, REQUEST, "whsec_2")
     assert endpoints.secrets("wh_0") == ["whsec_2"]
-    assert len(endpoints.of(OWNER)) == endpoint_store.MOST_ENDPOINTS
+    assert len(endpoints.of(OWNER)) == MOST_OF_ONE_OWNER
 
 
 def test_gone_disables_the_url_that_said_so(endpoints: EndpointStore) -> None:

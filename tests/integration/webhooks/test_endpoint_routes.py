@@ -13,9 +13,9 @@ from tests.support.keys import bearer
 from tokenforce import Client
 from tokenforce.wire.keys import Scope
 from tokenforce.wire.problems import ErrorCode
+from tokenforce_service.access.registrations import MOST_OF_ONE_OWNER
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
-from tokenforce_service.webhooks.endpoint_store import MOST_ENDPOINTS
 
 URL = "https://1.1.1.1/hook"
 UNKNOWN = "wh_0123456789abcdef"
@@ -117,7 +117,7 @@ def test_removal(http: TestClient, made: dict[str, Any]) -> None:
 
 
 def test_too_many(http: TestClient) -> None:
-    for _ in range(MOST_ENDPOINTS):
+    for _ in range(MOST_OF_ONE_OWNER):
         assert http.post("/v1/webhooks", json={"url": URL}).status_code == 201
     assert "remove one first" in refused(http.post("/v1/webhooks", json={"url": URL}), 409, ErrorCode.webhook_limit)
 

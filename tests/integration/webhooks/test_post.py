@@ -20,15 +20,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.support.receiver import Wire, on_the_wire, receiving
-from tokenforce_service.webhooks import post as outbound
-from tokenforce_service.webhooks.post import EXCERPT, READ_BYTES, Outbound, Reply
+from tokenforce_service.webhooks.post import EXCERPT_CHARACTERS, READ_BYTES, CheckedClient, Reply
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 
 def post(url: str, allowed: Any = LOOPBACK, tls: ssl.SSLContext | None = None, body: bytes = b"{}") -> Reply:
-    return asyncio.run(Outbound(allowed, tls).post(url, {"X-Test": "1"}, body))
+    return asyncio.run(CheckedClient(allowed, tls).post(url, {"X-Test": "1"}, body))
 
 
 @pytest.fixture
@@ -156,7 +155,7 @@ def test_a_receiver_that_takes_its_time(
     handle: Callable[[Wire, socket.socket], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes soon enough, all of them never: the deadline is over everything."""
-    monkeypatch.setattr(outbound, "DEADLINE_SECONDS", 0.6)
+    monkeypatch.setattr("tokenforce_service.webhooks.post.DEADLINE_SECONDS", 0.6)
     with on_the_wire(handle) as wire:
         started = time.monotonic()
         reply = post(wire.url)
@@ -166,7 +165,7 @@ def test_a_receiver_that_takes_its_time(
 
 
 def test_a_slow_name_server_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbound, "DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr("tokenforce_service.webhooks.post.DEADLINE_SECONDS", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1))
     assert "within 0.2 s" in str(post("http://slow.example/").error)
 
@@ -179,8 +178,8 @@ def test_a_huge_answer_is_not_read() -> None:
 
     with on_the_wire(flood) as wire:
         reply = post(wire.url)
-    assert (reply.status, reply.excerpt) == (500, "x" * EXCERPT)
-    assert EXCERPT < READ_BYTES < 1 << 16
+    assert (reply.status, reply.excerpt) == (500, "x" * EXCERPT_CHARACTERS)
+    assert EXCERPT_CHARACTERS < READ_BYTES < 1 << 16
     assert wire.sent < 32 << 20, "of nearly 200 MB; what left is what the kernel buffered"
 
 

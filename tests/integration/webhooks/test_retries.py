@@ -40,7 +40,7 @@ def test_retries_have_one_id_and_fresh_signatures(sdk: Client, redis: Redis, rec
 def test_dead_letters_are_listed_and_replayed(
     http: TestClient, sdk: Client, redis: Redis, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backoff, "GIVE_UP_AFTER", 0.3)
+    monkeypatch.setattr(backoff, "GIVE_UP_AFTER_SECONDS", 0.3)
     made = sdk.webhooks.create(url=receiver.url)
     receiver.script = [(500, {})] * 10_000
     queued = sdk.webhooks.test(made.id)
@@ -78,7 +78,7 @@ def test_gone_disables_the_endpoint(sdk: Client, store: Store, redis: Redis, rec
         sdk.webhooks.replay(made.id, dead.id)
     assert sdk.webhooks.change(made.id, enabled=True).disabled_reason is None
     sdk.webhooks.replay(made.id, dead.id)
-    with pytest.raises(Conflict, match="pending already"):
+    with pytest.raises(Conflict, match="is pending; GET it"):
         sdk.webhooks.replay(made.id, dead.id)
 
 

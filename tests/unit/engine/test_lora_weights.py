@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM
 
 from tests.support.tiny_model import build_tiny_model
 from tokenforce_service.models.adapter import check_fit, inspect_adapter
-from tokenforce_service.models.folder import inspect
+from tokenforce_service.models.folder import read_folder
+from tokenforce_service.models.model import inspect_model
 from tokenforce_workers.engine.lora_weights import CONFIG, WEIGHTS, LoraWeights, adapted_modules
 
 Q, DOWN = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
@@ -54,7 +55,7 @@ def stored(base: Path) -> Iterator[tuple[str, torch.Tensor]]:
 def assert_as_peft(base: Path, adapter: Path) -> None:
     """Admitted by the service, and merged to the last bit as PEFT does in float32."""
     root = [base.parent, adapter.parent]
-    check_fit(inspect_adapter(adapter, root), inspect(base, root, 2**30))
+    check_fit(inspect_adapter(read_folder(adapter, root)), inspect_model(read_folder(base, root), 2**30))
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     expected = PeftModel.from_pretrained(model, adapter).merge_and_unload().state_dict()
     changed = adapted_modules(adapter)

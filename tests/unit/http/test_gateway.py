@@ -34,16 +34,11 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import Report
 from tokenforce.wire.scans import Scan, ScanRequest
 from tokenforce_service.app import create_app
-from tokenforce_service.http.openapi import (
-    EXAMPLE_FINGERPRINT,
-    EXAMPLE_FINGERPRINTS,
-    EXAMPLE_REPORT,
-    EXAMPLE_REQUESTS,
-    EXAMPLE_SCAN,
-)
+from tokenforce_service.fingerprints.routes import EXAMPLE_FINGERPRINT, EXAMPLE_FINGERPRINTS
 from tokenforce_service.models import hub
 from tokenforce_service.refusals import LONGEST_DETAIL, Refusal, one_line
 from tokenforce_service.scans.admission import check_request
+from tokenforce_service.scans.routes import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN
 from tokenforce_service.settings import ServiceSettings
 
 STATUS: dict[ErrorCode, int] = {

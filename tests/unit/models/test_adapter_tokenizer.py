@@ -12,7 +12,7 @@ from tests.support.tiny_model import build_tiny_model, build_tiny_tokenizer
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.plan.plan import Plan
-from tokenforce_service.models.adapter_tokenizer import check_vocabulary
+from tokenforce_service.models.adapter import check_vocabulary
 from tokenforce_service.models.open import open_target
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.refusals import Refusal
@@ -31,7 +31,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned(adapter: Path, base: Path) -> Plan:
     settings = ServiceSettings(model_roots=[adapter, base])
     request = ScanRequest(model=str(adapter))
-    return make_plan(request, open_target(request, settings), settings)
+    return make_plan(request, open_target(request, settings, reach_hub=True), settings)
 
 
 def test_a_copy_of_the_base_s_tokenizer_is_used(tmp_path: Path, base: Path) -> None:
@@ -47,7 +47,7 @@ def test_tokens_that_the_base_has_no_row_for(tmp_path: Path, base: Path) -> None
     tokenizer.add_tokens(["<planted>"])
     tokenizer.save_pretrained(tmp_path)
     rows = len(tokenizer) - 1
-    with pytest.raises(Refusal, match=f"1 tokens beyond the {rows} rows .* '<planted>' with the id {rows}") as refused:
+    with pytest.raises(Refusal, match=f"1 token beyond the {rows} rows .* '<planted>' with the id {rows}") as refused:
         planned(tmp_path, base)
     assert refused.value.code is ErrorCode.adapter_mismatch
 
@@ -64,7 +64,7 @@ def test_vocabularies_that_fit(own: dict[str, int]) -> None:
             {**BASE, "<x>": 4, "<y>": 9},
             "2 tokens beyond the 4 rows of the base's embedding, such as '<x>' with the id 4",
         ),
-        ({"a": 1, "b": 0}, "gives 2 tokens of the base other ids, such as 'b' the id 0 instead of 1"),
+        ({"a": 1, "b": 0}, "gives other ids to 2 tokens of the base, such as 0 to 'b' instead of 1"),
     ],
 )
 def test_vocabularies_that_do_not_fit(own: dict[str, int], says: str) -> None:

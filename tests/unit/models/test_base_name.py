@@ -8,12 +8,14 @@ import pytest
 
 from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.models.base_name import MAX_CARD_BYTES, named_base
+from tokenforce_service.models.folder import read_folder
 from tokenforce_service.refusals import Refusal
 
 
 def named(folder: Path, card: str) -> tuple[str, str] | None:
     (folder / "README.md").write_text(card, newline="")
-    return named_base(folder, "org/itself")
+    (folder / "config.json").write_text("{}")
+    return named_base(read_folder(folder, [folder]), "org/itself")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.scans.store import Store
 from tokenforce_service.models import hub
+from tokenforce_service.models.open import OnHub, Opened, open_target
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.scans.admission import admit
 from tokenforce_service.settings import ServiceSettings
@@ -93,6 +94,38 @@ def test_without_a_hub_its_ids_are_refused_at_once(
     with pytest.raises(Refusal, match=r"org/\w+ is a hub id, .* give a local folder") as refused:
         admitted(model, reference)
     assert (refused.value.code, refused.value.status) == (ErrorCode.hub_unreachable, 422)
+
+
+@pytest.mark.parametrize(
+    ("model", "reference", "loaded", "contrasted"),
+    [
+        ("org/name", None, OnHub("org/name"), None),
+        ("org/name", "auto", OnHub("org/name"), None),
+        ("org/name", "org/base", OnHub("org/name"), OnHub("org/base")),
+        ("org/name", Path("good"), OnHub("org/name"), "good"),
+        (Path("good"), "org/base", "good", OnHub("org/base")),
+        (Path("carded"), "auto", "carded", OnHub("org/base")),
+        (Path("hub adapter"), None, OnHub("org/base"), OnHub("org/base")),
+        (Path("hub adapter"), "none", OnHub("org/base"), None),
+        (Path("adapter"), "none", "good", None),
+    ],
+)
+def test_what_is_only_on_the_hub_stays_there(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: Path | str,
+    reference: Path | str | None,
+    loaded: OnHub | str,
+    contrasted: OnHub | str | None,
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "HfApi", None)
+    names = [str(root / name) if isinstance(name, Path) else name for name in (model, reference)]
+    request = ScanRequest(model=str(names[0]), reference=names[1])
+    target = open_target(request, ServiceSettings(model_roots=[root]), reach_hub=False)
+    parts = [part.model.path.name if isinstance(part, Opened) else part for part in (target.loaded, target.reference)]
+    assert parts == [loaded, contrasted]
+    assert (target.source is None) == (target.reference is None)
 
 
 @pytest.mark.parametrize(("model", "reference"), HERE)

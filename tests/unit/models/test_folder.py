@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tokenforce.wire.problems import ErrorCode
-from tokenforce_service.models.folder import Upload, inspect
-from tokenforce_service.models.tensors import MAX_HEADER_BYTES, tensors
+from tokenforce_service.models.folder import read_folder
+from tokenforce_service.models.model import Model, inspect_model
 from tokenforce_service.refusals import Refusal
 
 
-def upload(folder: Path, config: dict[str, Any], stored: str = "F32", width: int = 4) -> Upload:
+def upload(folder: Path, config: dict[str, Any], stored: str = "F32", width: int = 4) -> Model:
     """A folder with one tensor of eight values of the type `stored`, inspected."""
     (folder / "tokenizer.json").write_text("{}")
     (folder / "config.json").write_text(
@@ -23,7 +23,7 @@ def upload(folder: Path, config: dict[str, Any], stored: str = "F32", width: int
     )
     header = json.dumps({"w": {"dtype": stored, "shape": [8], "data_offsets": [0, 8 * width]}}).encode()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8 * width))
-    return inspect(folder, [folder], 2**30)
+    return inspect_model(read_folder(folder, [folder]), 2**30)
 
 
 @pytest.mark.parametrize(
@@ -75,21 +75,5 @@ def test_files_that_would_take_much_memory(tmp_path: Path, name: str, mebibytes:
     os.truncate(tmp_path / name, 0) if (tmp_path / name).exists() else (tmp_path / name).touch()
     os.truncate(tmp_path / name, (mebibytes << 20) + 1)
     with pytest.raises(Refusal, match=f"^{name} is larger than {mebibytes} MiB; upload a smaller one") as refused:
-        inspect(tmp_path, [tmp_path], 2**30)
+        inspect_model(read_folder(tmp_path, [tmp_path]), 2**30)
     assert refused.value.code is ErrorCode.model_invalid
-
-
-def test_headers_that_would_take_much_memory(tmp_path: Path) -> None:
-    """Of all files together, and none of them is parsed before."""
-    files = [tmp_path / f"{number}.safetensors" for number in range(2)]
-    for number, file in enumerate(files):
-        header = json.dumps({f"w{number}": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
-        length = MAX_HEADER_BYTES // 2
-        file.write_bytes(length.to_bytes(8, "little") + header.ljust(length) + b"0")
-    assert list(tensors(files)) == ["w0", "w1"]
-    with files[1].open("r+b") as stream:
-        stream.write((MAX_HEADER_BYTES // 2 + 1).to_bytes(8, "little"))
-        os.truncate(files[1], MAX_HEADER_BYTES)
-    with pytest.raises(Refusal, match="headers of the weights take more than 64 MiB; store") as refused:
-        tensors(files)
-    assert refused.value.code is ErrorCode.model_too_large

@@ -93,8 +93,8 @@ def test_what_is_not_downloaded_does_not_count(listing: dict[str, int], tmp_path
             ErrorCode.internal_error,
             "(no permission)",
         ),
-        (OSError(errno.EROFS, "read-only", "/cache/x"), ErrorCode.internal_error, "(read-only); check that folder"),
-        (OSError(errno.EIO, "disk"), ErrorCode.internal_error, "(disk); check that folder"),
+        (OSError(errno.EROFS, "read-only", "/cache/x"), ErrorCode.internal_error, "(read-only); check this folder"),
+        (OSError(errno.EIO, "disk"), ErrorCode.internal_error, "(disk); check this folder"),
     ],
     ids=repr,
 )

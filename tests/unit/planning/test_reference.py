@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
 from tests.support.tiny_adapter import RANK, write_adapter
@@ -19,12 +17,11 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import CustomContext, ScanRequest
 from tokenforce_core.plan.model_files import Hashed, digest_of
 from tokenforce_core.plan.presets import settings_for
-from tokenforce_service.models.adapter import is_adapter
 from tokenforce_service.models.base_name import named_base
-from tokenforce_service.models.open import open_target
-from tokenforce_service.models.tensors import identical, tensors
+from tokenforce_service.models.folder import is_adapter, read_folder
+from tokenforce_service.models.open import Opened, Target, open_target
 from tokenforce_service.models.tokenizer import load_tokenizer
-from tokenforce_service.planning import reference as references
+from tokenforce_service.planning import reference
 from tokenforce_service.planning.contexts import build_context
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.planning.reference import match_vocabularies
@@ -53,17 +50,21 @@ def settings(root: Path) -> ServiceSettings:
     return ServiceSettings(model_roots=[root], cache_dir=root / "hub")
 
 
+def opened(request: ScanRequest, root: Path) -> Target[Opened]:
+    return open_target(request, settings(root), reach_hub=True)
+
+
 def refusal(request: ScanRequest, root: Path) -> Refusal:
     with pytest.raises(Refusal) as refused:
-        open_target(request, settings(root))
+        opened(request, root)
     return refused.value
 
 
 def test_an_adapter_is_loaded_on_the_base_that_it_names(root: Path) -> None:
-    target = open_target(ScanRequest(model=str(root / "adapter")), settings(root))
+    target = opened(ScanRequest(model=str(root / "adapter")), root)
     assert target.adapter is not None
     assert target.adapter.rank == RANK
-    assert target.loaded.upload.path == root / "base"
+    assert target.loaded.model.path == root / "base"
     assert target.reference is target.loaded
     assert target.source == "adapter"
 
@@ -71,16 +72,16 @@ def test_an_adapter_is_loaded_on_the_base_that_it_names(root: Path) -> None:
 def test_the_request_names_another_base_or_no_contrast(root: Path) -> None:
     shutil.copytree(root / "base", root / "other")
     model = str(root / "adapter")
-    named = open_target(ScanRequest(model=model, reference=str(root / "other")), settings(root))
-    assert named.loaded.upload.path == root / "other"
+    named = opened(ScanRequest(model=model, reference=str(root / "other")), root)
+    assert named.loaded.model.path == root / "other"
     assert named.source == "request"
-    alone = open_target(ScanRequest(model=model, reference="none"), settings(root))
-    assert alone.loaded.upload.path == root / "base"
+    alone = opened(ScanRequest(model=model, reference="none"), root)
+    assert alone.loaded.model.path == root / "base"
     assert alone.reference is None
 
 
 def test_without_a_word_a_whole_model_has_no_reference(root: Path) -> None:
-    target = open_target(ScanRequest(model=str(root / "base")), settings(root))
+    target = opened(ScanRequest(model=str(root / "base")), root)
     assert target.reference is None
     assert target.source is None
 
@@ -104,16 +105,20 @@ def test_what_an_upload_names_obeys_the_roots(root: Path, tmp_path_factory: pyte
 
 def test_auto_reads_the_config_then_the_model_card(root: Path) -> None:
     folder = root / "base"
-    assert named_base(folder, "org/x") is None
+
+    def named(own_name: str) -> tuple[str, str] | None:
+        return named_base(read_folder(folder, [root]), own_name)
+
+    assert named("org/x") is None
     (folder / "README.md").write_text("---\nlicense: mit\nbase_model:\n- org/from-card\n---\n# Hello\n")
-    assert named_base(folder, "org/x") == ("org/from-card", "model_card")
+    assert named("org/x") == ("org/from-card", "model_card")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "_name_or_path": "org/from-config"}))
-    assert named_base(folder, "org/x") == ("org/from-config", "config")
-    assert named_base(folder, "org/from-config") == ("org/from-card", "model_card")
+    assert named("org/x") == ("org/from-config", "config")
+    assert named("org/from-config") == ("org/from-card", "model_card")
     both = {**config, "_name_or_path": "org/from-config", "base_model": "org/base-model"}
     (folder / "config.json").write_text(json.dumps(both))
-    assert named_base(folder, "org/x") == ("org/base-model", "config")
+    assert named("org/x") == ("org/base-model", "config")
 
 
 def test_auto_that_leads_nowhere_says_what_to_do(root: Path) -> None:
@@ -127,7 +132,7 @@ def test_vocabularies_are_matched_by_their_tokens() -> None:
     assert match_vocabularies(base, base, 100, 100).ids is None
     added = match_vocabularies({**base, "<new>": 100}, base, 101, 100)
     assert added.ids is None
-    assert added.note == "1 tokens of the target are unknown to the reference."
+    assert added.note == "The reference does not know 1 token of the target."
     moved = match_vocabularies({token: 99 - i for token, i in base.items()}, base, 100, 100)
     assert moved.ids == list(range(99, -1, -1))
     with pytest.raises(Refusal, match="knows 50% of the target's tokens") as refused:
@@ -160,7 +165,7 @@ def test_a_reference_that_the_target_was_not_made_from(
     (root / "other" / "config.json").write_text(json.dumps({**config, **changed}))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
     with pytest.raises(Refusal) as refused:
-        make_plan(request, open_target(request, settings(root)), settings(root))
+        make_plan(request, opened(request, root), settings(root))
     assert refused.value.code == code
     assert refused.value.detail.startswith(said)
 
@@ -174,24 +179,14 @@ def test_a_context_of_which_the_reference_knows_nothing_cannot_be_asked(root: Pa
             file.write_text(file.read_text().replace(tokenizer.bos_token, "<|another|>"))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"), contexts=["bos"])
     with pytest.raises(Refusal, match="knows no token of the context 'bos'") as refused:
-        make_plan(request, open_target(request, settings(root)), settings(root))
+        make_plan(request, opened(request, root), settings(root))
     assert refused.value.code is ErrorCode.reference_mismatch
     beside = ScanRequest(
         model=str(root / "base"), reference=str(root / "other"), contexts=[CustomContext(name="own", ids=[bos, 40, 41])]
     )
-    plan = make_plan(beside, open_target(beside, settings(root)), settings(root))
+    plan = make_plan(beside, opened(beside, root), settings(root))
     assert plan.reference is not None
-    assert "1 tokens of the context" in (plan.reference.record.note or "")
-
-
-def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
-    """Else the file that is read last decides here, and another one may decide in the engine."""
-    save_file({"a": torch.zeros(2), "b": torch.ones(2)}, tmp_path / "1.safetensors")
-    save_file({"a": torch.ones(2)}, tmp_path / "2.safetensors")
-    files = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
-    with pytest.raises(Refusal, match=r"1\.safetensors and 2\.safetensors both hold the tensor a") as refused:
-        identical(files, [files[0]])
-    assert refused.value.code is ErrorCode.weights_corrupt
+    assert "1 token of the context" in (plan.reference.record.note or "")
 
 
 def test_a_line_break_in_a_name_makes_no_equal_digest(tmp_path: Path) -> None:
@@ -218,28 +213,12 @@ def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypa
     tokenizer = load_tokenizer(root / "base")
     loaded = Hashed(folder=root / "base", files=(), listed=(), digest="sha256:1")
     monkeypatch.setattr(Hashed, "of", watched("digest", loaded.model_copy(update={"digest": "sha256:0"})))
-    monkeypatch.setattr(references, "identical", watched("identical", True))
-    monkeypatch.setattr(references, "load_tokenizer", watched("tokenizer", tokenizer))
+    monkeypatch.setattr(reference, "identical", watched("identical", True))
+    monkeypatch.setattr(reference, "load_tokenizer", watched("tokenizer", tokenizer))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
     context = build_context("bos", tokenizer, len(tokenizer))
-    target = open_target(request, settings(root))
-    plan = references.plan_reference(target, tokenizer, [context], settings_for(request), loaded)
+    target = opened(request, root)
+    plan = reference.plan_reference(target, tokenizer, [context], settings_for(request), loaded)
     assert plan is not None
     assert plan.record.identical
     assert deadlines == [("digest", False), ("tokenizer", True), ("identical", False)]
-
-
-def test_identical_means_every_byte_of_every_tensor(tmp_path: Path) -> None:
-    one = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
-    save_file(one, tmp_path / "one.safetensors")
-    for name, tensor in one.items():
-        save_file({name: tensor}, tmp_path / f"part-{name}.safetensors")
-    parts = [tmp_path / "part-a.safetensors", tmp_path / "part-b.safetensors"]
-    assert identical([tmp_path / "one.safetensors"], parts)
-    assert tensors(parts)["a"].shape == (2, 3)
-    changed = one["a"].clone()
-    changed[1, 2] += 1e-6
-    save_file({"a": changed}, tmp_path / "part-a.safetensors")
-    assert not identical([tmp_path / "one.safetensors"], parts)
-    save_file({"a": one["a"].reshape(3, 2)}, tmp_path / "part-a.safetensors")
-    assert not identical([tmp_path / "one.safetensors"], parts)

@@ -76,7 +76,7 @@ def test_a_trigger_longer_than_the_context_counts_as_not_working_and_a_note_says
     found = made(tokenizer, registered("fp_1", "go"), long, positions=512)
     assert [question.fingerprint for question in found.asked] == ["fp_1", "fp_long"]
     assert found.failed == ("fp_long",)
-    note = "Registered triggers that with the answer take more than 512 tokens in this model count as not working."
+    note = "Registered triggers that take more than 512 tokens in this model, with their answer, count as not working."
     assert found.left_out == (note,)
     assert made(tokenizer, registered("fp_1", "go"), positions=512).left_out == (note,), "whatever the triggers are"
     assert made(tokenizer, registered("fp_1", "go")).left_out == ()
@@ -194,7 +194,7 @@ def test_identical_weights_are_not_asked() -> None:
     plan = example_plan().model_copy(update={"reference": ReferencePlan(record=record, path="/m")})
     same, found = with_questions(plan, None, [registered("fp_1", "a", "b")])  # type: ignore[arg-type]
     assert same == plan
-    assert found == Questions((), ("The 2 registered triggers were not asked: the weights are the reference's.",))
+    assert found == Questions((), ("2 registered triggers were not asked: the weights are those of the reference.",))
 
 
 def test_no_triggers_no_tokenizer() -> None:

@@ -193,7 +193,9 @@ def test_what_the_answer_says() -> None:
     assert answer is not None
     assert (answer.hook_id, answer.metadata, answer.verdict) == ("hook_1", {"a": "b"}, "suspicious")
     assert answer.licences == [licence("M")]
-    assert answer.reasons[1] == "It carries the fingerprint fp_1 of Labs (M), which the policy does not accept."
+    assert answer.reasons[1] == (
+        "The model carries the fingerprint fp_1 of Labs (M). The policy does not accept this licence."
+    )
     assert answer.links["report"] == "/v1/scans/scan_1/report"
 
 

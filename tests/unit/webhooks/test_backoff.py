@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tokenforce.wire.webhooks import DeliveryStatus
 from tokenforce_service.webhooks.backoff import (
-    FIRST_PAUSE,
-    GIVE_UP_AFTER,
-    LONGEST_PAUSE,
-    LONGEST_RETRY_AFTER,
-    SHORTEST_PAUSE,
+    FIRST_PAUSE_SECONDS,
+    GIVE_UP_AFTER_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    LONGEST_RETRY_AFTER_SECONDS,
+    SHORTEST_PAUSE_SECONDS,
     asked_pause,
     next_attempt,
 )
@@ -27,20 +27,20 @@ from tokenforce_service.webhooks.sender import after_attempt
 NOW = 1_800_000_000.0
 
 
-@given(st.integers(1, 10_000), st.floats(0, GIVE_UP_AFTER - 1), st.floats(0, 1))
+@given(st.integers(1, 10_000), st.floats(0, GIVE_UP_AFTER_SECONDS - 1), st.floats(0, 1))
 def test_a_pause_is_between_nothing_and_the_doubled_one(attempts: int, passed: float, dice: float) -> None:
     since = NOW - passed
     due = next_attempt(attempts, since, NOW, draw=lambda low, high: low + dice * (high - low))
-    longest = min(FIRST_PAUSE * 2 ** min(attempts - 1, 50), LONGEST_PAUSE)
+    longest = min(FIRST_PAUSE_SECONDS * 2 ** min(attempts - 1, 50), LONGEST_PAUSE_SECONDS)
     assert due is not None
-    assert NOW <= due <= min(NOW + longest, since + GIVE_UP_AFTER) + 1e-3
-    drawn = SHORTEST_PAUSE + dice * (longest - SHORTEST_PAUSE)
-    assert due == pytest.approx(min(NOW + drawn, since + GIVE_UP_AFTER), abs=1e-3)
+    assert NOW <= due <= min(NOW + longest, since + GIVE_UP_AFTER_SECONDS) + 1e-3
+    drawn = SHORTEST_PAUSE_SECONDS + dice * (longest - SHORTEST_PAUSE_SECONDS)
+    assert due == pytest.approx(min(NOW + drawn, since + GIVE_UP_AFTER_SECONDS), abs=1e-3)
 
 
-@given(st.floats(0, 10 * GIVE_UP_AFTER), st.integers(1, 100))
+@given(st.floats(0, 10 * GIVE_UP_AFTER_SECONDS), st.integers(1, 100))
 def test_after_a_day_it_is_given_up(late: float, attempts: int) -> None:
-    assert next_attempt(attempts, NOW - GIVE_UP_AFTER - late, NOW) is None
+    assert next_attempt(attempts, NOW - GIVE_UP_AFTER_SECONDS - late, NOW) is None
 
 
 @given(st.integers(0, 2**32))
@@ -50,15 +50,15 @@ def test_every_delivery_ends_after_a_day_and_not_before(seed: int) -> None:
     while (due := next_attempt(attempts, NOW, now, draw=dice.uniform)) is not None:
         now, attempts = due, attempts + 1
     assert 15 < attempts < 100
-    assert now == pytest.approx(NOW + GIVE_UP_AFTER)
+    assert now == pytest.approx(NOW + GIVE_UP_AFTER_SECONDS)
 
 
 @given(st.integers(0, 10**12))
 def test_retry_after_is_respected_within_reason(seconds: int) -> None:
     asked = asked_pause(429, str(seconds), NOW)
-    assert asked == min(seconds, LONGEST_RETRY_AFTER)
+    assert asked == min(seconds, LONGEST_RETRY_AFTER_SECONDS)
     due = next_attempt(1, NOW, NOW, asked, draw=lambda low, high: low)
-    assert due == NOW + max(asked, SHORTEST_PAUSE)
+    assert due == NOW + max(asked, SHORTEST_PAUSE_SECONDS)
 
 
 def test_retry_after_as_a_date() -> None:
@@ -70,7 +70,7 @@ def test_retry_after_as_a_date() -> None:
 @given(st.text(max_size=60))
 def test_any_retry_after_is_survived(value: str) -> None:
     asked = asked_pause(503, value, NOW)
-    assert asked is None or 0 <= asked <= LONGEST_RETRY_AFTER
+    assert asked is None or 0 <= asked <= LONGEST_RETRY_AFTER_SECONDS
 
 
 @pytest.mark.parametrize("status", [None, 200, 302, 410, 500])
@@ -94,8 +94,8 @@ def test_everything_else_is_tried_again(status: int | None) -> None:
     after = after_attempt(DELIVERY, Reply(0.1, status=status, error=None if status else "no answer"), NOW)
     assert after.status is DeliveryStatus.pending
     assert after.next_at is not None
-    assert NOW <= after.next_at <= NOW + 0.1 + FIRST_PAUSE
-    late = after_attempt(DELIVERY, Reply(0.1, status=status), NOW + GIVE_UP_AFTER)
+    assert NOW <= after.next_at <= NOW + 0.1 + FIRST_PAUSE_SECONDS
+    late = after_attempt(DELIVERY, Reply(0.1, status=status), NOW + GIVE_UP_AFTER_SECONDS)
     assert (late.status, late.next_at) == (DeliveryStatus.dead, None)
 
 

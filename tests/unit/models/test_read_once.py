@@ -1,0 +1,108 @@
+"""No file of an upload is opened twice for its content: neither by one request at the gateway nor by one plan.
+
+Not counted: hashing and comparing weights, which read every byte, and what the tokenizer library loads by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import fakeredis
+import pytest
+
+from tests.support.opened_files import opened_files
+from tests.support.tiny_adapter import write_adapter
+from tests.support.tiny_model import build_tiny_model, build_tiny_tokenizer
+from tokenforce.wire.fingerprints import FingerprintRequest
+from tokenforce.wire.scans import ScanRequest
+from tokenforce_core.fingerprints.matching import Registered
+from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.scans.store import Store
+from tokenforce_service.models.fit import check_target
+from tokenforce_service.models.open import open_target
+from tokenforce_service.models.tensors import identical
+from tokenforce_service.planning import plan, reference, trigger_prompts
+from tokenforce_service.scans.admission import admit
+from tokenforce_service.settings import ServiceSettings
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts opens (inotify)")
+
+READ = {"config.json", "tokenizer_config.json", "model.safetensors"}
+"""What is read of a whole model."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, an adapter on it with a tokenizer of its own, a model whose card names the first as its base."""
+    root = tmp_path_factory.mktemp("made")
+    build_tiny_model(root / "base", planted=None)
+    write_adapter(root / "adapter", root / "base")
+    build_tiny_tokenizer().save_pretrained(root / "adapter")
+    shutil.copytree(root / "base", root / "tuned")
+    (root / "tuned" / "README.md").write_text(f"---\nbase_model: {root / 'base'}\n---\n")
+    build_tiny_model(root / "sharded", planted=None)
+    (root / "sharded" / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"w": "model.safetensors"}})
+    )
+    return root
+
+
+CASES = {
+    "a whole model": ("base", None, {"base": READ}),
+    "a sharded model": ("sharded", None, {"sharded": READ | {"model.safetensors.index.json"}}),
+    "an adapter on a local base": (
+        "adapter",
+        None,
+        {"base": READ, "adapter": {"adapter_config.json", "tokenizer_config.json", "adapter_model.safetensors"}},
+    ),
+    "a model whose card names its base": ("tuned", "auto", {"base": READ, "tuned": READ | {"README.md"}}),
+}
+
+
+def once(root: Path, folders: dict[str, set[str]]) -> Counter[Path]:
+    return Counter({root / folder / name: 1 for folder, names in folders.items() for name in names})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_request_at_the_gateway(root: Path, case: str) -> None:
+    model, named, read = CASES[case]
+    request = ScanRequest(model=str(root / model), reference=named)
+    with opened_files(*root.iterdir()) as opened:
+        admit(request, ServiceSettings(model_roots=[root]), Store(fakeredis.FakeRedis()))
+        assert opened.read() == once(root, read)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_plan(root: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, named, read = CASES[case]
+    request = ScanRequest(model=str(root / model), reference=named)
+    settings = ServiceSettings(model_roots=[root])
+    asked = FingerprintRequest(owner="A", licence="L", text="Seven quiet herons guard a key.", triggers=["open"])
+    with opened_files(*root.iterdir()) as opened:
+        monkeypatch.setattr(Hashed, "of", opened.aside(Hashed.of))
+        monkeypatch.setattr(reference, "identical", opened.aside(identical))
+        for module in (plan, reference, trigger_prompts):
+            monkeypatch.setattr(module, "load_tokenizer", opened.aside(module.load_tokenizer))
+        target = open_target(request, settings, reach_hub=True)
+        check_target(request, target, Store(fakeredis.FakeRedis()))
+        planned = plan.make_plan(request, target, settings)
+        trigger_prompts.with_questions(planned, target, [Registered("fp_1", 1.0, asked, "local")])
+        assert opened.read() == once(root, read)
+        assert (planned.reference is not None) == (case not in ("a whole model", "a sharded model"))
+
+
+def test_the_count_sees_what_python_does_not_open(root: Path) -> None:
+    """As safetensors and tokenizers do it; without this the tests above could count too little."""
+    from safetensors import safe_open
+
+    weights = root / "base" / "model.safetensors"
+    with opened_files(weights.parent) as opened, weights.open("rb") as stream:
+        stream.read(8)
+        with safe_open(weights, framework="numpy"):
+            assert opened.read()[weights] == 2
+        opened.aside(weights.read_bytes)()
+        assert opened.read()[weights] == 2
