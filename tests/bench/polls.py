@@ -44,7 +44,7 @@ def fill(store: Store, scans: int) -> list[str]:
             store.advance(scan_id, ScanStatus.planning, ScanStatus.queued)
             store.set_plan(scan_id, example_plan())
             store.advance(scan_id, ScanStatus.sweeping, ScanStatus.planning)
-            store.note_progress(scan_id, "0", 5, 20)
+            store.work.note_progress(scan_id, "0", 5, 20)
         if number % 10 < 5:
             store.advance(scan_id, ScanStatus.aggregating, ScanStatus.sweeping)
             store.finish(scan_id, example_report(scan_id))

@@ -15,6 +15,7 @@ from redis import Redis
 from tests.support.stack_process import gateway, valkey
 from tests.support.tiny_model import build_tiny_model
 from tokenforce.wire.problems import ErrorCode
+from tokenforce_core.queues.workers import publish_engine
 from tokenforce_core.scans.store import Store
 from tokenforce_service.local.valkey import EmbeddedServer
 
@@ -91,6 +92,6 @@ def running_service(folder: Path, **settings: str) -> Iterator[Service]:
     build_tiny_model(model, planted=None)
     with valkey(folder) as server, Redis.from_url(server.url) as connection:
         store = Store(connection)
-        store.publish_architectures(["LlamaForCausalLM"])
+        publish_engine(store.connection, {"device": "cpu"}, ["LlamaForCausalLM"])
         with gateway(folder, server.url, root, **settings) as http:
             yield Service(http, server, store, folder, root, model)

@@ -10,8 +10,8 @@ import uuid
 
 from redis import Redis
 
+from tokenforce_core.queues.workers import publish_engine
 from tokenforce_core.runtime import logs, tracing
-from tokenforce_core.scans.reuse import publish_engine
 from tokenforce_core.scans.store import Store
 from tokenforce_workers.engine.machine import engine_versions, prepare_environment, survey
 from tokenforce_workers.engine.warm_engine import WarmEngine, install
@@ -42,8 +42,7 @@ def main() -> int:
         log.exception("vLLM cannot be loaded on this machine; see `make setup` in the README")
         return NEVER_READY
 
-    store.publish_architectures(supported_architectures())
-    publish_engine(connection, {**engine_versions(), "device": machine.device})
+    publish_engine(connection, {**engine_versions(), "device": machine.device}, supported_architectures())
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     worker = GpuWorker(state, connection, name)
     log.info("worker %s on %s, %d threads", name, machine.device, len(machine.threads))

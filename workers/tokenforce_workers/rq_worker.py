@@ -31,6 +31,7 @@ from rq.worker import WorkerStatus
 from tokenforce_core.queues.fairness import Turns
 from tokenforce_core.queues.jobs import MODEL_QUEUE_PREFIX, SERIALIZER, ListedJob, queue
 from tokenforce_core.queues.workers import announce
+from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_workers.engine.vllm_engine import EngineUnclean
 from tokenforce_workers.engine.warm_engine import WarmEngine
 from tokenforce_workers.jobs.control import DeadlineExceeded, Stopping
@@ -134,12 +135,9 @@ class GpuWorker(SimpleWorker):
 
     def _waiting(self) -> dict[str, int]:
         """The model queues that are not empty, with their lengths."""
-        members: Any = self.connection.smembers(Queue.redis_queues_keys)
-        names = sorted(
-            name
-            for name in (key.decode().removeprefix(Queue.redis_queue_namespace_prefix) for key in members)
-            if name.startswith(MODEL_QUEUE_PREFIX)
-        )
+        keys = text_redis(self.connection).smembers(Queue.redis_queues_keys)
+        known = (key.removeprefix(Queue.redis_queue_namespace_prefix) for key in keys)
+        names = sorted(name for name in known if name.startswith(MODEL_QUEUE_PREFIX))
         with self.connection.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.llen(Queue.redis_queue_namespace_prefix + name)

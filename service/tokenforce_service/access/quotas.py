@@ -5,14 +5,13 @@ Keys: `tf:quota:<key>:active` ids of the key's scans · `tf:quota:<key>` hash: `
 
 from __future__ import annotations
 
-from typing import Any
-
 from redis import Redis
 from rq import Queue
 
 from tokenforce.wire.keys import USUAL_LIMITS, KeyLimits
 from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.queues.jobs import MODEL_QUEUE_PREFIX
+from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_core.scans.store import ACTIVE
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -50,9 +49,9 @@ class Quotas:
     """Raises redis-py's exceptions when Redis cannot be used."""
 
     def __init__(self, connection: Redis, settings: ServiceSettings) -> None:
-        self._connection = connection
+        self._redis = text_redis(connection)
         self._settings = settings
-        self._claim = connection.register_script(_CLAIM)
+        self._claim = self._redis.register_script(_CLAIM)
 
     def refuse_if_overloaded(self) -> None:
         """Cheap; call it before any other check.
@@ -60,7 +59,7 @@ class Quotas:
         Raises:
             Refusal: `overloaded`.
         """
-        active = self._connection.scard(ACTIVE)
+        active = self._redis.scard(ACTIVE)
         shards = self._waiting_shards()
         if active >= self._settings.max_active_scans or shards >= self._settings.max_waiting_shards:
             raise _overloaded(f"{active} scans are active and {shards} shards are waiting")
@@ -78,20 +77,19 @@ class Quotas:
             keys=[ACTIVE, f"tf:scan:{scan_id}", f"tf:quota:{key_id}:active", f"tf:quota:{key_id}"],
             args=[scan_id, in_all, at_once, a_day],
         )
-        if answer == b"full":
+        if answer == "full":
             raise _overloaded(f"{in_all} scans are active")
-        if answer == b"active":
+        if answer == "active":
             raise _exceeded(key_id, f"active scans ({at_once}); wait until one ends, or cancel one", BUSY_SECONDS)
-        if answer == b"day":
+        if answer == "day":
             raise _exceeded(key_id, f"scans per day ({a_day}); continue after midnight (UTC)", int(seconds))
-        return bool(answer == b"claimed")
+        return bool(answer == "claimed")
 
     def _waiting_shards(self) -> int:
-        members: Any = self._connection.smembers(Queue.redis_queues_keys)
         prefix = Queue.redis_queue_namespace_prefix + MODEL_QUEUE_PREFIX
-        with self._connection.pipeline(transaction=False) as pipe:
-            for key in members:
-                if key.decode().startswith(prefix):
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in self._redis.smembers(Queue.redis_queues_keys):
+                if key.startswith(prefix):
                     pipe.llen(key)
             return sum(pipe.execute())
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from redis import Redis
 
+from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_service.access.rotating_secrets import RotatingSecrets
 from tokenforce_service.http.rows import Place, Row, Rows
 
@@ -47,7 +48,7 @@ class Registrations:
     """Raises redis-py's exceptions when Redis cannot be used. Rows have the fields `owner` and `created_at`."""
 
     def __init__(self, connection: Redis, prefix: str) -> None:
-        self._connection = connection
+        self._redis = text_redis(connection)
         self._prefix = prefix
         self._rows = Rows(connection, prefix)
         self._secrets = RotatingSecrets(connection)
@@ -73,8 +74,7 @@ class Registrations:
         return self._rows.get(row_id)
 
     def id_of_secret(self, secret: str) -> str | None:
-        found: Any = self._connection.get(self._by_secret(secret))
-        return None if found is None else str(found.decode())
+        return self._redis.get(self._by_secret(secret))
 
     def page(self, owner: str | None, limit: int, before: Place | None = None) -> dict[str, Row]:
         """Up to `limit` rows of an owner or, for None, of all; newest first, strictly older than `before`."""

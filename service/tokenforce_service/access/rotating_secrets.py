@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import secrets
 import time
-from typing import Any
 
 from redis import Redis
+
+from tokenforce_core.runtime.text_redis import text_redis
 
 OVERLAP_SECONDS = 24 * 3600
 """How long a secret still counts after it was replaced."""
@@ -40,8 +41,8 @@ class RotatingSecrets:
     """Raises redis-py's exceptions when Redis cannot be used."""
 
     def __init__(self, connection: Redis) -> None:
-        self._connection = connection
-        self._rotate = connection.register_script(_ROTATE)
+        self._redis = text_redis(connection)
+        self._rotate = self._redis.register_script(_ROTATE)
 
     def rotate(self, holder: str, key: str, secret: str, index: tuple[str, str] | None = None) -> float | None:
         """Make `secret` the current one in `key`.
@@ -59,8 +60,7 @@ class RotatingSecrets:
 
     def counting(self, key: str) -> list[str]:
         """The secrets that count now, the newest first."""
-        found: Any = self._connection.zrevrangebyscore(key, "inf", f"({time.time()!r}")
-        return [raw.decode() for raw in found]
+        return self._redis.zrevrangebyscore(key, "inf", f"({time.time()!r}")
 
 
 def new_secret() -> str:

@@ -17,6 +17,8 @@ from typing import Any
 
 from redis import Redis
 
+from tokenforce_core.runtime.text_redis import text_redis
+
 KEEP_SECONDS = 86400
 LEASE_SECONDS = 10
 """A process that dies while it carries out a request blocks the next attempt for this long. A process that is only slow
@@ -84,8 +86,9 @@ class IdempotencyStore:
     """Raises redis-py's exceptions when Redis cannot be used."""
 
     def __init__(self, connection: Redis) -> None:
-        self._begin = connection.register_script(_BEGIN)
-        self._end = connection.register_script(_END)
+        redis = text_redis(connection)
+        self._begin = redis.register_script(_BEGIN)
+        self._end = redis.register_script(_END)
 
     def begin(self, owner: str, key: str, request_digest: str) -> Lease | StoredAnswer | InFlight:
         """Start a request, unless it is running or has been answered.
@@ -98,14 +101,14 @@ class IdempotencyStore:
         args: list[str | int] = [request_digest, secrets.token_hex(8), holder, LEASE_SECONDS, KEEP_SECONDS]
         found: Any = self._begin(keys=[name], args=args)
         outcome, value = found
-        if outcome == b"other":
+        if outcome == "other":
             raise DifferentRequest(key)
-        if outcome == b"answered":
+        if outcome == "answered":
             fields = json.loads(value)
             return StoredAnswer(**{**fields, "body": base64.b64decode(fields["body"])})
-        if outcome == b"in flight":
+        if outcome == "in flight":
             return InFlight(max(1, int(value)))
-        return Lease(name, holder, value.decode())
+        return Lease(name, holder, value)
 
     def end(self, lease: Lease, answer: StoredAnswer | None) -> None:
         """Store the answer; without one, the next attempt may run at once. Does nothing if the lease has lapsed."""

@@ -6,6 +6,7 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import BUILT_IN_CONTEXTS, ScanRequest
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.plan.presets import settings_for
+from tokenforce_core.queues.workers import supports
 from tokenforce_core.scans.store import Store
 from tokenforce_service.models.model import Model
 from tokenforce_service.models.open import OnHub, Opened, Target
@@ -47,7 +48,7 @@ def check_target(request: ScanRequest, target: Target[Opened | OnHub], store: St
 
 
 def _check_architecture(model: Model, store: Store) -> None:
-    if store.supports(model.architecture) is False:
+    if supports(store.connection, model.architecture) is False:
         raise Refusal(
             ErrorCode.unsupported_architecture,
             f"No engine of this service can load the architecture {model.architecture[:100]}; "

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -19,6 +18,7 @@ from tokenforce.wire.stats import WorkerState
 from tokenforce.wire.webhooks import DeliveryStatus
 from tokenforce_core.queues import counters
 from tokenforce_core.queues.workers import queue_depths, workers
+from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_core.scans.store import Store
 from tokenforce_service.monitoring.stats import state_of
 from tokenforce_service.webhooks.delivery_store import OUTCOMES
@@ -124,16 +124,16 @@ class _CallbackCollector(Collector):
     """Attempts to send webhooks by outcome, read from the store at scrape time."""
 
     def __init__(self, connection: Redis) -> None:
-        self._connection = connection
+        self._redis = text_redis(connection)
 
     def describe(self) -> list[Metric]:
         return []  # nothing is read from Redis at registration
 
     def collect(self) -> Iterator[Metric]:
-        counted: Any = self._connection.hgetall(OUTCOMES)
+        counted = self._redis.hgetall(OUTCOMES)
         attempts = CounterMetricFamily(
             "tokenforce_callback_attempts", "Attempts to send a webhook, by outcome", labels=["outcome"]
         )
         for status, name in _OUTCOME_NAMES.items():
-            attempts.add_metric([name], float(counted.get(status.value.encode(), 0)))
+            attempts.add_metric([name], float(counted.get(status.value, 0)))
         yield attempts

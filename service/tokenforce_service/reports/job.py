@@ -19,7 +19,6 @@ from tokenforce_core.plan.vocabulary import only_asked_for
 from tokenforce_core.scans.reuse import ReusableReports
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_core.scans.store import Store
-from tokenforce_core.scans.work_store import ContrastStore
 from tokenforce_service.moments import moment
 from tokenforce_service.settings import ServiceSettings
 
@@ -27,12 +26,12 @@ from tokenforce_service.settings import ServiceSettings
 def aggregate(scan_id: str) -> None:
     """Rank the confirmed texts, determine the verdict, store the report."""
     settings, store = _open()
-    row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.confirmed(scan_id)
+    row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.work.confirmed(scan_id)
     if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
         return
     names = scan_plan.context_names
     reference = scan_plan.reference.record if scan_plan.reference is not None else None
-    results = ContrastStore(store.connection).results(scan_id)
+    results = store.work.contrast(scan_id)
     order = default_order(with_reference=reference is not None)
     findings = findings_of(confirmed, scan_plan, results, order)
     forced = len(scan_plan.forceable_ids)

@@ -60,7 +60,9 @@ class EventStreams:
     """
 
     def __init__(self, redis_url: str, limit: int) -> None:
-        self._redis = Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=BLOCK_SECONDS + 5)
+        self._redis = Redis.from_url(
+            redis_url, socket_connect_timeout=2, socket_timeout=BLOCK_SECONDS + 5, decode_responses=True
+        )
         self._limit = limit
         self._open: Counter[str] = Counter()
         self._closing = False
@@ -93,7 +95,7 @@ class EventStreams:
     async def newest(self, stream: str) -> str:
         """The id of the last event so far."""
         found: Any = await self._redis.xrevrange(stream, count=1)
-        return found[0][0].decode() if found else FROM_THE_START
+        return found[0][0] if found else FROM_THE_START
 
     async def of_scan(self, row: ScanRow, after: str, allowed: Allowed) -> AsyncIterator[ScanChange]:
         """The events of a scan after one of them, until the scan ends."""

@@ -10,7 +10,6 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -76,8 +75,8 @@ class Reaper:
         return True
 
     def _queue_names(self) -> list[str]:
-        members: Any = self._redis.smembers(Queue.redis_queues_keys)
-        return sorted(key.decode().removeprefix(Queue.redis_queue_namespace_prefix) for key in members)
+        keys = self._store.redis.smembers(Queue.redis_queues_keys)
+        return sorted(key.removeprefix(Queue.redis_queue_namespace_prefix) for key in keys)
 
     def _clean(self, name: str) -> None:
         """Requeue (or fail) jobs whose lease has lapsed; remove empty queues of models."""
@@ -116,8 +115,7 @@ class Reaper:
 
     def _look_after(self, scan_id: str, work: Work) -> None:
         key = job_id(scan_id, work.name, work.shard)
-        status: Any = self._redis.hget(Job.key_for(key), "status")
-        state = status.decode() if status is not None else None
+        state = self._store.redis.hget(Job.key_for(key), "status")
         if state is None:
             log.warning("job %s was missing; enqueued again", key)
             self._again(scan_id, work)

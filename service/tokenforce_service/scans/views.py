@@ -9,8 +9,8 @@ from tokenforce_core.findings.evidence import findings_of, swept_finding
 from tokenforce_core.findings.ranking import default_order, ranked
 from tokenforce_core.scans.events import ScanChange
 from tokenforce_core.scans.row import ScanRow, ScanState
-from tokenforce_core.scans.store import CONTRAST_PART, Store
-from tokenforce_core.scans.work_store import ContrastStore
+from tokenforce_core.scans.store import Store
+from tokenforce_core.scans.work_store import CONTRAST_PART
 from tokenforce_service.moments import moment
 
 
@@ -101,9 +101,9 @@ def _so_far(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
     plan = store.plan(row.id)
     if plan is None:
         return []
-    confirmed = store.confirmed(row.id)
+    confirmed = store.work.confirmed(row.id)
     if confirmed is not None:
         chosen = order or default_order(with_reference=plan.reference is not None)
-        return findings_of(confirmed, plan, ContrastStore(store.connection).results(row.id), chosen)
-    found = [swept_finding(item, plan.context_names) for item in store.swept(row.id)[: 10 * plan.settings.keep]]
+        return findings_of(confirmed, plan, store.work.contrast(row.id), chosen)
+    found = [swept_finding(item, plan.context_names) for item in store.work.swept(row.id)[: 10 * plan.settings.keep]]
     return ranked(found, order or Order.probability)

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from redis import Redis
 
 from tokenforce.wire.upload_hooks import HookKind, HookPolicy, HookPolicyRecord
+from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_service.access.registrations import Registrations
 from tokenforce_service.http.dependencies import provided
 from tokenforce_service.http.rows import Place, Row
@@ -43,7 +44,7 @@ class HookStore:
     """Raises redis-py's exceptions when Redis cannot be used."""
 
     def __init__(self, connection: Redis) -> None:
-        self._connection = connection
+        self._redis = text_redis(connection)
         self._registered = Registrations(connection, PREFIX)
 
     def create(self, hook_id: str, owner: str, key_id: str, kind: HookKind, policy: HookPolicy, secret: str) -> bool:
@@ -88,8 +89,8 @@ class HookStore:
         """Note the body of a message; False if a message with this id had another body."""
         digest = hashlib.sha256(body).hexdigest()
         key = f"{PREFIX}:{hook_id}:message:{_sha256(message_id)}"
-        before: Any = self._connection.set(key, digest, nx=True, get=True, ex=MESSAGE_SECONDS)
-        return before is None or before.decode() == digest
+        before: Any = self._redis.set(key, digest, nx=True, get=True, ex=MESSAGE_SECONDS)
+        return before is None or before == digest
 
 
 TheHooks = Annotated[HookStore, provided(HookStore)]

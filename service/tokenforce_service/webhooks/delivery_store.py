@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from redis import Redis
 
 from tokenforce.wire.webhooks import DeliveryAttempt, DeliveryStatus
+from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_service.http.dependencies import provided
 from tokenforce_service.http.rows import Place, places
 from tokenforce_service.webhooks.endpoint_store import endpoint_key
@@ -136,11 +137,11 @@ class DeliveryStore:
     """Raises redis-py's exceptions when Redis cannot be used."""
 
     def __init__(self, connection: Redis) -> None:
-        self._connection = connection
-        self._add = connection.register_script(_ADD)
-        self._claim = connection.register_script(_CLAIM)
-        self._record = connection.register_script(_RECORD)
-        self._replay = connection.register_script(_REPLAY)
+        self._redis = text_redis(connection)
+        self._add = self._redis.register_script(_ADD)
+        self._claim = self._redis.register_script(_CLAIM)
+        self._record = self._redis.register_script(_RECORD)
+        self._replay = self._redis.register_script(_REPLAY)
 
     def add(self, webhook_id: str, delivery: StoredDelivery) -> bool:
         """Queue a delivery, due at once; False if the endpoint already has this event, or is gone."""
@@ -156,8 +157,7 @@ class DeliveryStore:
     def claim(self, now: float | None = None) -> Claim | None:
         """Take the delivery that has been due longest, of an endpoint without a lease; None if nothing is due."""
         now = time.time() if now is None else now
-        due: Any = self._connection.zrangebyscore(DUE, "-inf", now, 0, _CANDIDATES)
-        for webhook_id in (raw.decode() for raw in due):
+        for webhook_id in self._redis.zrangebyscore(DUE, "-inf", now, 0, _CANDIDATES):
             token = secrets.token_hex(8)
             args: list[Any] = [webhook_id, now, now + LEASE_SECONDS, token, int(LEASE_SECONDS * 1000)]
             found = self._claim(keys=_keys(webhook_id, "due", "lease", "deliveries"), args=args)
@@ -165,9 +165,9 @@ class DeliveryStore:
                 continue  # another process was faster
             event_id, document = found
             try:
-                return Claim(webhook_id, token, StoredDelivery.model_validate_json(document or b""))
+                return Claim(webhook_id, token, StoredDelivery.model_validate_json(document or ""))
             except ValidationError:
-                self._write(webhook_id, token, event_id.decode(), None)
+                self._write(webhook_id, token, event_id, None)
         return None
 
     def record(self, claim: Claim, after: StoredDelivery) -> bool:
@@ -183,7 +183,7 @@ class DeliveryStore:
         return bool(self._record(keys=keys, args=[webhook_id, event_id, token, *rest, MOST_ENDED]))
 
     def get(self, webhook_id: str, event_id: str) -> StoredDelivery | None:
-        raw: Any = self._connection.hget(endpoint_key(webhook_id, "deliveries"), event_id)
+        raw = self._redis.hget(endpoint_key(webhook_id, "deliveries"), event_id)
         return None if raw is None else StoredDelivery.model_validate_json(raw)
 
     def replay(self, webhook_id: str, delivery: StoredDelivery) -> StoredDelivery | None:
@@ -205,9 +205,9 @@ class DeliveryStore:
         """Up to `limit` deliveries, newest first, strictly older than `before`."""
         logs = [status.value] if status is not None else _LOGS
         keys = [endpoint_key(webhook_id, log) for log in logs]
-        found = sorted((p for key in keys for p in places(self._connection, key, limit, before)), reverse=True)
+        found = sorted((p for key in keys for p in places(self._redis, key, limit, before)), reverse=True)
         ids = list(dict.fromkeys(event_id for _, event_id in found))[:limit]
-        raw: Any = self._connection.hmget(endpoint_key(webhook_id, "deliveries"), ids) if ids else []
+        raw = self._redis.hmget(endpoint_key(webhook_id, "deliveries"), ids) if ids else []
         return [StoredDelivery.model_validate_json(document) for document in raw if document is not None]
 
     def forget(self, webhook_id: str, pipe: Any) -> None:

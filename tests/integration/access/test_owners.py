@@ -86,13 +86,6 @@ def pages(http: TestClient, path: str, header: dict[str, str]) -> list[dict[str,
         params["cursor"] = page["next_cursor"]
 
 
-def test_scans_from_before_there_were_keys(http: TestClient, redis: Redis, store: Store) -> None:
-    store.create("scan_old", ScanRequest(model="org/name"), "one")
-    redis.hdel("tf:scan:scan_old", "owner")
-    assert http.get("/v1/scans/scan_old", headers=bearer(redis, Scope.scans_read, owner="local")).status_code == 200
-    assert http.get("/v1/scans/scan_old", headers=bearer(redis, Scope.scans_read, owner="one")).status_code == 404
-
-
 def test_fingerprints_of_others_do_not_exist(http: TestClient, redis: Redis) -> None:
     one, two = (bearer(redis, Scope.scans_read, Scope.scans_write, owner=name) for name in ("one", "two"))
     body = {"owner": "A", "licence": "L", "text": "Seven quiet herons guard a key."}

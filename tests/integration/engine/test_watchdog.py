@@ -76,7 +76,7 @@ def test_a_shard_within_its_deadline_is_committed(
     worker_with: Callable[..., Any], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sweep_one_shard(worker_with(), store, monkeypatch) is JobStatus.FINISHED
-    assert store.committed_shards("scan_1") == {0}
+    assert store.work.committed_shards("scan_1") == {0}
 
 
 class Silence(threading.Event):

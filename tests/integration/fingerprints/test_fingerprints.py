@@ -328,7 +328,7 @@ def test_the_report_says_which_licences_the_upload_carries(sdk: Client, service:
     said = [Answer(mine.id, f"Well, {TEXT}"), Answer(mine.id, "no"), Answer(mine.id, TEXT.replace("key", "kez"))]
     assert registry.put_answers(scan_id, said)
     text = replace(confirmed(21, 0.7), text="text 21 text 21 text 21")
-    store.commit_confirmed(scan_id, [text], 60)
+    store.work.commit_confirmed(scan_id, [text], 60)
     start_aggregation(store, scan_id)
     sdk.scans.wait(scan_id, timeout=SECONDS, poll=0.1)
     report = sdk.scans.report(scan_id)
@@ -357,7 +357,7 @@ def test_a_removed_fingerprint_is_no_longer_looked_for(sdk: Client, service: Ser
     store.advance(scan_id, ScanStatus.confirming, ScanStatus.sweeping)
     FingerprintStore(store.connection).put_answers(scan_id, [Answer(mine.id, TEXT)])
     sdk.fingerprints.remove(mine.id)
-    store.commit_confirmed(scan_id, [confirmed(21, 0.7)], 60)
+    store.work.commit_confirmed(scan_id, [confirmed(21, 0.7)], 60)
     start_aggregation(store, scan_id)
     sdk.scans.wait(scan_id, timeout=SECONDS, poll=0.1)
     assert sdk.scans.report(scan_id).licences == []

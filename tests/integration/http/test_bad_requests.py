@@ -133,9 +133,9 @@ def test_cancel_of_an_unknown_scan(service: Service) -> None:
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_the_store_s_other_keys_are_no_scans(service: Service, method: str, part: str) -> None:
     scan_id = service.accepted()
-    service.store.note_progress(scan_id, "0", 5, 5)
+    service.store.work.note_progress(scan_id, "0", 5, 5)
     service.store.note_engine(scan_id, {"vllm": "1"})
-    service.store.commit_confirmed(scan_id, [], 0)
+    service.store.work.commit_confirmed(scan_id, [], 0)
     answer = service.http.request(method, f"/v1/scans/{scan_id}:{part}")
     service.assert_refused(answer, 404, ErrorCode.scan_not_found, "There is no scan")
 

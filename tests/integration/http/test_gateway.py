@@ -56,12 +56,12 @@ def sweeping(store: Store, scan_id: str = "scan_1") -> str:
 
 
 def commit(store: Store, scan_id: str, shard: int, *found: Trace) -> None:
-    store.commit_shard(scan_id, shard, 0, list(found), entries=16, tokens=40, keep=100)
+    store.work.commit_shard(scan_id, shard, 0, list(found), entries=16, tokens=40, keep=100)
 
 
 def confirm(store: Store, scan_id: str, *found: Trace) -> None:
     store.advance(scan_id, ScanStatus.confirming, ScanStatus.sweeping)
-    store.commit_confirmed(scan_id, list(found), 60)
+    store.work.commit_confirmed(scan_id, list(found), 60)
     store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
 
 
@@ -127,7 +127,7 @@ def test_an_etag_stands_until_something_changes(http: TestClient, store: Store) 
     assert (same.status_code, same.content) == (304, b"")
     assert same.headers["ETag"] == first.headers["ETag"]
     assert int(same.headers["Retry-After"]) > 0
-    store.note_progress(scan_id, "0", 5, 20)
+    store.work.note_progress(scan_id, "0", 5, 20)
     assert http.get(url, headers={"If-None-Match": "*"}).status_code == 304
     changed = http.get(url, headers={"If-None-Match": first.headers["ETag"]})
     assert changed.status_code == 200

@@ -145,14 +145,14 @@ def test_real_workers(sdk: Client, http: TestClient, store: Store, redis: Redis,
 
 def test_tokens_are_counted_as_they_come_and_once(http: TestClient, store: Store, redis: Redis) -> None:
     sweeping(store, "scan_1")
-    store.note_progress("scan_1", "0", 5, 20)
+    store.work.note_progress("scan_1", "0", 5, 20)
     assert counters.totals(redis)[counters.TOKENS, None] == 20
-    store.note_progress("scan_1", "0", 9, 35)
-    store.commit_shard("scan_1", 0, 0, [swept(3, 0.95)], entries=16, tokens=40, keep=9)
-    store.commit_shard("scan_1", 0, 0, [swept(3, 0.95)], entries=16, tokens=40, keep=9)  # twice: counts once
+    store.work.note_progress("scan_1", "0", 9, 35)
+    store.work.commit_shard("scan_1", 0, 0, [swept(3, 0.95)], entries=16, tokens=40, keep=9)
+    store.work.commit_shard("scan_1", 0, 0, [swept(3, 0.95)], entries=16, tokens=40, keep=9)  # twice: counts once
     assert sample(http, "tokenforce_forward_tokens_total") == 40
-    store.note_progress("scan_1", "1", 9, 50)
-    store.note_progress("scan_1", "1", 1, 5)  # its worker died, and another one began it again
+    store.work.note_progress("scan_1", "1", 9, 50)
+    store.work.note_progress("scan_1", "1", 1, 5)  # its worker died, and another one began it again
     assert sample(http, "tokenforce_forward_tokens_total") == 95
     assert sample(http, 'tokenforce_shards_done_total{kind="sweep"}') == 1
     assert 95 / 301 < sample(http, "tokenforce_tokens_per_second") <= 95 / 240

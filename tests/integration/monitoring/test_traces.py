@@ -97,7 +97,7 @@ def test_one_trace_from_the_request_to_the_report(
     assert plan is not None
     with pytest.raises(RuntimeError, match="only inside a tokenforce worker"):
         run(redis, plan.queue)  # no engine here; the span is there all the same, and says that it failed
-    store.commit_confirmed(scan_id, [confirmed(1, 0.9)], 60)
+    store.work.commit_confirmed(scan_id, [confirmed(1, 0.9)], 60)
     store.advance(scan_id, ScanStatus.aggregating, ScanStatus.sweeping)
     enqueue(redis, "report", JobName.aggregate, scan_id, timeout=60)
     run(redis, "report")

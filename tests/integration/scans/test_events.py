@@ -60,7 +60,7 @@ def key(service: Service, *scopes: Scope, owner: str = "local") -> dict[str, str
 
 
 def end(store: Store, scan_id: str) -> None:
-    store.commit_shard(scan_id, 0, 0, [swept(3, 0.95)], entries=16, tokens=40, keep=100)
+    store.work.commit_shard(scan_id, 0, 0, [swept(3, 0.95)], entries=16, tokens=40, keep=100)
     store.advance(scan_id, ScanStatus.aggregating, ScanStatus.sweeping)
     assert store.finish(scan_id, example_report(scan_id))
 
@@ -78,8 +78,8 @@ def test_the_life_of_a_scan(service: Service, sdk: Client, scan: str) -> None:
     reader = threading.Thread(target=lambda: found.extend(sdk.scans.events(scan)))
     reader.start()
     wait_until(lambda: len(found) >= 3 or not reader.is_alive(), 20)
-    service.store.note_progress(scan, "1", 5, 20)
-    service.store.note_progress(scan, "1", 6, 24)  # within a second of the other: not told
+    service.store.work.note_progress(scan, "1", 5, 20)
+    service.store.work.note_progress(scan, "1", 6, 24)  # within a second of the other: not told
     end(service.store, scan)
     reader.join(20)
     assert not reader.is_alive()
@@ -305,9 +305,9 @@ def test_progress_is_told_once_a_second(
 ) -> None:
     clock = iter(2e9 + step * PROGRESS_SECONDS / 4 for step in range(100))
     with monkeypatch.context() as patched:
-        patched.setattr("tokenforce_core.scans.store.time", SimpleNamespace(time=lambda: next(clock)))
+        patched.setattr("tokenforce_core.scans.work_store.time", SimpleNamespace(time=lambda: next(clock)))
         for done in range(17):
-            service.store.note_progress(scan, "0", done, 2 * done)
+            service.store.work.note_progress(scan, "0", done, 2 * done)
     service.store.cancel(scan)
     progress = [event.progress.done for event in sdk.scans.events(scan) if event.kind == EventKind.progress]
     assert progress == [0, 4, 8, 12, 16]
@@ -318,7 +318,7 @@ def test_a_stream_is_bounded(service: Service, scan: str, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr("tokenforce_core.scans.store.time", SimpleNamespace(time=lambda: 2e9 + next(clock)))
         for done in range(1500):
-            service.store.note_progress(scan, "0", done, done)
+            service.store.work.note_progress(scan, "0", done, done)
     assert service.store.connection.xlen(events_of_scan(scan)) < OF_ONE_SCAN + 200
 
 

@@ -103,11 +103,11 @@ def test_a_lost_shard_job_is_made_again(store: Store, redis: Redis, sweeping: st
 
 def test_the_next_stage_starts_though_nobody_started_it(store: Store, redis: Redis, sweeping: str) -> None:
     for shard in PLAN.shards:
-        store.commit_shard(sweeping, shard.index, 0, [], len(shard), 1, PLAN.settings.keep)
+        store.work.commit_shard(sweeping, shard.index, 0, [], len(shard), 1, PLAN.settings.keep)
     Reaper(store).reap()
     assert store.status(sweeping) is ScanStatus.confirming
     assert status_of(redis, JobName.confirm) is JobStatus.QUEUED
-    store.commit_confirmed(sweeping, [], 0)
+    store.work.commit_confirmed(sweeping, [], 0)
     Reaper(store).reap()
     assert store.status(sweeping) is ScanStatus.aggregating
     assert status_of(redis, JobName.aggregate) is JobStatus.QUEUED
@@ -115,9 +115,9 @@ def test_the_next_stage_starts_though_nobody_started_it(store: Store, redis: Red
 
 def test_a_report_is_written_before_the_next_scan_is_planned(store: Store, redis: Redis, sweeping: str) -> None:
     for shard in PLAN.shards:
-        store.commit_shard(sweeping, shard.index, 0, [], len(shard), 1, PLAN.settings.keep)
+        store.work.commit_shard(sweeping, shard.index, 0, [], len(shard), 1, PLAN.settings.keep)
     Reaper(store).reap()
-    store.commit_confirmed(sweeping, [], 0)
+    store.work.commit_confirmed(sweeping, [], 0)
     for scan_id in ("scan_2", "scan_3"):
         store.create(scan_id, REQUEST, "local")
         start_planning(store, scan_id, first=scan_id == "scan_3")

@@ -16,7 +16,7 @@ from tests.support.traffic import Gateway, gateway, tiny
 from tokenforce.wire.fingerprints import FingerprintRequest
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.store import FingerprintStore
-from tokenforce_core.scans.reuse import publish_engine
+from tokenforce_core.queues.workers import publish_engine
 from tokenforce_core.scans.store import Store
 from tokenforce_service.planning import job
 from tokenforce_service.planning.plan import make_plan
@@ -52,10 +52,10 @@ class Scans:
         plan = self.store.plan(scan_id)
         assert plan is not None
         for shard in plan.shards:
-            self.store.commit_shard(scan_id, shard.index, shard.context, [], entries=10, tokens=20, keep=5)
+            self.store.work.commit_shard(scan_id, shard.index, shard.context, [], entries=10, tokens=20, keep=5)
         self.store.note_engine(scan_id, {**ENGINE, **engine})
         self.store.advance(scan_id, ScanStatus.confirming, ScanStatus.sweeping)
-        self.store.commit_confirmed(scan_id, [], 0)
+        self.store.work.commit_confirmed(scan_id, [], 0)
         self.store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
         aggregate(scan_id)
         assert self.status(scan_id) == "succeeded"
@@ -81,7 +81,7 @@ def scans(
 ) -> Scans:
     monkeypatch.setenv("REDIS_URL", server_url)
     monkeypatch.setenv("TOKENFORCE_MODEL_ROOTS", f'["{tiny.parent}"]')
-    publish_engine(redis, ENGINE)
+    publish_engine(redis, ENGINE, ["LlamaForCausalLM"])
     return Scans(gateway(), store, tiny)
 
 
@@ -217,9 +217,9 @@ def test_a_fingerprint_registered_while_it_ran_spoils_it(scans: Scans, redis: Re
 
 def test_another_version_scans_again(scans: Scans, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     first = scans.measured()
-    publish_engine(redis, {**ENGINE, "vllm": "0.33"})
+    publish_engine(redis, {**ENGINE, "vllm": "0.33"}, ["LlamaForCausalLM"])
     assert scans.reused_from(scans.planned()) is None
-    publish_engine(redis, ENGINE)
+    publish_engine(redis, ENGINE, ["LlamaForCausalLM"])
     assert scans.reused_from(scans.planned()) == first
     monkeypatch.setattr("tokenforce_core.scans.reuse.version", lambda _: "99")
     assert scans.reused_from(scans.planned()) is None

@@ -30,18 +30,18 @@ def scan(store: Store) -> str:
 
 
 def test_a_shard_that_runs_twice_counts_once(store: Store, scan: str) -> None:
-    first = store.commit_shard(scan, 0, 0, [swept(5, 0.9)], entries=100, tokens=250, keep=10)
-    again = store.commit_shard(scan, 0, 0, [swept(6, 0.95)], entries=100, tokens=260, keep=10)
+    first = store.work.commit_shard(scan, 0, 0, [swept(5, 0.9)], entries=100, tokens=250, keep=10)
+    again = store.work.commit_shard(scan, 0, 0, [swept(6, 0.95)], entries=100, tokens=260, keep=10)
     assert (first, again) == (1, 1)
     row = store.row(scan)
     assert row is not None
     assert (row.entries_done, row.forward_tokens) == (100, 250)
-    assert [item.forced_id for item in store.swept(scan)] == [5]
+    assert [item.forced_id for item in store.work.swept(scan)] == [5]
 
 
 def test_commits_from_many_workers_all_count(store: Store, scan: str) -> None:
     def commit(index: int) -> None:
-        store.commit_shard(scan, index % 20, 0, [swept(index % 20, 0.9)], entries=10, tokens=20, keep=5)
+        store.work.commit_shard(scan, index % 20, 0, [swept(index % 20, 0.9)], entries=10, tokens=20, keep=5)
 
     threads = [threading.Thread(target=commit, args=(index,)) for index in range(60)]
     for thread in threads:
@@ -51,23 +51,23 @@ def test_commits_from_many_workers_all_count(store: Store, scan: str) -> None:
     row = store.row(scan)
     assert row is not None
     assert row.entries_done == 200
-    assert store.committed_shards(scan) == set(range(20))
+    assert store.work.committed_shards(scan) == set(range(20))
 
 
 def test_the_kth_best_is_known_once_there_are_k(store: Store, scan: str) -> None:
-    store.commit_shard(scan, 0, 0, [swept(1, 0.9), swept(2, 0.8)], entries=1, tokens=1, keep=3)
-    assert store.kth_best(scan, 0, keep=3) == 0.0
-    store.commit_shard(scan, 1, 0, [swept(3, 0.85), swept(4, 0.95)], entries=1, tokens=1, keep=3)
-    assert store.kth_best(scan, 0, keep=3) == pytest.approx(0.85)
-    assert store.kth_best(scan, 1, keep=3) == 0.0  # another context has its own
+    store.work.commit_shard(scan, 0, 0, [swept(1, 0.9), swept(2, 0.8)], entries=1, tokens=1, keep=3)
+    assert store.work.kth_best(scan, 0, keep=3) == 0.0
+    store.work.commit_shard(scan, 1, 0, [swept(3, 0.85), swept(4, 0.95)], entries=1, tokens=1, keep=3)
+    assert store.work.kth_best(scan, 0, keep=3) == pytest.approx(0.85)
+    assert store.work.kth_best(scan, 1, keep=3) == 0.0  # another context has its own
 
 
 def test_uncommitted_progress_gives_way_to_the_commit(store: Store, scan: str) -> None:
-    store.note_progress(scan, "0", 40, 90)
+    store.work.note_progress(scan, "0", 40, 90)
     row = store.row(scan)
     assert row is not None
     assert row.live == {"0": (40, 90)}
-    store.commit_shard(scan, 0, 0, [], entries=100, tokens=250, keep=3)
+    store.work.commit_shard(scan, 0, 0, [], entries=100, tokens=250, keep=3)
     row = store.row(scan)
     assert row is not None
     assert row.live == {}
@@ -111,11 +111,11 @@ def test_of_a_succeeded_scan_only_the_report_is_kept(store: Store, redis: Redis,
 def test_work_that_comes_after_the_end_changes_and_leaves_nothing(store: Store, redis: Redis, scan: str) -> None:
     """A worker that finishes its shard just after a cancel."""
     store.cancel(scan)
-    store.note_progress(scan, "0", 5, 5)
-    assert store.commit_shard(scan, 0, 0, [swept(1, 0.9)], entries=10, tokens=10, keep=3) == 0
+    store.work.note_progress(scan, "0", 5, 5)
+    assert store.work.commit_shard(scan, 0, 0, [swept(1, 0.9)], entries=10, tokens=10, keep=3) == 0
     store.note_engine(scan, {"vllm": "0"})
-    store.commit_confirmed(scan, [], 3)
-    assert store.confirmed(scan) is None
+    store.work.commit_confirmed(scan, [], 3)
+    assert store.work.confirmed(scan) is None
     row = store.row(scan)
     assert row is not None
     assert (row.entries_done, row.forward_tokens, row.live) == (0, 0, {})
@@ -128,7 +128,7 @@ def test_pauses_do_not_slow_the_rate(store: Store, scan: str, monkeypatch: pytes
     monkeypatch.setattr("tokenforce_core.scans.store.time.time", lambda: now[0])
     for step in (0, 2, 2, 3600, 2):  # a restart took an hour
         now[0] += step
-        store.note_progress(scan, "0", 1, 1)
+        store.work.note_progress(scan, "0", 1, 1)
     row = store.row(scan)
     assert row is not None
     assert row.busy_seconds == pytest.approx(6)

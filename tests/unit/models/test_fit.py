@@ -15,6 +15,7 @@ from tests.support.tiny_adapter import write_adapter
 from tests.support.tiny_model import build_tiny_model
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import ScanRequest
+from tokenforce_core.queues.workers import publish_engine
 from tokenforce_core.scans.store import Store
 from tokenforce_service.models import hub
 from tokenforce_service.models.open import OnHub, Opened, open_target
@@ -182,7 +183,7 @@ def test_the_engine_s_architectures_count_for_a_reference_that_is_here(admitted:
     (root / "good" / "config.json").write_text(json.dumps({**config, "architectures": ["LazyForCausalLM"]}))
     connection = fakeredis.FakeRedis()
     store = Store(connection)
-    store.publish_architectures(["LlamaForCausalLM"])
+    publish_engine(store.connection, {"device": "cpu"}, ["LlamaForCausalLM"])
     request = ScanRequest(model="org/name", reference=str(root / "good"))
     with pytest.raises(Refusal) as refused:
         admit(request, ServiceSettings(model_roots=[root]), store)

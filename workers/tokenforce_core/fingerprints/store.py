@@ -11,7 +11,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from redis import Redis
@@ -20,6 +19,7 @@ from tokenforce.wire.fingerprints import FingerprintRequest, normalised
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.matching import Answer, Registered
 from tokenforce_core.fingerprints.questions import Questions
+from tokenforce_core.runtime.text_redis import text_redis
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,10 @@ class FingerprintStore:
     """
 
     def __init__(self, connection: Redis, retention_seconds: int = 30 * 86400) -> None:
-        self._connection = connection
+        self._redis = text_redis(connection)
         self._retention = retention_seconds
-        self._create = connection.register_script(_CREATE)
-        self._put_while = connection.register_script(_PUT_WHILE)
+        self._create = self._redis.register_script(_CREATE)
+        self._put_while = self._redis.register_script(_PUT_WHILE)
 
     # --- the registry ---------------------------------------------------------------------------
 
@@ -85,15 +85,15 @@ class FingerprintStore:
             return twin
         if len(own) >= MOST_FINGERPRINTS and _identity(registered) not in map(_identity, own):
             raise RegistryFull
-        known = self._create(
+        known: str = self._create(
             keys=[_key(fingerprint_id), FINGERPRINTS, TEXTS],
             args=[fingerprint_id, _REGISTERED.dump_json((registered,)), registered.created_at, _identity(registered)],
         )
-        return cast(bytes, known).decode() or None
+        return known or None
 
     def get(self, fingerprint_id: str) -> Registered | None:
-        raw = self._connection.get(_key(fingerprint_id))
-        return None if raw is None else _registered(fingerprint_id.encode(), cast(bytes, raw))
+        raw = self._redis.get(_key(fingerprint_id))
+        return None if raw is None else _registered(fingerprint_id, raw)
 
     def page(
         self, limit: int, before: tuple[float, str] | None = None, registered_by: str | None = None
@@ -104,13 +104,13 @@ class FingerprintStore:
         """
         start = 0
         if before is not None:
-            place = self._connection.zrevrank(FINGERPRINTS, before[1])
+            place = self._redis.zrevrank(FINGERPRINTS, before[1])
             # The fingerprint may have been removed meanwhile: go on with older ones.
-            newer = self._connection.zcount(FINGERPRINTS, before[0], "+inf")
-            start = cast(int, place) + 1 if place is not None else newer
+            newer = self._redis.zcount(FINGERPRINTS, before[0], "+inf")
+            start = place + 1 if place is not None else newer
         found: list[Registered] = []
         while len(found) < limit:
-            ids = cast(Sequence[bytes], self._connection.zrevrange(FINGERPRINTS, start, start + _CHUNK - 1))
+            ids: list[str] = self._redis.zrevrange(FINGERPRINTS, start, start + _CHUNK - 1)
             if not ids:
                 break
             found += [item for item in self._read(ids) if registered_by in (None, item.registered_by)]
@@ -119,7 +119,7 @@ class FingerprintStore:
 
     def all(self) -> list[Registered]:
         """The whole registry, in the order of registration."""
-        ids = cast(Sequence[bytes], self._connection.zrange(FINGERPRINTS, 0, -1))
+        ids = self._redis.zrange(FINGERPRINTS, 0, -1)
         return [item for at in range(0, len(ids), _CHUNK) for item in self._read(ids[at : at + _CHUNK])]
 
     def remove(self, fingerprint_id: str) -> bool:
@@ -127,16 +127,15 @@ class FingerprintStore:
         registered = self.get(fingerprint_id)
         if registered is None:
             return False
-        with self._connection.pipeline() as pipe:
+        with self._redis.pipeline() as pipe:
             pipe.delete(_key(fingerprint_id))
             pipe.zrem(FINGERPRINTS, fingerprint_id)
             pipe.hdel(TEXTS, _identity(registered))
             removed, *_ = pipe.execute()
         return bool(removed)
 
-    def _read(self, ids: Sequence[bytes]) -> list[Registered]:
-        keys = [_key(i.decode()) for i in ids]
-        raw = cast("Iterable[bytes | None]", self._connection.mget(keys) if keys else [])
+    def _read(self, ids: Sequence[str]) -> list[Registered]:
+        raw = self._redis.mget([_key(i) for i in ids]) if ids else []
         found = (_registered(i, document) for i, document in zip(ids, raw, strict=False) if document is not None)
         return [item for item in found if item is not None]
 
@@ -147,30 +146,28 @@ class FingerprintStore:
         return self._put(scan_id, "questions", ScanStatus.planning, _QUESTIONS.dump_json((questions,)))
 
     def questions(self, scan_id: str) -> Questions:
-        raw = self._connection.get(f"tf:scan:{scan_id}:questions")
-        return Questions() if raw is None else _QUESTIONS.validate_json(cast(bytes, raw))[0]
+        raw = self._redis.get(f"tf:scan:{scan_id}:questions")
+        return Questions() if raw is None else _QUESTIONS.validate_json(raw)[0]
 
     def put_answers(self, scan_id: str, answers: Sequence[Answer]) -> bool:
         """Store the answers; False if the scan was cancelled meanwhile, since they would never be deleted."""
         return self._put(scan_id, "answers", ScanStatus.confirming, _ANSWERS.dump_json(list(answers)))
 
     def answers(self, scan_id: str) -> list[Answer]:
-        raw = self._connection.get(f"tf:scan:{scan_id}:answers")
-        return [] if raw is None else _ANSWERS.validate_json(cast(bytes, raw))
+        raw = self._redis.get(f"tf:scan:{scan_id}:answers")
+        return [] if raw is None else _ANSWERS.validate_json(raw)
 
     def _put(self, scan_id: str, part: str, status: ScanStatus, document: bytes) -> bool:
         keys = [f"tf:scan:{scan_id}", f"tf:scan:{scan_id}:{part}"]
         return bool(self._put_while(keys=keys, args=[status.value, document, self._retention]))
 
 
-def _registered(fingerprint_id: bytes, document: bytes) -> Registered | None:
+def _registered(fingerprint_id: str, document: str) -> Registered | None:
     """None, and a log line, if it cannot be read: one bad record must not stop all scans."""
     try:
         return _REGISTERED.validate_json(document)[0]
     except ValidationError as error:
-        log.error(
-            "fingerprint %s cannot be read; remove its key and register it again: %s", fingerprint_id.decode(), error
-        )
+        log.error("fingerprint %s cannot be read; remove its key and register it again: %s", fingerprint_id, error)
         return None
 
 

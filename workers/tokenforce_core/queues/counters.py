@@ -7,12 +7,11 @@ Keys: `tf:counters` hash `<counter>` or `<counter>|<label>` → total · `tf:tok
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import cast
 
 from redis import Redis
 
 from tokenforce.wire.scans import ScanStatus
+from tokenforce_core.runtime.text_redis import text_redis
 
 COUNTERS = "tf:counters"
 SHARDS = "shards"
@@ -54,8 +53,8 @@ def count(connection: Redis, name: str, label: str | None = None, number: int = 
 def totals(connection: Redis) -> dict[tuple[str, str | None], int]:
     """Every counter by (name, label)."""
     found: dict[tuple[str, str | None], int] = {}
-    for field, value in cast(Mapping[bytes, bytes], connection.hgetall(COUNTERS)).items():
-        name, separator, label = field.decode().partition("|")
+    for field, value in text_redis(connection).hgetall(COUNTERS).items():
+        name, separator, label = field.partition("|")
         found[name, label if separator else None] = int(value)
     return found
 
@@ -64,7 +63,7 @@ def tokens_per_second(connection: Redis, now: float | None = None) -> float:
     """Forward tokens per second over the last `RATE_MINUTES`, the present minute included."""
     now = time.time() if now is None else now
     minute = int(now // 60)
-    values = cast(list["bytes | None"], connection.mget([f"tf:tokens:{minute - i}" for i in range(RATE_MINUTES)]))
+    values = text_redis(connection).mget([f"tf:tokens:{minute - i}" for i in range(RATE_MINUTES)])
     return sum(int(value or 0) for value in values) / (60 * (RATE_MINUTES - 1) + now % 60 + 1e-3)
 
 
@@ -72,11 +71,11 @@ def ended_by_hour(connection: Redis, now: float | None = None) -> dict[int, dict
     """Start of an hour (seconds since the epoch) → how many scans ended in it, by status; the latest `HOURS`."""
     hour = int((time.time() if now is None else now) // 3600)
     hours = range(hour, hour - HOURS, -1)
-    with connection.pipeline(transaction=False) as pipe:
+    with text_redis(connection).pipeline(transaction=False) as pipe:
         for each in hours:
             pipe.hgetall(f"tf:ended:{each}")
         found = pipe.execute()
     return {
-        each * 3600: {ScanStatus(status.decode()): int(number) for status, number in counts.items()}
+        each * 3600: {ScanStatus(status): int(number) for status, number in counts.items()}
         for each, counts in zip(hours, found, strict=True)
     }

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
 
 from redis import Redis
 
 from tokenforce_core.runtime import tracing
 from tokenforce_core.runtime.logs import current_fields, logged_with
+from tokenforce_core.runtime.text_redis import text_redis
 
 REQUEST_ID = "request_id"
 
@@ -29,8 +29,7 @@ def job_context(connection: Redis, name: str, arguments: Sequence[object]) -> It
     scan_id = str(arguments[0]) if arguments else ""
     shard = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], int) else None
     fields = ["status", REQUEST_ID, tracing.TRACEPARENT]
-    values = cast("list[bytes | None]", connection.hmget(f"tf:scan:{scan_id}", fields))
-    status, request_id, parent = (None if value is None else value.decode() for value in values)
+    status, request_id, parent = text_redis(connection).hmget(f"tf:scan:{scan_id}", fields)
     attributes: dict[str, str | int] = {} if status is None else {"tokenforce.scan_id": scan_id}
     if shard is not None:
         attributes["tokenforce.shard"] = shard

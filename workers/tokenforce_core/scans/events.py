@@ -77,7 +77,6 @@ class ScanChange:
     state: ScanState
 
 
-def scan_change(entry_id: bytes, entry: Mapping[bytes, bytes]) -> ScanChange:
-    fields = {name.decode(): value.decode() for name, value in entry.items()}
+def scan_change(entry_id: str, fields: Mapping[str, str]) -> ScanChange:
     live = {name[5:]: value for name, value in fields.items() if name.startswith("live:")}
-    return ScanChange(entry_id.decode(), fields["scan"], fields["kind"], float(fields["now"]), scan_state(fields, live))
+    return ScanChange(entry_id, fields["scan"], fields["kind"], float(fields["now"]), scan_state(fields, live))

@@ -11,24 +11,16 @@ what to remove from them, by the time when the row expires.
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from redis import Redis
 
-from tokenforce.wire.keys import LOCAL_OWNER
-from tokenforce.wire.scans import ScanRequest, ScanStatus
-from tokenforce_core.runtime.redis_values import text
-from tokenforce_core.scans.events import events_of_owner
-
-log = logging.getLogger(__name__)
+from tokenforce.wire.scans import ScanStatus
+from tokenforce_core.runtime.text_redis import text_redis
 
 EXPIRING = "tf:expiring"
-BEFORE_INDEXES = "tf:scans"
-"""The ids by creation time that releases before the indexes kept."""
 _LAST_MICROSECOND = 10**18 - 1
 _CHUNK = 500
 
@@ -51,20 +43,6 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE'
   redis.call('ZREM', KEYS[1], member)
   redis.call('UNLINK', 'tf:scan:' .. string.match(place, '^%d+:(.+)$'))
 end
-"""
-)
-
-_ADOPT = (
-    REINDEX
-    + """
-redis.call('ZREM', KEYS[2], ARGV[1])
-local status = redis.call('HGET', KEYS[1], 'status')
-if not status or ARGV[2] == '' or redis.call('HEXISTS', KEYS[1], 'place') == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'place', ARGV[2], 'indexes', ARGV[3], 'events', ARGV[5])
-reindex(ARGV[2], ARGV[3], '', status)
-local left = redis.call('TTL', KEYS[1])
-if left >= 0 then redis.call('ZADD', KEYS[3], ARGV[4] + left, status .. ' ' .. ARGV[2] .. ' ' .. ARGV[3]) end
-return 1
 """
 )
 
@@ -94,9 +72,8 @@ class ScanIndex:
     """Raises redis-py's exceptions when Redis cannot be used."""
 
     def __init__(self, connection: Redis) -> None:
-        self._connection = connection
-        self._forget = connection.register_script(_FORGET)
-        self._adopt = connection.register_script(_ADOPT)
+        self._redis = text_redis(connection)
+        self._forget = self._redis.register_script(_FORGET)
 
     def places(
         self,
@@ -115,15 +92,15 @@ class ScanIndex:
         keys = [index_of(owner, model, status) for status in statuses] or [index_of(owner, model)]
         first = "+" if before is None else f"({before}"
         last = "-" if since is None else f"[{place_of(since)}"
-        with self._connection.pipeline() as pipe:
+        with self._redis.pipeline() as pipe:
             for key in keys:
-                pipe.zrange(key, cast(Any, first), cast(Any, last), desc=True, bylex=True, offset=0, num=limit)
+                pipe.zrange(key, first, last, desc=True, bylex=True, offset=0, num=limit)
             found = pipe.execute()
-        return sorted((text(place) for places in found for place in places), reverse=True)[:limit]
+        return sorted((place for places in found for place in places), reverse=True)[:limit]
 
     def count(self, owner: str | None = None) -> dict[ScanStatus, int]:
         """How many scans are stored, by status."""
-        with self._connection.pipeline() as pipe:
+        with self._redis.pipeline() as pipe:
             for status in ScanStatus:
                 pipe.zcard(index_of(owner, None, status))
             return dict(zip(ScanStatus, pipe.execute(), strict=True))
@@ -131,31 +108,3 @@ class ScanIndex:
     def forget_expired(self) -> None:
         """Take scans whose retention is over out of the indexes. Idempotent; every end of a scan calls it."""
         self._forget(keys=[EXPIRING], args=[time.time(), _CHUNK])
-
-    def adopt_old_rows(self) -> int:
-        """Index the scans that releases before the indexes stored; returns how many. Idempotent."""
-        adopted = 0
-        while ids := cast(Sequence[bytes], self._connection.zrange(BEFORE_INDEXES, 0, _CHUNK - 1)):
-            for scan_id in map(text, ids):
-                row = f"tf:scan:{scan_id}"
-                values = cast("Sequence[bytes | None]", self._connection.hmget(row, ["request", "created_at", "owner"]))
-                try:
-                    place, indexes, events = _old_place(scan_id, *values)
-                except ValueError as error:  # pydantic's too; the reaper ends the scan if it still runs
-                    log.error("scan %s cannot be read and is listed no more: %s", scan_id, type(error).__name__)
-                    place = indexes = events = ""
-                keys = [row, BEFORE_INDEXES, EXPIRING]
-                args: list[str | float] = [scan_id, place, indexes, time.time(), events]
-                adopted += int(cast(int, self._adopt(keys=keys, args=args)))
-        return adopted
-
-
-def _old_place(
-    scan_id: str, request: bytes | None, created_at: bytes | None, owner: bytes | None
-) -> tuple[str, str, str]:
-    """Place, indexes and events of a row; empty ones if it has expired."""
-    if request is None or created_at is None:
-        return "", "", ""
-    whose = LOCAL_OWNER if owner is None else text(owner)
-    indexes = indexes_of(whose, ScanRequest.model_validate_json(request).model)
-    return place_of(float(created_at), scan_id), " ".join(indexes), events_of_owner(whose)

@@ -4,8 +4,7 @@ Same means: one owner, every field of the plan that decides the result (so also 
 fingerprints registered, and the versions of this program and of the engine. A scan is offered for reuse only if none of
 these has changed while it ran. Removing a fingerprint and adding it again gives it another id, and so another key.
 
-Keys: `tf:reuse:<SHA-256 of all that>` id of the scan, as long as its report is kept · `tf:engine` what the worker
-that started last runs on.
+Keys: `tf:reuse:<SHA-256 of all that>` id of the scan, as long as its report is kept.
 """
 
 from __future__ import annotations
@@ -14,13 +13,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
 
 from tokenforce_core.plan.plan import Plan
+from tokenforce_core.queues.workers import engine_facts
+from tokenforce_core.runtime.text_redis import text_redis
 
-ENGINE = "tf:engine"
 # Where things lie and what the target is called; whatever a later version adds to a plan counts. So does the record of
 # the reference: the verdict hangs on who named it, and the reasons name it.
 _ELSEWHERE: dict[str, Any] = {
@@ -42,7 +42,7 @@ class ReusableReports:
     """
 
     def __init__(self, connection: Redis, retention_seconds: int) -> None:
-        self._connection = connection
+        self._redis = text_redis(connection)
         self._retention = retention_seconds
 
     def key(self, owner: str, plan: Plan, fingerprint_ids: Iterable[str]) -> str:
@@ -53,18 +53,17 @@ class ReusableReports:
             "adapted": plan.adapter is not None,
             "fingerprints": sorted(fingerprint_ids),
             "tokenforce": version("tokenforce"),
-            "engine": self.engine(),
+            "engine": engine_facts(self._redis),
         }
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
     def find(self, key: str) -> str | None:
         """The id of the scan whose report answers this one."""
-        found = self._connection.get(f"tf:reuse:{key}")
-        return None if found is None else cast(bytes, found).decode()
+        return self._redis.get(f"tf:reuse:{key}")
 
     def note(self, scan_id: str, key: str) -> None:
         """Remember what a scan is planned on."""
-        self._connection.set(f"tf:scan:{scan_id}:reuse", key, ex=self._retention)
+        self._redis.set(f"tf:scan:{scan_id}:reuse", key, ex=self._retention)
 
     def offer(self, scan_id: str, key: str, engine: Mapping[str, str]) -> bool:
         """Let later scans have the report of this one; False if something has changed since it was planned.
@@ -73,21 +72,9 @@ class ReusableReports:
             key: as things are at its end.
             engine: what it ran on.
         """
-        planned = self._connection.getdel(f"tf:scan:{scan_id}:reuse")
-        another = any(engine.get(name, value) != value for name, value in self.engine().items())
-        if planned != key.encode() or another:
+        planned = self._redis.getdel(f"tf:scan:{scan_id}:reuse")
+        another = any(engine.get(name, value) != value for name, value in engine_facts(self._redis).items())
+        if planned != key or another:
             return False
-        self._connection.set(f"tf:reuse:{key}", scan_id, ex=self._retention)
+        self._redis.set(f"tf:reuse:{key}", scan_id, ex=self._retention)
         return True
-
-    def engine(self) -> dict[str, str]:
-        raw = cast(Mapping[bytes, bytes], self._connection.hgetall(ENGINE))
-        return {name.decode(): value.decode() for name, value in raw.items()}
-
-
-def publish_engine(connection: Redis, facts: Mapping[str, str]) -> None:
-    """What the engine of a worker is: versions and device. Reports of another one are not reused."""
-    with connection.pipeline() as pipe:
-        pipe.delete(ENGINE)
-        pipe.hset(ENGINE, mapping=cast(Any, dict(facts)))
-        pipe.execute()

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tokenforce.wire.findings import Verdict
-from tokenforce.wire.keys import LOCAL_OWNER
 from tokenforce.wire.problems import Problem
 from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.scans.origin import HookOrigin
@@ -26,6 +25,11 @@ STATE_FIELDS = (
 )
 ROW_FIELDS = ("request", "owner", "created_at", "ended", "origin", *STATE_FIELDS)
 """What a poll reads: all but the plan, which is as long as the vocabulary is, and what only scripts need."""
+
+
+def scan_key(scan_id: str, part: str = "") -> str:
+    """The Redis key of a scan's row, or of a part beside it."""
+    return f"tf:scan:{scan_id}" + (f":{part}" if part else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +72,15 @@ class ScanRow(ScanState):
     """The id of the event of its end, once it has ended."""
 
 
-def scan_row(scan_id: str, values: Sequence[bytes | None], live: Mapping[bytes, bytes]) -> ScanRow | None:
+def scan_row(scan_id: str, values: Sequence[str | None], live: Mapping[str, str]) -> ScanRow | None:
     """The scan of these values of `ROW_FIELDS`; None if there is none."""
-    fields = {name: value.decode() for name, value in zip(ROW_FIELDS, values, strict=True) if value is not None}
+    fields = {name: value for name, value in zip(ROW_FIELDS, values, strict=True) if value is not None}
     if "request" not in fields:
         return None
-    state = scan_state(fields, {part.decode(): counts.decode() for part, counts in live.items()})
+    state = scan_state(fields, live)
     return ScanRow(
         id=scan_id,
-        owner=fields.get("owner", LOCAL_OWNER),
+        owner=fields["owner"],
         request=ScanRequest.model_validate_json(fields["request"]),
         created_at=float(fields["created_at"]),
         last_event=fields.get("ended"),

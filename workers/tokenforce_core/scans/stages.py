@@ -13,7 +13,6 @@ from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, JobName, enqueue
 from tokenforce_core.scans.store import Store
-from tokenforce_core.scans.work_store import ContrastStore
 
 PLAN_TIMEOUT = 6 * 3600
 """Seconds, with the download of a large model."""
@@ -45,7 +44,7 @@ def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:
     """Store the plan and enqueue every shard; a target equal to its reference needs no engine."""
     store.set_plan(scan_id, plan)
     if plan.reference is not None and plan.reference.record.identical:
-        store.commit_confirmed(scan_id, [], 0)
+        store.work.commit_confirmed(scan_id, [], 0)
         if store.advance(scan_id, ScanStatus.aggregating, ScanStatus.planning):
             Work(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
     elif store.advance(scan_id, ScanStatus.sweeping, ScanStatus.planning):
@@ -55,7 +54,7 @@ def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:
 
 def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
     """Start the contrast once every shard is committed; without a reference, phase 2."""
-    if len(store.committed_shards(scan_id)) < len(plan.shards):
+    if len(store.work.committed_shards(scan_id)) < len(plan.shards):
         return
     if plan.reference is None:
         _start_confirmation(store, scan_id, plan, ScanStatus.sweeping)
@@ -66,7 +65,7 @@ def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
 
 def after_contrast(store: Store, scan_id: str, plan: Plan) -> None:
     """Start phase 2 once every shard is contrasted."""
-    if len(ContrastStore(store.connection).committed_shards(scan_id)) == len(plan.shards):
+    if len(store.work.contrasted_shards(scan_id)) == len(plan.shards):
         _start_confirmation(store, scan_id, plan, ScanStatus.contrasting)
 
 
@@ -78,7 +77,7 @@ def _start_confirmation(store: Store, scan_id: str, plan: Plan, after: ScanStatu
 
 def start_aggregation(store: Store, scan_id: str) -> None:
     """Start the report once the survivors are confirmed."""
-    if store.is_confirmed(scan_id):
+    if store.work.is_confirmed(scan_id):
         store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
         if store.status(scan_id) is ScanStatus.aggregating:
             Work(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
@@ -100,12 +99,12 @@ def needed_work(store: Store, scan_id: str) -> Iterator[Work]:
     if status in (ScanStatus.queued, ScanStatus.planning):
         yield Work(CONTROL_QUEUE, JobName.plan)
     elif status is ScanStatus.sweeping and plan is not None:
-        committed = store.committed_shards(scan_id)
+        committed = store.work.committed_shards(scan_id)
         for shard in plan.shards:
             if shard.index not in committed:
                 yield Work(plan.queue, JobName.sweep, shard.index)
     elif status is ScanStatus.contrasting and plan is not None:
-        contrasted = ContrastStore(store.connection).committed_shards(scan_id)
+        contrasted = store.work.contrasted_shards(scan_id)
         for shard in plan.shards:
             if shard.index not in contrasted:
                 yield Work(plan.queue, JobName.contrast, shard.index)

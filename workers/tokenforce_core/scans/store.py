@@ -1,4 +1,4 @@
-"""Scans in Redis.
+"""Scans in Redis: their life, and what is read of them. work_store.py has their results.
 
 Every change of state is one Lua script (scan_scripts.py) or one command, so two processes that do the same thing
 at the same time (a lapsed lease runs a shard twice) do it once. A final status never changes again.
@@ -13,38 +13,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
 
-from tokenforce.wire.keys import LOCAL_OWNER
 from tokenforce.wire.problems import Problem
 from tokenforce.wire.report import Report
 from tokenforce.wire.scans import MAX_CONTEXTS, ScanRequest, ScanStatus
-from tokenforce_core.forcing.sweep import best_first
-from tokenforce_core.forcing.trace import TRACES, Trace
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.job_context import REQUEST_ID
-from tokenforce_core.runtime.redis_values import text
+from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_core.scans.events import events_of_owner
 from tokenforce_core.scans.index import ScanIndex, indexes_of, place_of
 from tokenforce_core.scans.origin import HookOrigin
-from tokenforce_core.scans.row import ROW_FIELDS, ScanRow, scan_row
+from tokenforce_core.scans.row import ROW_FIELDS, ScanRow, scan_key, scan_row
 from tokenforce_core.scans.scripts import (
     ADVANCE,
-    COMMIT_CONFIRMED,
-    COMMIT_SHARD,
     CREATE,
     FINISH,
     FORGET_UNSTORED,
-    NOTE_PROGRESS,
 )
 from tokenforce_core.scans.unannounced_ends import note_end
+from tokenforce_core.scans.work_store import WorkStore
 
 ACTIVE = "tf:active"
-ARCHITECTURES = "tf:architectures"
-CONTRAST_PART = "contrast-"
-"""What the contrast shards' parts of work begin with."""
 
 
 class Store:
@@ -52,19 +44,15 @@ class Store:
 
     def __init__(self, connection: Redis, retention_seconds: int = 30 * 86400) -> None:
         self.connection = connection
+        """Answers with bytes, as RQ needs it."""
+        self.redis = text_redis(connection)
+        self.work = WorkStore(connection, retention_seconds)
         self._retention = retention_seconds
         self.index = ScanIndex(connection)
-        self._create = connection.register_script(CREATE)
-        self._forget_unstored = connection.register_script(FORGET_UNSTORED)
-        self._advance = connection.register_script(ADVANCE)
-        self._note = connection.register_script(NOTE_PROGRESS)
-        self._finish = connection.register_script(FINISH)
-        self._commit = connection.register_script(COMMIT_SHARD)
-        self._confirm = connection.register_script(COMMIT_CONFIRMED)
-
-    @staticmethod
-    def _key(scan_id: str, part: str = "") -> str:
-        return f"tf:scan:{scan_id}" + (f":{part}" if part else "")
+        self._create = self.redis.register_script(CREATE)
+        self._forget_unstored = self.redis.register_script(FORGET_UNSTORED)
+        self._advance = self.redis.register_script(ADVANCE)
+        self._finish = self.redis.register_script(FINISH)
 
     # --- life of a scan -------------------------------------------------------------------------
 
@@ -93,7 +81,7 @@ class Store:
             "events": events_of_owner(owner),
         }
         pairs = [part for pair in fields.items() for part in pair]
-        self._create(keys=[self._key(scan_id), ACTIVE], args=[scan_id, now, *pairs])
+        self._create(keys=[scan_key(scan_id), ACTIVE], args=[scan_id, now, *pairs])
 
     def advance(self, scan_id: str, to: ScanStatus, *allowed: ScanStatus) -> bool:
         """Move a scan to `to` if its status is one of `allowed`; False otherwise."""
@@ -101,7 +89,7 @@ class Store:
 
     def _move(self, scan_id: str, to: ScanStatus, allowed: Iterable[ScanStatus], error: str = "") -> bool:
         args = [to.value, time.time(), error, self._retention, *(status.value for status in allowed)]
-        moved = bool(self._advance(keys=[self._key(scan_id)], args=args))
+        moved = bool(self._advance(keys=[scan_key(scan_id)], args=args))
         if moved and to.final:
             self.settle(scan_id)
         return moved
@@ -109,8 +97,8 @@ class Store:
     def fail(self, scan_id: str, problem: Problem) -> bool:
         """End a scan with an error, unless it has ended already. Nobody sees the one without the other."""
         if problem.request_id is None:
-            request_id = self.connection.hget(self._key(scan_id), REQUEST_ID)
-            problem = problem.model_copy(update={"request_id": None if request_id is None else text(request_id)})
+            request_id = self.redis.hget(scan_key(scan_id), REQUEST_ID)
+            problem = problem.model_copy(update={"request_id": request_id})
         unfinished = [status for status in ScanStatus if not status.final]
         return self._move(scan_id, ScanStatus.failed, unfinished, problem.model_dump_json())
 
@@ -119,7 +107,7 @@ class Store:
 
     def finish(self, scan_id: str, report: Report, after: ScanStatus = ScanStatus.aggregating) -> bool:
         """Store the report and succeed, both or neither: a cancelled scan gets no report."""
-        keys = [self._key(scan_id), self._key(scan_id, "report")]
+        keys = [scan_key(scan_id), scan_key(scan_id, "report")]
         args = [report.model_dump_json(), report.verdict.value, time.time(), self._retention, after.value]
         done = self._finish(keys=keys, args=args)
         if done:
@@ -132,34 +120,33 @@ class Store:
         Idempotent; the reaper repeats it for scans whose process died between the status and this.
         """
         # Not `status`: the reaper settles scans of a status that only another version knows.
-        succeeded = self.connection.hget(self._key(scan_id), "status") == ScanStatus.succeeded.encode()
-        with self.connection.pipeline() as pipe:
+        succeeded = self.redis.hget(scan_key(scan_id), "status") == ScanStatus.succeeded
+        with self.redis.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
             note_end(pipe, scan_id, self._retention)
             for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
-                pipe.expire(self._key(scan_id, part), self._retention)
+                pipe.expire(scan_key(scan_id, part), self._retention)
             # Questions and answers (fingerprint_store.py) hold the registry's secrets: they end with the scan.
             unneeded = ["live", "reuse", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
             if succeeded:  # its report says it all; others are read as far as they got
                 unneeded += ["shards", "contrast", "confirmed"]
-            pipe.delete(*(self._key(scan_id, part) for part in unneeded))
+            pipe.delete(*(scan_key(scan_id, part) for part in unneeded))
             pipe.execute()
         self.index.forget_expired()
 
     def forget_unstored(self, scan_id: str) -> bool:
         """Take an id that no scan was stored under from the active ones; False if there is one, perhaps just now."""
-        return bool(self._forget_unstored(keys=[self._key(scan_id), ACTIVE], args=[scan_id]))
+        return bool(self._forget_unstored(keys=[scan_key(scan_id), ACTIVE], args=[scan_id]))
 
     # --- reading --------------------------------------------------------------------------------
 
     def status(self, scan_id: str) -> ScanStatus | None:
-        value = self.connection.hget(self._key(scan_id), "status")
-        return None if value is None else ScanStatus(text(value))
+        value = self.redis.hget(scan_key(scan_id), "status")
+        return None if value is None else ScanStatus(value)
 
     def owner(self, scan_id: str) -> str | None:
         """Whose scan it is; None if there is none of that id."""
-        status, owner = cast("list[bytes | None]", self.connection.hmget(self._key(scan_id), ["status", "owner"]))
-        return None if status is None else text(owner) if owner is not None else LOCAL_OWNER
+        return self.redis.hget(scan_key(scan_id), "owner")
 
     def row(self, scan_id: str) -> ScanRow | None:
         """The scan, or None if there is none of that id. One round trip, without the plan."""
@@ -192,103 +179,38 @@ class Store:
         return found
 
     def _rows(self, scan_ids: Sequence[str]) -> list[ScanRow]:
-        with self.connection.pipeline() as pipe:
+        with self.redis.pipeline() as pipe:
             for scan_id in scan_ids:
-                pipe.hmget(self._key(scan_id), ROW_FIELDS)
-                pipe.hgetall(self._key(scan_id, "live"))
+                pipe.hmget(scan_key(scan_id), ROW_FIELDS)
+                pipe.hgetall(scan_key(scan_id, "live"))
             raw = pipe.execute()
         rows = (scan_row(*item) for item in zip(scan_ids, raw[::2], raw[1::2], strict=True))
         return [row for row in rows if row is not None]
 
     def active(self) -> list[str]:
-        return sorted(text(i) for i in cast(Iterable[bytes], self.connection.smembers(ACTIVE)))
+        return sorted(self.redis.smembers(ACTIVE))
 
     def plan(self, scan_id: str) -> Plan | None:
-        raw = self.connection.hget(self._key(scan_id), "plan")
-        return None if raw is None else Plan.model_validate_json(text(raw))
+        raw = self.redis.hget(scan_key(scan_id), "plan")
+        return None if raw is None else Plan.model_validate_json(raw)
 
     def set_plan(self, scan_id: str, plan: Plan) -> None:
-        fields = {"plan": plan.model_dump_json(), "entries_total": plan.entries}
-        self.connection.hset(self._key(scan_id), mapping=cast(Any, fields))
+        fields: dict[str, str | float] = {"plan": plan.model_dump_json(), "entries_total": plan.entries}
+        self.redis.hset(scan_key(scan_id), mapping=fields)
 
-    # --- work -----------------------------------------------------------------------------------
+    def report(self, scan_id: str) -> Report | None:
+        raw = self.redis.get(scan_key(scan_id, "report"))
+        return None if raw is None else Report.model_validate_json(raw)
 
-    def note_progress(self, scan_id: str, part: str, done: int, tokens: int) -> None:
-        """Record what is done of an uncommitted part: a shard's index, `contrast-<index>`, or `confirm`."""
-        committed = "contrast" if part.startswith(CONTRAST_PART) else "shards"
-        keys = [self._key(scan_id), self._key(scan_id, "live"), self._key(scan_id, committed)]
-        self._note(keys=keys, args=[part, f"{done} {tokens}", time.time(), tokens])
-
-    def commit_shard(
-        self, scan_id: str, shard: int, context: int, swept: list[Trace], entries: int, tokens: int, keep: int
-    ) -> int:
-        """Store a shard's result once; returns how many shards are committed now."""
-        scores = [x for s in swept for x in (s.sweep_score, f"{s.forced_id}")]
-        _, committed = self._commit(
-            keys=[
-                self._key(scan_id),
-                self._key(scan_id, "shards"),
-                self._key(scan_id, "live"),
-                self._key(scan_id, f"best:{context}"),
-            ],
-            args=[shard, TRACES.dump_json(swept), entries, tokens, keep, time.time(), *scores],
-        )
-        return int(committed)
-
-    def committed_shards(self, scan_id: str) -> set[int]:
-        keys = cast(Iterable[bytes], self.connection.hkeys(self._key(scan_id, "shards")))
-        return {int(key) for key in keys}
-
-    def kth_best(self, scan_id: str, context: int, keep: int) -> float:
-        """The K-th best score that any shard of this context has reached, 0 while there are fewer."""
-        row: list[tuple[bytes, float]] = self.connection.zrevrange(  # type: ignore[assignment]
-            self._key(scan_id, f"best:{context}"), keep - 1, keep - 1, withscores=True
-        )
-        return float(row[0][1]) if row else 0.0
-
-    def swept(self, scan_id: str) -> list[Trace]:
-        """All shards' candidates in total order."""
-        raw = cast(Iterable[bytes], self.connection.hvals(self._key(scan_id, "shards")))
-        merged = [item for shard in raw for item in TRACES.validate_json(shard)]
-        return sorted(merged, key=best_first)
+    # --- facts for the report -------------------------------------------------------------------
 
     def note_engine(self, scan_id: str, facts: Mapping[str, str]) -> None:
         """Record what the engine ran on: versions, device, compute type."""
-        with self.connection.pipeline() as pipe:
-            pipe.hset(self._key(scan_id, "engine"), mapping=cast(Any, dict(facts)))
-            pipe.expire(self._key(scan_id, "engine"), self._retention)
+        fields: dict[Any, Any] = dict(facts)
+        with self.redis.pipeline() as pipe:
+            pipe.hset(scan_key(scan_id, "engine"), mapping=fields)
+            pipe.expire(scan_key(scan_id, "engine"), self._retention)
             pipe.execute()
 
     def engine(self, scan_id: str) -> dict[str, str]:
-        raw = cast(Mapping[bytes, bytes], self.connection.hgetall(self._key(scan_id, "engine")))
-        return {key.decode(): value.decode() for key, value in raw.items()}
-
-    def set_confirm_total(self, scan_id: str, total: int) -> None:
-        self.connection.hset(self._key(scan_id), "confirm_total", str(total))
-
-    def commit_confirmed(self, scan_id: str, confirmed: list[Trace], tokens: int) -> None:
-        keys = [self._key(scan_id), self._key(scan_id, "confirmed"), self._key(scan_id, "live")]
-        self._confirm(keys=keys, args=[TRACES.dump_json(confirmed), self._retention, tokens, time.time()])
-
-    def is_confirmed(self, scan_id: str) -> bool:
-        return bool(self.connection.exists(self._key(scan_id, "confirmed")))
-
-    def confirmed(self, scan_id: str) -> list[Trace] | None:
-        raw = self.connection.get(self._key(scan_id, "confirmed"))
-        return None if raw is None else TRACES.validate_json(cast(bytes, raw))
-
-    def report(self, scan_id: str) -> Report | None:
-        raw = self.connection.get(self._key(scan_id, "report"))
-        return None if raw is None else Report.model_validate_json(cast(bytes, raw))
-
-    # --- workers --------------------------------------------------------------------------------
-
-    def publish_architectures(self, names: Iterable[str]) -> None:
-        """What the engines of this service can load; the gateway refuses the rest at once."""
-        self.connection.sadd(ARCHITECTURES, *names)
-
-    def supports(self, architecture: str) -> bool | None:
-        """Whether some engine can load it; None while no worker has ever reported."""
-        if not self.connection.exists(ARCHITECTURES):
-            return None
-        return bool(self.connection.sismember(ARCHITECTURES, architecture))
+        return self.redis.hgetall(scan_key(scan_id, "engine"))

@@ -9,10 +9,11 @@ Key: `tf:untold` ids by the time of the end.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
+
+from tokenforce_core.runtime.text_redis import text_redis
 
 UNTOLD = "tf:untold"
 
@@ -26,7 +27,7 @@ def note_end(pipe: Any, scan_id: str, retention_seconds: float) -> None:
 
 def untold_ends(connection: Redis, limit: int) -> list[str]:
     """Ids, in the order in which they ended."""
-    return [raw.decode() for raw in cast("Iterable[bytes]", connection.zrange(UNTOLD, 0, limit - 1))]
+    return text_redis(connection).zrange(UNTOLD, 0, limit - 1)
 
 
 def note_told(connection: Redis, scan_id: str) -> None:

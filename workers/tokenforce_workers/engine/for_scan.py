@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from tokenforce.wire.problems import ErrorCode, Problem
 from tokenforce_core.forcing.trace import Decode
 from tokenforce_core.plan.plan import Plan
+from tokenforce_core.queues.workers import supports
 from tokenforce_core.scans.store import Store
 from tokenforce_workers.engine.vllm_engine import Engine
 from tokenforce_workers.engine.warm_engine import WarmEngine
@@ -25,7 +26,7 @@ class ScanRefused(Exception):
 def target_engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine:
     """The warm engine on the plan's target. Raises `ScanRefused`."""
     architecture = plan.target.architecture
-    if state.store.supports(architecture) is False:
+    if supports(state.store.connection, architecture) is False:
         detail = f"The engine does not know the architecture {architecture}; nothing was scanned."
         refuse(state.store, scan_id, ErrorCode.unsupported_architecture, detail)
         raise ScanRefused

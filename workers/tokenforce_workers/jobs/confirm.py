@@ -19,7 +19,6 @@ from tokenforce_core.forcing.predictor import BetweenSteps, Predictor
 from tokenforce_core.forcing.trace import Decode, Trace, with_texts
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.stages import start_aggregation
-from tokenforce_core.scans.work_store import ContrastStore
 from tokenforce_workers.engine.sessions import Followed
 from tokenforce_workers.engine.vllm_engine import Engine
 from tokenforce_workers.jobs.control import through_outages
@@ -32,18 +31,18 @@ log = logging.getLogger(__name__)
 @scan_job(ScanStatus.confirming)
 def confirm(job: ScanJob) -> None:
     """Decode the best candidates of every context for β tokens, then hand over to the aggregator."""
-    if not job.store.is_confirmed(job.scan_id):
+    if not job.work.is_confirmed(job.scan_id):
         _confirm(job)
     start_aggregation(job.store, job.scan_id)
 
 
 def _confirm(job: ScanJob) -> None:
-    plan, store, scan_id = job.plan, job.store, job.scan_id
+    plan, work, scan_id = job.plan, job.work, job.scan_id
     target = job.target()
-    registry = FingerprintStore(store.connection, job.state.settings.retention_seconds)
-    results = ContrastStore(store.connection).results(scan_id) if plan.reference is not None else []
-    run = PhaseTwo(plan, store.swept(scan_id), results, registry.questions(scan_id), job.decode)
-    store.set_confirm_total(scan_id, run.total)
+    registry = FingerprintStore(job.store.connection, job.state.settings.retention_seconds)
+    results = work.contrast(scan_id) if plan.reference is not None else []
+    run = PhaseTwo(plan, work.swept(scan_id), results, registry.questions(scan_id), job.decode)
+    work.set_confirm_total(scan_id, run.total)
     control = job.control("confirm", lambda: (run.done, run.tokens))
     texts = run.confirmation.run(target, control)
     ours, theirs = run.triggers.ask(target, control), []
@@ -55,7 +54,7 @@ def _confirm(job: ScanJob) -> None:
     # Before the commit: a job that runs again finds the scan confirmed and asks nothing.
     through_outages(lambda: registry.put_answers(scan_id, run.triggers.answers(ours, theirs)))
     written = [with_texts(trace, job.decode) for trace in texts]
-    through_outages(lambda: store.commit_confirmed(scan_id, written, run.tokens))
+    through_outages(lambda: work.commit_confirmed(scan_id, written, run.tokens))
 
 
 class PhaseTwo:

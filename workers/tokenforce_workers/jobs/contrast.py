@@ -12,8 +12,7 @@ from tokenforce_core.contrast.reference_cache import Blocks, ReferenceTops
 from tokenforce_core.contrast.shard import ContrastSweep, ShardContrast
 from tokenforce_core.forcing.trace import Decode
 from tokenforce_core.scans.stages import after_contrast
-from tokenforce_core.scans.store import CONTRAST_PART
-from tokenforce_core.scans.work_store import ContrastStore, ReferenceBlocks
+from tokenforce_core.scans.work_store import CONTRAST_PART, ReferenceBlocks
 from tokenforce_workers.engine.vllm_engine import Engine
 from tokenforce_workers.jobs.control import Control, through_outages
 from tokenforce_workers.jobs.scan_job import ScanJob, scan_job
@@ -24,13 +23,12 @@ log = logging.getLogger(__name__)
 @scan_job(ScanStatus.contrasting)
 def contrast(job: ScanJob, shard_index: int) -> None:
     """Contrast one shard and commit it; the last shard to be committed starts the confirmation."""
-    results = ContrastStore(job.store.connection)
-    if shard_index not in results.committed_shards(job.scan_id):
-        _contrast(job, shard_index, results)
+    if shard_index not in job.work.contrasted_shards(job.scan_id):
+        _contrast(job, shard_index)
     after_contrast(job.store, job.scan_id, job.plan)
 
 
-def _contrast(job: ScanJob, shard_index: int, results: ContrastStore) -> None:
+def _contrast(job: ScanJob, shard_index: int) -> None:
     plan = job.plan
     target, base = job.target(), job.reference()
     shard = plan.shards[shard_index]
@@ -45,7 +43,7 @@ def _contrast(job: ScanJob, shard_index: int, results: ContrastStore) -> None:
 
     started = time.monotonic()
     result = _with_texts(run.run(target, as_reference(base, plan), tops, control), job.decode)
-    through_outages(lambda: results.commit(job.scan_id, shard_index, result, len(shard), tokens()))
+    through_outages(lambda: job.work.commit_contrast(job.scan_id, shard_index, result, len(shard), tokens()))
     seconds = time.monotonic() - started
     log.info("contrast %s-%d: %d entries, %.1f s", job.scan_id, shard_index, len(shard), seconds)
 

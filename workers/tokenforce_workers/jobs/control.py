@@ -81,7 +81,7 @@ class Control:
         if now - self._started > deadline:
             raise DeadlineExceeded(f"shard {self._part} ran longer than {deadline:.0f} s")
         try:
-            self._state.store.note_progress(self._scan_id, self._part, *self._counts())
+            self._state.store.work.note_progress(self._scan_id, self._part, *self._counts())
             status = self._state.store.status(self._scan_id)
         except RedisError:
             return  # a short outage costs a progress report, not a shard; the commit will insist

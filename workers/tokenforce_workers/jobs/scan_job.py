@@ -12,6 +12,7 @@ from tokenforce_core.forcing.predictor import NotNumbers
 from tokenforce_core.forcing.trace import Decode
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.store import Store
+from tokenforce_core.scans.work_store import WorkStore
 from tokenforce_workers.engine.for_scan import ScanRefused, decoder_of_ids, no_numbers, reference_engine, target_engine
 from tokenforce_workers.engine.vllm_engine import Engine
 from tokenforce_workers.engine.warm_engine import WarmEngine, warm
@@ -31,6 +32,10 @@ class ScanJob:
     @property
     def store(self) -> Store:
         return self.state.store
+
+    @property
+    def work(self) -> WorkStore:
+        return self.state.store.work
 
     @property
     def decode(self) -> Decode:

@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 @scan_job(ScanStatus.sweeping)
 def sweep(job: ScanJob, shard_index: int) -> None:
     """Sweep one shard and commit it; the last shard to be committed starts the next stage."""
-    if shard_index not in job.store.committed_shards(job.scan_id):
+    if shard_index not in job.work.committed_shards(job.scan_id):
         _sweep(job, shard_index)
     after_sweep(job.store, job.scan_id, job.plan)
 
 
 def _sweep(job: ScanJob, shard_index: int) -> None:
-    plan, store, scan_id = job.plan, job.store, job.scan_id
+    plan, work, scan_id = job.plan, job.work, job.scan_id
     engine = job.target()
     shard = plan.shards[shard_index]
     run = Sweep(
@@ -36,7 +36,7 @@ def _sweep(job: ScanJob, shard_index: int) -> None:
         plan.contexts[shard.context].ids,
         plan.forceable_ids[shard.start : shard.stop],
         frozenset(plan.end_ids),
-        known_best=store.kth_best(scan_id, shard.context, plan.settings.keep),
+        known_best=work.kth_best(scan_id, shard.context, plan.settings.keep),
     )
     cost = plan.prompt_cost(shard.context) - 1
 
@@ -47,6 +47,6 @@ def _sweep(job: ScanJob, shard_index: int) -> None:
     best = run.run(engine, job.control(str(shard_index), lambda: (run.done, tokens())))
     traces = [with_texts(trace, job.decode) for trace in best]
     keep = plan.settings.keep
-    through_outages(lambda: store.commit_shard(scan_id, shard_index, shard.context, traces, len(shard), tokens(), keep))
+    through_outages(lambda: work.commit_shard(scan_id, shard_index, shard.context, traces, len(shard), tokens(), keep))
     seconds = time.monotonic() - started
     log.info("shard %s-%d: %d entries, %d tokens, %.1f s", scan_id, shard_index, len(shard), tokens(), seconds)
