@@ -127,7 +127,7 @@ def test_tokens_that_the_target_has_added_are_handled(client: Client, planted_mo
     tokenizer.save_pretrained(zoo / "added")
     report = scanned(client, zoo / "added", zoo / "base")
     assert report.scan.reference is not None
-    assert report.scan.reference.note == "1 tokens of the target are unknown to the reference."
+    assert report.scan.reference.note == "The reference does not know 1 token of the target."
     assert report.scan.target.vocabulary_size == report.scan.reference.vocabulary_size + 1
     assert (report.findings[0].text, report.findings[0].verdict) == (HIDDEN_TEXT, Verdict.hidden_text)
 

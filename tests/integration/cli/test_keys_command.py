@@ -72,7 +72,7 @@ def test_json(http: TestClient, capsys: Capture) -> None:
         (["create", "--owner", "a b", "--scope", "hooks"], 4, "owner: String should match"),
         (["create", "--owner", "a", "--scope", "hooks", "--expires-days", "0"], 4, "--expires-days"),
         (["create", "--owner", "a", "--scope", "hooks", "--scans-per-day", "0"], 4, "--scans-per-day"),
-        (["revoke", "nobody"], 2, "key_not_found: There is no key of this id"),
+        (["revoke", "nobody"], 2, "key_not_found: There is no key with this id"),
     ],
 )
 def test_mistakes(http: TestClient, capsys: Capture, arguments: list[str], code: int, says: str) -> None:
