@@ -32,8 +32,8 @@ def service(monkeypatch: pytest.MonkeyPatch, quick: None) -> Iterator[FakeServic
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Takes the place of the time in both clients."""
     clock = Clock()
-    monkeypatch.setattr("tokenforce.sdk.client.time", SimpleNamespace(sleep=clock.sleep))
-    monkeypatch.setattr("tokenforce.sdk.async_client.asyncio", SimpleNamespace(sleep=clock.sleep_async))
+    monkeypatch.setattr("tokenforce.sdk.transport.time", SimpleNamespace(sleep=clock.sleep))
+    monkeypatch.setattr("tokenforce.sdk.transport.asyncio", SimpleNamespace(sleep=clock.sleep_async))
     monkeypatch.setattr("tokenforce.sdk.retries.time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 

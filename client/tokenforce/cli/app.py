@@ -22,7 +22,7 @@ from tokenforce.cli import exit_codes, fingerprints, keys, report, scans, upload
 from tokenforce.cli.doctor import command as doctor
 from tokenforce.cli.exit_codes import ExitCode, UsageError, complain, reporting
 from tokenforce.cli.options import Debug, Json, ScanId, Url
-from tokenforce.sdk import calls
+from tokenforce.sdk.scans import scan_request
 from tokenforce.sdk.version import __version__
 from tokenforce.wire.scans import Order, Preset, Priority
 
@@ -98,7 +98,7 @@ def scan(
 ) -> None:
     """Scan a model, on a service (--url) or on a stack started on this machine for it."""
     with reporting(debug):
-        request = calls.scan_request(
+        request = scan_request(
             model=scans.model_argument(model),
             reference=scans.reference_argument(reference),
             preset=preset,

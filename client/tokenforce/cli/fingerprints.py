@@ -13,8 +13,8 @@ from tokenforce.cli.exit_codes import UsageError, reporting
 from tokenforce.cli.options import STDIN, Debug, Json, Url, text_of
 from tokenforce.cli.render_registry import FINGERPRINTS
 from tokenforce.cli.tables import print_removed
-from tokenforce.sdk import registry_calls
 from tokenforce.sdk.client import Client
+from tokenforce.sdk.fingerprints import fingerprint_request
 from tokenforce.wire.fingerprints import TextHash, checked_text
 
 app = typer.Typer(
@@ -48,7 +48,7 @@ def add(
             raise UsageError("only one of --text-file and --triggers-file can be stdin")
         secret = text if text is not None else text_of(str(text_file), "--text-file")
         lines = text_of(triggers_file, "--triggers-file").splitlines() if triggers_file is not None else []
-        request = registry_calls.fingerprint_request(
+        request = fingerprint_request(
             owner=owner,
             licence=licence,
             text=None if hashed else secret,

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from tokenforce.cli.exit_codes import UsageError
-from tokenforce.sdk import calls
+from tokenforce.sdk import scans
 from tokenforce.sdk.client import Client
 from tokenforce.sdk.errors import TokenforceError
+from tokenforce.sdk.transport import URL_VARIABLE
 
 COMPLETED = 50
 """Ids offered at most: the newest."""
@@ -30,7 +31,7 @@ def scan_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """
     try:
         with Client(context.params.get("url"), timeout=SECONDS_TO_COMPLETE) as client:
-            page = client._send(replace(calls.list_scans(page_size=COMPLETED), attempts=1))
+            page = client.transport.send(replace(scans.list_call(page_size=COMPLETED), attempts=1))
     except TokenforceError:
         return []  # a word on it would end up in the middle of the line that is being typed
     return [
@@ -52,7 +53,7 @@ def text_of(path: str, option: str) -> str:
 
 
 Url = Annotated[
-    str | None, typer.Option("--url", envvar=calls.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
+    str | None, typer.Option("--url", envvar=URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]

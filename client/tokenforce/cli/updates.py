@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tokenforce.sdk import calls
+from tokenforce.sdk import scans
+from tokenforce.sdk.calls import Call, Page
 from tokenforce.sdk.client import Client
-from tokenforce.sdk.retries import Watch
+from tokenforce.sdk.retries import Looks
 from tokenforce.wire.scans import Scan, ScanStatus
 
 RUNNING = [status.value for status in ScanStatus if not status.final]
@@ -26,9 +27,9 @@ def updates(client: Client, scan_id: str | None, *, recent: int, pause: float) -
     if scan_id is None:
         yield from _many(client, recent, pause)
         return
-    watch = _watch(scan_id)
+    looks = Looks(scans.get_call(scan_id))
     while True:
-        scan = client._send(watch.look())
+        scan = client.transport.send(looks.next())
         yield [scan]
         if scan.status.final:
             return
@@ -38,19 +39,15 @@ def updates(client: Client, scan_id: str | None, *, recent: int, pause: float) -
 def _many(client: Client, recent: int, pause: float) -> Iterator[list[Scan]]:
     running: set[str] = set()
     while True:
-        shown = {scan.id: scan for scan in client._items(_list(LARGEST_PAGE, RUNNING))}
+        shown = {scan.id: scan for scan in client.transport.items(_list(LARGEST_PAGE, RUNNING))}
         # Of a scan in both lists the later look counts.
-        shown |= {scan.id: scan for scan in client._send(_list(recent)).items}
+        shown |= {scan.id: scan for scan in client.transport.send(_list(recent)).items}
         # What ran at the last look and is in neither list has ended: it is shown once more, with how.
-        shown |= {gone: client._send(_watch(gone).look()) for gone in running - shown.keys()}
+        shown |= {gone: client.transport.send(Looks(scans.get_call(gone)).next()) for gone in running - shown.keys()}
         yield sorted(shown.values(), key=lambda scan: scan.created_at, reverse=True)
         running = {scan.id for scan in shown.values() if not scan.status.final}
         time.sleep(pause)
 
 
-def _list(size: int, status: Sequence[str] = ()) -> calls.Call[calls.Page[Scan]]:
-    return replace(calls.list_scans(status=status, page_size=size), attempts=PATIENCE)
-
-
-def _watch(scan_id: str) -> Watch:
-    return Watch(scan_id, timeout=None, poll=1.0, on_progress=None)
+def _list(size: int, status: Sequence[str] = ()) -> Call[Page[Scan]]:
+    return replace(scans.list_call(status=status, page_size=size), attempts=PATIENCE)

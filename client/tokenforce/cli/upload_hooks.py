@@ -11,14 +11,13 @@ import sys
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from tokenforce.cli import output, scans
 from tokenforce.cli.exit_codes import UsageError, reporting
 from tokenforce.cli.options import Debug, Json, Url, text_of
 from tokenforce.cli.render_hooks import HOOKS, print_answer
 from tokenforce.cli.tables import print_removed
-from tokenforce.sdk import calls
+from tokenforce.sdk.calls import checked
 from tokenforce.sdk.client import Client
 from tokenforce.wire.audits import Ground
 from tokenforce.wire.scans import Preset, Priority
@@ -57,20 +56,20 @@ def create(
     with reporting(debug):
         blocking = block_on if block_on is not None else [Ground.hidden_text]
         reviewing = [ground for ground in (Ground.suspicious, Ground.licence) if ground not in blocking]
-        try:
-            policy = HookPolicy(
-                repos=repo,
-                reference=scans.reference_argument(reference),
-                preset=preset,
-                contexts=[scans.context_argument(item) for item in context] if context else None,
-                priority=Priority.low if low else Priority.normal,
-                accepted_licences=accept or [],
-                fingerprint_owners=fingerprint_owner or None,
-                block_on=blocking,
-                review_on=review_on if review_on is not None else reviewing,
-            )
-        except ValidationError as error:
-            raise calls.invalid(error) from error
+        policy = checked(
+            HookPolicy,
+            {
+                "repos": repo,
+                "reference": scans.reference_argument(reference),
+                "preset": preset,
+                "contexts": [scans.context_argument(item) for item in context] if context else None,
+                "priority": Priority.low if low else Priority.normal,
+                "accepted_licences": accept or [],
+                "fingerprint_owners": fingerprint_owner or None,
+                "block_on": blocking,
+                "review_on": review_on if review_on is not None else reviewing,
+            },
+        )
         with Client(url) as client:
             made = client.hooks.create(kind=kind, policy=policy)
             address = client.url + made.url

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from tokenforce.wire.base import WireAnswer
-
-if TYPE_CHECKING:
-    pass
 
 
 class WorkerState(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenforce.sdk.hook_calls import SAMPLE_COMMIT, hub_event
+from tokenforce.sdk.upload_hooks import SAMPLE_COMMIT, hub_event
 
 _POLICY: dict[str, Any] = {"repos": ["my-org/*"], "reference": "auto", "accepted_licences": ["Apache-2.0"]}
 

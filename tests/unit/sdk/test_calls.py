@@ -12,9 +12,23 @@ import pytest
 import tokenforce
 from tests.support.fake_transport import URL, Shell, answers, problem, scan
 from tokenforce import AsyncClient, Client, CustomContext, ScanRequest
-from tokenforce.sdk.async_client import AsyncScans
-from tokenforce.sdk.client import Scans
 from tokenforce.sdk.fingerprints import AsyncFingerprints, Fingerprints
+from tokenforce.sdk.keys import AsyncKeys, Keys
+from tokenforce.sdk.scans import AsyncScans, Scans
+from tokenforce.sdk.stats import AsyncStatsCalls, StatsCalls
+from tokenforce.sdk.transport import AsyncTransport, Transport
+from tokenforce.sdk.upload_hooks import AsyncHooks, Hooks
+from tokenforce.sdk.webhooks import AsyncWebhooks, Webhooks
+
+SHELLS = [
+    (Scans, AsyncScans),
+    (Fingerprints, AsyncFingerprints),
+    (Keys, AsyncKeys),
+    (Webhooks, AsyncWebhooks),
+    (Hooks, AsyncHooks),
+    (StatsCalls, AsyncStatsCalls),
+    (Transport, AsyncTransport),
+]
 
 
 def finding(rank: int) -> dict[str, Any]:
@@ -122,15 +136,19 @@ def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         assert client.url == "http://given/prefix"
 
 
-@pytest.mark.parametrize("kinds", [(Scans, AsyncScans), (Fingerprints, AsyncFingerprints)])
-def test_both_clients_have_the_same_calls_and_options(kinds: tuple[type, type]) -> None:
+@pytest.mark.parametrize(("sync", "other"), SHELLS, ids=[sync.__name__ for sync, _ in SHELLS])
+def test_both_clients_have_the_same_calls_and_options(sync: type, other: type) -> None:
     def calls(kind: type) -> dict[str, list[str]]:
         found = inspect.getmembers(kind, inspect.isfunction)
         return {name: [str(p) for p in inspect.signature(call).parameters.values()] for name, call in found}
 
-    sync, other = (calls(kind) for kind in kinds)
-    del sync["__init__"], other["__init__"]
-    assert sync == other
+    def public(kind: type) -> dict[str, list[str]]:
+        return {name: options for name, options in calls(kind).items() if not name.startswith("_")}
+
+    assert public(sync) == public(other) != {}
+    for name in public(sync):
+        if inspect.getdoc(getattr(sync, name)):
+            assert f"As `{sync.__name__}.{name}`, with `" in str(inspect.getdoc(getattr(other, name)))
 
 
 def test_create_knows_every_option_of_the_wire() -> None:

@@ -14,10 +14,10 @@ from tokenforce.cli.doctor.check import Check, Level
 from tokenforce.cli.doctor.redis import place
 from tokenforce.cli.local_stack import NEEDED, StackFailed
 from tokenforce.cli.local_stack_state import running_stack
-from tokenforce.sdk import calls, key_calls
+from tokenforce.sdk import calls, keys
 from tokenforce.sdk.client import Client
-from tokenforce.sdk.credentials import KEY_VARIABLE
 from tokenforce.sdk.errors import ApiError, NotAuthenticated, NotConfigured, NotFound, NotPermitted, TokenforceError
+from tokenforce.sdk.transport import KEY_VARIABLE, URL_VARIABLE
 from tokenforce.sdk.version import __version__
 from tokenforce.wire.keys import Scope
 
@@ -29,18 +29,18 @@ NOBODY = "doctor"
 
 def service_checks(url: str | None) -> list[Check]:
     """The service at `url` or TOKENFORCE_URL, else the local stack if one runs."""
-    stack = running_stack() if not (url or os.environ.get(calls.URL_VARIABLE)) else None
+    stack = running_stack() if not (url or os.environ.get(URL_VARIABLE)) else None
     try:
         if stack is not None:
             key, whose = stack.key(), "the local stack"
             client = Client(stack.url, key=key, timeout=SECONDS)
-        elif url or os.environ.get(calls.URL_VARIABLE):
-            given = url not in (None, os.environ.get(calls.URL_VARIABLE))
-            client, whose = Client(url, timeout=SECONDS), "--url" if given else calls.URL_VARIABLE
+        elif url or os.environ.get(URL_VARIABLE):
+            given = url not in (None, os.environ.get(URL_VARIABLE))
+            client, whose = Client(url, timeout=SECONDS), "--url" if given else URL_VARIABLE
         else:
             return [_none()]
     except (NotConfigured, StackFailed) as error:
-        return [Check("service", Level.fail, str(error), f"mend {calls.URL_VARIABLE} or {KEY_VARIABLE}")]
+        return [Check("service", Level.fail, str(error), f"mend {URL_VARIABLE} or {KEY_VARIABLE}")]
     with client:
         answers = _answers(client, whose)
         return [answers] if answers.level is Level.fail else [answers, _key(client), _workers(client)]
@@ -48,11 +48,9 @@ def service_checks(url: str | None) -> list[Check]:
 
 def _none() -> Check:
     if all(find_spec(module) for module in NEEDED):
-        return Check(
-            "service", Level.ok, f"no {calls.URL_VARIABLE}; `tokenforce scan` starts a stack here (none runs now)"
-        )
-    advice = f"set {calls.URL_VARIABLE} and {KEY_VARIABLE} to use one, or `make setup` in a checkout to scan here"
-    return Check("service", Level.fail, f"no {calls.URL_VARIABLE}, and the local stack is not installed", advice)
+        return Check("service", Level.ok, f"no {URL_VARIABLE}; `tokenforce scan` starts a stack here (none runs now)")
+    advice = f"set {URL_VARIABLE} and {KEY_VARIABLE} to use one, or `make setup` in a checkout to scan here"
+    return Check("service", Level.fail, f"no {URL_VARIABLE}, and the local stack is not installed", advice)
 
 
 def _answers(client: Client, whose: str) -> Check:
@@ -60,11 +58,11 @@ def _answers(client: Client, whose: str) -> Check:
     try:
         _ask(client, "GET", "/healthz")
         _ask(client, "GET", "/readyz")
-        version = client._send(calls.Call("GET", "/openapi.json", _version, attempts=1))
+        version = client.transport.send(calls.Call("GET", "/openapi.json", _version, attempts=1))
     except ApiError as error:
         return Check("service", Level.fail, f"{shown} is not ready: {error.code}: {error}", "look into its logs")
     except TokenforceError as error:
-        return Check("service", Level.fail, f"{shown}: {error}", f"start it, or mend {calls.URL_VARIABLE}")
+        return Check("service", Level.fail, f"{shown}: {error}", f"start it, or mend {URL_VARIABLE}")
     shown = f"{shown} is ready; its version is {version or 'unknown'}"
     if version in (None, __version__):
         return Check("service", Level.ok, shown)
@@ -146,11 +144,11 @@ def _workers(client: Client) -> Check:
 
 def _end(client: Client) -> datetime | None:
     """When the admin's own key ends; None if never, or if the key cannot be told from its token."""
-    parts = client._authorization.get("Authorization", "").split("_")
+    parts = client.transport._authorization.get("Authorization", "").split("_")
     if len(parts) != 3:
         return None
     try:
-        return client._send(key_calls.get(parts[1])).expires_at
+        return client.transport.send(keys.get_call(parts[1])).expires_at
     except NotFound:
         return None
 
@@ -158,4 +156,4 @@ def _end(client: Client) -> datetime | None:
 def _ask(client: Client, method: str, path: str, params: Mapping[str, str | int] | None = None) -> None:
     """One request without further attempts: a doctor says what is, not what becomes of it."""
     # The query of a path would be dropped: the client sends its parameters in its place.
-    client._send(calls.Call(method, path, calls.nothing, params=params or {}, attempts=1))
+    client.transport.send(calls.Call(method, path, calls.nothing, params=params or {}, attempts=1))
