@@ -13,11 +13,12 @@ from pathlib import Path
 
 import psutil
 
+from tokenforce.cli.local_stack import home
+
 
 def default_cache() -> Path:
     """Where models are kept: `$TOKENFORCE_HOME/models`, else `~/.tokenforce/models`."""
-    home = os.environ.get("TOKENFORCE_HOME")
-    return (Path(home).expanduser() if home else Path.home() / ".tokenforce") / "models"
+    return home() / "models"
 
 
 def recipe_digest(**recipe: str | int | float) -> str:

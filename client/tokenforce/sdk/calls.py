@@ -114,7 +114,7 @@ def read_answer(response: httpx.Response, model: type[Model]) -> Model:
         return model.model_validate_json(response.content)
     except ValidationError as error:
         raise UnexpectedAnswer(
-            f"the answer of {response.request.url} is not a {model.__name__}: is this a tokenforce service?",
+            f"the answer of {place_of(response)} is not a {model.__name__}: is this a tokenforce service?",
             status=response.status_code,
             code="unexpected_answer",
             request_id=response.headers.get("x-request-id"),
@@ -136,6 +136,11 @@ def retry_after(response: httpx.Response) -> float | None:
     return seconds if 0 <= seconds < math.inf else None
 
 
+def place_of(response: httpx.Response) -> httpx.URL:
+    """The address that answered, without user and password."""
+    return response.request.url.copy_with(userinfo=b"")
+
+
 def error_of(response: httpx.Response) -> ApiError:
     """The typed error of an error answer."""
     try:
@@ -154,7 +159,7 @@ def _error_without_problem(response: httpx.Response) -> ApiError:
     elif status >= 500:
         kind = ServerError
     return kind(
-        f"{response.request.url} answered {status} {response.reason_phrase}, not as a tokenforce service does",
+        f"{place_of(response)} answered {status} {response.reason_phrase}, not as a tokenforce service does",
         status=status,
         code=f"http_{status}",
         request_id=response.headers.get("x-request-id"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import httpx
 from pydantic import ValidationError
 
-from tokenforce.sdk.calls import Call, error_of, nothing
+from tokenforce.sdk.calls import Call, error_of, nothing, place_of
 from tokenforce.sdk.errors import UnexpectedAnswer
 from tokenforce.sdk.retries import Attempts
 from tokenforce.sdk.transport import AsyncTransport, Transport
@@ -46,7 +46,7 @@ def follow(transport: Transport, following: Following) -> Iterator[ScanEvent]:
                         if following.over:
                             return
         except httpx.RequestError as error:
-            pause = following.attempts.after_failure(error, transport.url)
+            pause = following.attempts.after_failure(error, transport.place)
         if not following.over:
             transport.pause(RECONNECT_SECONDS if pause is None else pause)
 
@@ -68,7 +68,7 @@ async def follow_async(transport: AsyncTransport, following: Following) -> Async
                         if following.over:
                             return
         except httpx.RequestError as error:
-            pause = following.attempts.after_failure(error, transport.url)
+            pause = following.attempts.after_failure(error, transport.place)
         if not following.over:
             await transport.pause(RECONNECT_SECONDS if pause is None else pause)
 
@@ -107,7 +107,7 @@ class Following:
             raise error_of(response)
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             raise UnexpectedAnswer(
-                f"{response.request.url} answered without a stream of events: is this a tokenforce service?",
+                f"{place_of(response)} answered without a stream of events: is this a tokenforce service?",
                 status=response.status_code,
                 code="unexpected_answer",
             )

@@ -45,13 +45,13 @@ class Attempts(Generic[T]):
         self._perhaps_done = False
         """The service may have carried out an attempt whose answer was lost."""
 
-    def after_failure(self, error: httpx.RequestError, url: str) -> float:
+    def after_failure(self, error: httpx.RequestError, place: str) -> float:
         """Seconds to pause before the next attempt. Raises `ConnectionFailed` after the last one."""
         self._perhaps_done |= not isinstance(error, _NEVER_SENT)
         pause = self._next_pause(None)
         if pause is None or isinstance(error, httpx.UnsupportedProtocol):
             reason = str(error) or type(error).__name__
-            raise ConnectionFailed(f"no answer from {url}: {reason}") from error
+            raise ConnectionFailed(f"no answer from {place}: {reason}") from error
         return pause
 
     def after_answer(self, response: httpx.Response) -> float | None:

@@ -33,6 +33,8 @@ class _Service:
 
     def __init__(self, url: str | None, key: str | None, http_client: httpx.Client | httpx.AsyncClient | None) -> None:
         self.url = service_url(url, str(http_client.base_url) if http_client else "")
+        self.place = str(httpx.URL(self.url).copy_with(userinfo=b""))
+        """The address without user and password, for messages."""
         self._authorization = authorization(key, http_client.headers if http_client else None)
 
     def _options(self, timeout: float) -> dict[str, Any]:
@@ -66,7 +68,7 @@ class Transport(_Service):
             try:
                 response = self._http.request(**self._request(call))
             except httpx.RequestError as error:
-                self.pause(attempts.after_failure(error, self.url))
+                self.pause(attempts.after_failure(error, self.place))
                 continue
             pause = attempts.after_answer(response)
             if pause is None:
@@ -111,7 +113,7 @@ class AsyncTransport(_Service):
             try:
                 response = await self._http.request(**self._request(call))
             except httpx.RequestError as error:
-                await self.pause(attempts.after_failure(error, self.url))
+                await self.pause(attempts.after_failure(error, self.place))
                 continue
             pause = attempts.after_answer(response)
             if pause is None:

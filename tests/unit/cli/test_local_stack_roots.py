@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.tiny_adapter import write_adapter
-from tokenforce.cli.roots import roots_of
+from tokenforce.cli.local_stack import roots_of
 from tokenforce.wire.scans import ScanRequest
 
 
