@@ -86,7 +86,7 @@ def revoke(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """End a key for ever. Everything created with it stays."""
+    """End a key permanently. Everything created with it stays."""
     with reporting(debug), Client(url) as client:
         KEYS.print_one(client.keys.revoke(key_id), as_json=as_json)
 

@@ -89,7 +89,7 @@ class Keys:
         return self._transport.items(list_call(page_size=page_size))
 
     def revoke(self, key_id: str) -> Key:
-        """End a key for ever. What was created with it stays. Works again on a revoked key. Raises `NotFound`."""
+        """End a key permanently. What was created with it stays. Works again on a revoked key. Raises `NotFound`."""
         return self._transport.send(revoke_call(key_id))
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import time
@@ -134,6 +133,8 @@ class AsyncTransport(_Service):
         return self._http.stream(**self._request(call), timeout=_timeout(self._http.timeout, silence))
 
     async def pause(self, seconds: float) -> None:
+        import asyncio  # not above: the command line starts faster without it
+
         await asyncio.sleep(seconds)
 
     async def close(self) -> None:

@@ -86,3 +86,9 @@ def test_it_imports_where_posix_signals_and_groups_are_missing() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("tokenforce: no answer from http://127.0.0.1:9")
+
+
+def test_it_starts_without_loading_what_it_does_not_use() -> None:
+    program = "import sys, tokenforce.cli.app; print([m for m in ('asyncio', 'numpy', 'redis') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
+import time
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ import pytest
 import tokenforce
 from tests.support.fake_transport import URL, Shell, answers, problem, scan
 from tokenforce import AsyncClient, Client, CustomContext, ScanRequest
+from tokenforce.sdk.calls import Call, reader
 from tokenforce.sdk.fingerprints import AsyncFingerprints, Fingerprints
 from tokenforce.sdk.keys import AsyncKeys, Keys
 from tokenforce.sdk.scans import AsyncScans, Scans
@@ -158,6 +161,30 @@ def test_create_knows_every_option_of_the_wire() -> None:
 def test_the_public_surface_is_what_all_says() -> None:
     assert tokenforce.__all__ == sorted(tokenforce.__all__)
     assert all(hasattr(tokenforce, name) for name in tokenforce.__all__)
+
+
+def test_pauses_are_real() -> None:
+    """Every other test replaces them."""
+    began = time.monotonic()
+    Transport(URL, key=None, http_client=None, timeout=1).pause(0.02)
+    asyncio.run(AsyncTransport(URL, key=None, http_client=None, timeout=1).pause(0.02))
+    assert time.monotonic() - began >= 0.04
+
+
+def test_no_message_shows_the_password_of_an_address() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("down"):
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, text="<html>")
+
+    with (
+        httpx.Client(transport=httpx.MockTransport(answer)) as http,
+        Client("http://user:pass-word@service.test", http_client=http) as client,
+    ):
+        for path, kind in (("/down", tokenforce.ConnectionFailed), ("/page", tokenforce.UnexpectedAnswer)):
+            with pytest.raises(kind, match=r"http://service\.test") as caught:
+                client.transport.send(Call("GET", path, reader(tokenforce.Scan), attempts=1))
+            assert "pass-word" not in str(caught.value)
 
 
 def test_results_are_frozen(shell: Shell) -> None:
