@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -72,21 +71,22 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     return table
 
 
-def findings_list(findings: Iterable[Finding]) -> RenderableType:
-    """The findings for a narrow terminal: the figures of each one, and its whole text below them."""
+def findings_list(findings: Iterable[Finding]) -> Table:
+    """The findings for a narrow terminal: the whole text of each one, and its figures below."""
     findings = list(findings)
     contrasted = _contrasted(findings)
-    lines: list[RenderableType] = []
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold", ratio=1)
     for finding in findings:
         figures = [f"score {finding.score:.4f}", f"mean p {finding.mean_probability:.4f}"]
         if contrasted:
-            figures = [finding.verdict, *figures, f"contrast {_contrast(finding)}"]
+            figures = [finding.verdict, f"contrast {_contrast(finding)}", *figures]
         if finding.repetition.period:
             figures.append(f"repeats {_repetition(finding)}")
         figures += [visible(finding.context), f"forced {quoted(finding.forced_token.text, LONGEST_TOKEN)}"]
-        lines.append(Text(f"{finding.rank}. {', '.join(figures)}", style="bold", overflow="fold"))
-        lines.append(Padding(Text(quoted(finding.text), overflow="fold"), (0, 0, 0, 3)))
-    return Group(*lines)
+        grid.add_row(Text(f"{finding.rank}."), Text.assemble((quoted(finding.text), "bold"), f"\n{', '.join(figures)}"))
+    return grid
 
 
 def print_findings(findings: Sequence[Finding], *, partial: bool = False) -> None:
