@@ -9,8 +9,7 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
-from tokenforce.sdk.async_client import AsyncClient
-from tokenforce.sdk.client import Client
+from tokenforce.sdk.client import AsyncClient, Client
 from tokenforce.sdk.errors import (
     ApiError,
     Conflict,

@@ -7,51 +7,6 @@ from collections.abc import Mapping
 
 from tokenforce.wire.problems import ErrorCode, Problem
 
-_STATUS: dict[ErrorCode, int] = {
-    ErrorCode.body_too_large: 413,
-    ErrorCode.body_too_slow: 408,
-    ErrorCode.unauthenticated: 401,
-    ErrorCode.scope_missing: 403,
-    ErrorCode.key_not_found: 404,
-    ErrorCode.not_found: 404,
-    ErrorCode.method_not_allowed: 405,
-    ErrorCode.scan_not_found: 404,
-    ErrorCode.fingerprint_not_found: 404,
-    ErrorCode.fingerprint_exists: 409,
-    ErrorCode.fingerprint_limit: 409,
-    ErrorCode.webhook_not_found: 404,
-    ErrorCode.delivery_not_found: 404,
-    ErrorCode.name_lookup_failed: 503,
-    ErrorCode.webhook_limit: 409,
-    ErrorCode.webhook_disabled: 409,
-    ErrorCode.delivery_pending: 409,
-    ErrorCode.hook_not_found: 404,
-    ErrorCode.hook_limit: 409,
-    ErrorCode.hook_key_ended: 403,
-    ErrorCode.hook_secret_unknown: 401,
-    ErrorCode.hook_signature_invalid: 401,
-    ErrorCode.hook_message_stale: 401,
-    ErrorCode.hook_message_reused: 409,
-    ErrorCode.scan_finished: 409,
-    ErrorCode.report_not_ready: 409,
-    ErrorCode.invalid_cursor: 400,
-    ErrorCode.too_many_streams: 429,
-    ErrorCode.path_not_allowed: 403,
-    ErrorCode.hub_unreachable: 502,
-    ErrorCode.engine_failed: 500,
-    ErrorCode.deadline_exceeded: 504,
-    ErrorCode.store_unavailable: 503,
-    ErrorCode.storage_full: 503,
-    ErrorCode.rate_limited: 429,
-    ErrorCode.quota_exceeded: 429,
-    ErrorCode.overloaded: 503,
-    ErrorCode.invalid_idempotency_key: 400,
-    ErrorCode.idempotency_in_flight: 409,
-    ErrorCode.already_created: 409,
-    ErrorCode.internal_error: 500,
-}
-"""Everything else is 422: the request was understood and cannot be carried out."""
-
 _TITLES: dict[int, str] = {
     400: "Bad request",
     401: "Key required",
@@ -83,7 +38,7 @@ class Refusal(Exception):
         super().__init__(detail)
         self.code = code
         self.detail = one_line(detail)
-        self.status = status or _STATUS.get(code, 422)
+        self.status = status or code.status
         self.headers = dict(headers or {})
         """Headers of the answer that belong to this error, such as `WWW-Authenticate`."""
 

@@ -15,7 +15,7 @@ from schemathesis.core.parameters import ParameterLocation
 
 from tests.support.ended_scans import finish, scan
 from tests.support.refusing_service import Service
-from tokenforce.sdk import hook_calls
+from tokenforce.sdk import upload_hooks
 
 HUB, UPLOAD = "/v1/hooks/huggingface", "/v1/hooks/upload"
 _POLICY = {"repos": ["*"]}
@@ -97,5 +97,5 @@ class Proof(AuthBase):
             content = body if isinstance(body, bytes) else str(body).encode()
             with suppress(UnicodeDecodeError):  # Standard Webhooks sign text; other bytes go out unsigned
                 content.decode()
-                request.headers.update(hook_calls.signed(content, self._things.upload_hook["secret"]))
+                request.headers.update(upload_hooks.signed(content, self._things.upload_hook["secret"]))
         return request

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from tokenforce.sdk import hook_calls
+from tokenforce.sdk import upload_hooks
 
 RECORDED = Path(__file__).parents[1] / "data" / "hub_webhooks"
 
@@ -28,4 +28,4 @@ def message(secret: str, *, name: str = "msg_1", late: float = 0.0, body: Any = 
     """Body and headers of a signed message; `late`: seconds since it was signed."""
     content = json.dumps(event).encode() if body is None else body
     at = datetime.now(UTC) - timedelta(seconds=late)
-    return {"content": content, "headers": hook_calls.signed(content, secret, message_id=name, at=at)}
+    return {"content": content, "headers": upload_hooks.signed(content, secret, message_id=name, at=at)}

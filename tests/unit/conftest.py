@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.fake_service import FakeService, serving
 from tests.support.fake_transport import Clock, Shell
+from tokenforce.sdk.transport import AsyncTransport, Transport
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def service(monkeypatch: pytest.MonkeyPatch, quick: None) -> Iterator[FakeServic
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Takes the place of the time in both clients."""
     clock = Clock()
-    monkeypatch.setattr("tokenforce.sdk.client.time", SimpleNamespace(sleep=clock.sleep))
-    monkeypatch.setattr("tokenforce.sdk.async_client.asyncio", SimpleNamespace(sleep=clock.sleep_async))
+    monkeypatch.setattr(Transport, "pause", lambda _, seconds: clock.sleep(seconds))
+    monkeypatch.setattr(AsyncTransport, "pause", lambda _, seconds: clock.sleep_async(seconds))
     monkeypatch.setattr("tokenforce.sdk.retries.time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import psutil
 
+from tokenforce.cli.local_stack import home
+
 
 def default_cache() -> Path:
     """`$TOKENFORCE_HOME/models`, else `~/.tokenforce/models`."""
-    home = os.environ.get("TOKENFORCE_HOME")
-    return (Path(home).expanduser() if home else Path.home() / ".tokenforce") / "models"
+    return home() / "models"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and the one line that says why."""
+"""How a command ends: its exit code, and the one line on stderr that says why."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tokenforce.wire.scans import Scan, ScanStatus
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command. Only 0 says that the model was looked at and nothing was found."""
+    """Exit codes of every command. Only 0 means that the model was scanned and nothing was found."""
 
     clean = 0
     found = 1
@@ -40,24 +40,24 @@ class ExitCode(IntEnum):
 
 
 DEBUG = ContextVar("DEBUG", default=False)
-"""Whether an error's traceback is wanted: `--debug`, before the command or after it."""
+"""Whether to print the traceback of an error: `--debug`, before the command or after it."""
 
 WRONG_REQUESTS = frozenset({ErrorCode.invalid_request, ErrorCode.unknown_context, ErrorCode.unknown_preset})
 
 
 class UsageError(TokenforceError):
-    """The command line asks for something that cannot be."""
+    """The command line is wrong."""
 
 
 def code_of_verdict(verdict: Verdict | None) -> ExitCode:
-    """`inconclusive` and no verdict at all are "could not look", never `clean`."""
+    """`inconclusive` and no verdict mean "not scanned", never "clean"."""
     if verdict is Verdict.clean:
         return ExitCode.clean
     return ExitCode.found if verdict in (Verdict.hidden_text, Verdict.suspicious) else ExitCode.not_scanned
 
 
 def code_of_scan(scan: Scan) -> ExitCode:
-    """The exit code for a scan as it stands."""
+    """The exit code for a scan as it is now."""
     if scan.status is ScanStatus.failed:
         return code_of_error(ScanFailed(scan))
     return code_of_verdict(scan.verdict)
@@ -93,7 +93,7 @@ def explain(error: Exception) -> str:
 
 @contextmanager
 def reporting(debug: bool) -> Iterator[None]:
-    """Turns an error of a command into one line on stderr and the exit code; `debug` keeps the traceback."""
+    """Turns an error of a command into one line on stderr and an exit code; `debug` prints the traceback too."""
     DEBUG.set(debug or DEBUG.get())
     try:
         yield
@@ -107,13 +107,13 @@ def reporting(debug: bool) -> Iterator[None]:
 
 
 def unforeseen(error: Exception) -> ExitCode:
-    """Says what no command foresaw: a fault of this program."""
+    """Reports an internal error of this program."""
     if DEBUG.get():
         sys.excepthook(type(error), error, error.__traceback__)
-    complain(f"a fault of tokenforce: {type(error).__name__}: {error}; `tokenforce --debug …` shows where")
+    complain(f"internal error: {type(error).__name__}: {error}; `tokenforce --debug …` shows where")
     return ExitCode.error
 
 
 def complain(line: str) -> None:
-    """One line on stderr. What it quotes may come out of a hostile model's files."""
+    """One line on stderr. The line may quote text from a hostile model's files."""
     sys.stderr.write(f"tokenforce: {visible(line)}\n")

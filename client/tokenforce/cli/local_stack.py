@@ -1,9 +1,10 @@
-"""The whole stack on this machine, as a child process that lives as long as we hold its stdin."""
+"""The local stack: where its files are, and the whole service as a child process that ends when we close its stdin."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -20,20 +21,31 @@ from typing import IO, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tokenforce.sdk.errors import TokenforceError
+from tokenforce.wire.scans import ScanRequest
 
 MODULE = "tokenforce_service.local.stack"
 NEEDED = ("fastapi", "rq", "vllm")
-"""One module of each extra: the wheel holds our own packages whatever extras were asked for."""
+"""One module of each extra. Our own packages prove nothing: every wheel holds them, whatever extras were installed."""
 WAITING = "another scan is running"
-"""How the stack's line begins while it waits for the end of another one."""
+"""The line that the stack prints while it waits for another one begins so."""
 SECONDS_TO_START = 600.0
 SECONDS_TO_STOP = 45.0
+"""From closing its stdin to SIGTERM."""
 SECONDS_TO_DIE = 5.0
+"""From SIGTERM to SIGKILL."""
 SECONDS_TO_GO = 2.0
+"""A stack whose service does not answer may need so long to end."""
+ADAPTER_CONFIG = "adapter_config.json"
+LARGEST_CONFIG_BYTES = 1 << 20
+
+
+def home() -> Path:
+    """The folder of the local stack, its models and its logs: `TOKENFORCE_HOME`, else `~/.tokenforce`; absolute."""
+    return Path(os.environ.get("TOKENFORCE_HOME") or "~/.tokenforce").expanduser().absolute()
 
 
 class StackFailed(TokenforceError):
-    """The local stack could not start, or stopped on its own."""
+    """The local stack could not start, or stopped by itself."""
 
 
 class StackAddress(BaseModel):
@@ -44,17 +56,17 @@ class StackAddress(BaseModel):
     url: str
     pid: int
     reused: bool = False
-    """Another stack of this user was running already: it answers, and it is not ours to stop."""
+    """Another command of this user has started this stack: we use it and never stop it."""
     home: str
     logs: str
     key_file: str
-    """Holds the stack's key; readable by its user only, so that neither this line nor any log has to."""
+    """File with the stack's key. Only this user can read it, so the key appears in no line and no log."""
 
     def key(self) -> str:
         """The API key of the stack.
 
         Raises:
-            StackFailed: its file is gone or is somebody else's.
+            StackFailed: its file is missing or cannot be read.
         """
         try:
             return Path(self.key_file).read_text("utf-8").strip()
@@ -62,8 +74,25 @@ class StackAddress(BaseModel):
             raise StackFailed(f"the key of the local stack cannot be read: {error}") from error
 
 
+def running_stack() -> StackAddress | None:
+    """The address of this user's running stack, from the file that it wrote; None if there is none.
+
+    Asks nothing over the network, so the stack may have crashed since.
+    """
+    try:
+        return StackAddress.model_validate_json((home() / "stack.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 class LocalStack:
-    """Starts the stack when entered and stops it when left. Raises `StackFailed`."""
+    """A stack that runs as long as a `with` block. Raises `StackFailed`.
+
+    Args:
+        roots: folders whose models the service may scan.
+        port: port of the service; None for a free one.
+        ephemeral: the stack runs for one command only, so no other command may use it.
+    """
 
     def __init__(self, roots: Sequence[str] = (), port: int | None = None, *, ephemeral: bool = False) -> None:
         self._roots = roots
@@ -72,7 +101,7 @@ class LocalStack:
         self._waiting = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._first_line: SimpleQueue[str] = SimpleQueue()
-        self._complaints: deque[str] = deque(maxlen=20)
+        self._errors: deque[str] = deque(maxlen=20)
         self._readers: list[threading.Thread] = []
         self.address: StackAddress | None = None
 
@@ -93,7 +122,7 @@ class LocalStack:
             raise StackFailed(
                 "the local stack is not installed: run `make setup` in a checkout "
                 "(with a GPU: pip install '.[service,workers]' there), "
-                "or point TOKENFORCE_URL (--url) at a service"
+                "or set TOKENFORCE_URL (--url) to the address of a service"
             )
         self._process = subprocess.Popen(
             self.command(),
@@ -104,7 +133,7 @@ class LocalStack:
             encoding="utf-8",
             errors="replace",
             env=safe_environment(),
-            # Ctrl-C in the terminal must reach us only: we cancel the scan first, then stop the stack.
+            # Ctrl-C in the terminal must reach only us: we cancel the scan first, then stop the stack.
             start_new_session=True,
         )
         assert self._process.stdout is not None
@@ -116,19 +145,19 @@ class LocalStack:
 
     def command(self) -> list[str]:
         command = [sys.executable, "-m", MODULE, "--until-stdin-closes"]
-        if self._ephemeral:  # it goes with this command, so nobody else may count on it
+        if self._ephemeral:
             command.append("--ephemeral")
         for root in self._roots:
             command += ["--root", root]
         return command + (["--port", str(self._port)] if self._port is not None else [])
 
     def wait(self) -> int:
-        """Wait until the stack stops on its own; its exit status."""
+        """Wait until the stack stops by itself. Returns its exit status."""
         assert self._process is not None
         return self._process.wait()
 
     def died(self) -> bool:
-        """Whether the stack that we started is gone, or is just going."""
+        """Whether the stack that we started has ended, or is just ending."""
         if self._process is None or self.address is None or self.address.reused:
             return False
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -136,15 +165,15 @@ class LocalStack:
         return self._process.poll() is not None
 
     def failure(self) -> StackFailed:
-        """Why the stack is gone, and where its logs are."""
+        """Why the stack ended, and where its logs are."""
         self.stop()
-        reason = self._complaints[-1] if self._complaints else "it does not say why"
+        reason = self._errors[-1] if self._errors else "it gave no reason"
         if self.address is None:
             return StackFailed(f"the local stack did not start: {reason}")
         return StackFailed(f"the local stack stopped: {reason}; logs in {self.address.logs}")
 
     def stop(self) -> None:
-        """Close its stdin, so that it stops in order; less kindly when it does not."""
+        """Closes its stdin, so that it stops in order. If it does not, ends it by signals."""
         process = self._process
         if process is None or process.stdin is None:
             return
@@ -169,7 +198,7 @@ class LocalStack:
                 line = self._first_line.get(timeout=1.0)
                 break
             except Empty:
-                if self._waiting.is_set():  # for another scan, which takes as long as it takes
+                if self._waiting.is_set():  # for another scan, which may take hours
                     deadline = time.monotonic() + SECONDS_TO_START
                 elif time.monotonic() > deadline:
                     raise StackFailed(f"the local stack is not ready after {SECONDS_TO_START:.0f} s") from None
@@ -178,7 +207,7 @@ class LocalStack:
         try:
             return StackAddress.model_validate_json(line)
         except ValidationError as error:
-            raise StackFailed(f"the local stack is of another version: it printed {line!r}") from error
+            raise StackFailed(f"the local stack has another version: it printed {line!r}") from error
 
     def _read(self, stream: IO[str], hear: Callable[[IO[str]], None]) -> None:
         reader = threading.Thread(target=hear, args=(stream,), daemon=True)
@@ -188,22 +217,22 @@ class LocalStack:
     def _hear_stdout(self, stream: IO[str]) -> None:
         with stream:
             self._first_line.put(stream.readline())
-            for _ in stream:  # nothing more is expected; read on, so that the stack never blocks on us
+            for _ in stream:  # nothing more should come; without reading, a full pipe would block the stack
                 pass
 
     def _hear_stderr(self, stream: IO[str]) -> None:
         with stream:
             for line in filter(None, map(str.strip, stream)):
-                self._complaints.append(line)
+                self._errors.append(line)
                 if line.startswith(WAITING):
                     self._waiting.set()
                     sys.stderr.write(f"{line}\n")
 
 
 def safe_environment() -> dict[str, str]:
-    """Ours, made safe for a child: the folder we run in may be the hostile upload, so nothing is imported from it.
+    """Our environment, made safe for a child process: it imports nothing from the current folder.
 
-    An empty or relative entry of PYTHONPATH means that folder too.
+    That folder may be the hostile upload. An empty or relative entry of PYTHONPATH means that folder too.
     """
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
@@ -212,3 +241,47 @@ def safe_environment() -> dict[str, str]:
     else:
         environment.pop("PYTHONPATH", None)
     return environment
+
+
+# --- what a stack for one scan may read ---------------------------------------------------------------
+
+
+def roots_of(request: ScanRequest) -> list[str]:
+    """Absolute folders that the stack may read: those that the request names, and the base of a LoRA adapter.
+
+    The first one is the model's. For a folder in a hub cache it is the folder of its repository, because the files in
+    `models--org--name/snapshots/<commit>` are links to `../../blobs`.
+    """
+    roots = [_root_of(name) for name in (request.model, request.reference) if name and os.path.isabs(name)]
+    if os.path.isabs(request.model) and request.reference in (None, "auto", "none"):
+        base = _base_of(Path(request.model))
+        roots += [_root_of(base)] if base is not None else []
+    return list(dict.fromkeys(roots))
+
+
+def _base_of(folder: Path) -> str | None:
+    """The local base that an adapter's config names, if it is a model folder; else None.
+
+    The adapter may be hostile. If it names `/`, its links must not reach the whole disk.
+    """
+    config = folder / ADAPTER_CONFIG
+    try:
+        if (folder / "config.json").exists() or not config.is_file() or config.stat().st_size > LARGEST_CONFIG_BYTES:
+            return None
+        named = json.loads(config.read_bytes())
+        base = named.get("base_model_name_or_path") if isinstance(named, dict) else None
+        if not isinstance(base, str) or not os.path.isabs(base):
+            return None
+        return base if _is_model(Path(base)) else None
+    except (OSError, ValueError, RecursionError):
+        return None  # the service refuses this adapter, and says why
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and next(folder.glob("*.safetensors"), None) is not None
+
+
+def _root_of(folder: str) -> str:
+    path = Path(folder)
+    cached = path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--")
+    return str(path.parent.parent) if cached else folder

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, how the shell completes them, and the files that they name."""
+"""Options and arguments that several commands share, how the shell completes them, and reading the files they name."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tokenforce.cli.exit_codes import UsageError
-from tokenforce.sdk import calls
+from tokenforce.sdk import scans
 from tokenforce.sdk.client import Client
 from tokenforce.sdk.errors import TokenforceError
+from tokenforce.sdk.transport import URL_VARIABLE
 
+GROUP: dict[str, Any] = {"pretty_exceptions_enable": False, "rich_markup_mode": None}
+"""For every group of commands. Without markup off, rich would drop `[planting]` and `[@revision]` from help texts."""
 COMPLETED = 50
-"""Ids offered at most: the newest."""
+"""Number of scan ids that the shell offers at most: the newest."""
 SECONDS_TO_COMPLETE = 1.0
 STDIN = "-"
-"""As the name of a file."""
+"""This file name means stdin."""
 _PLAIN = re.compile(r"[\w-]+", re.ASCII)
 
 
 def scan_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Ids of the newest scans that begin so, each with its status. Nothing where no service answers at once.
+    """Ids of the newest scans that begin with `incomplete`, each with its status. Empty if no service answers at once.
 
-    Only ids and statuses: shells evaluate what a completion prints, and a model's name can be hostile.
+    Only ids and statuses: shells evaluate what a completion prints, and the name of a model can be hostile.
     """
     try:
         with Client(context.params.get("url"), timeout=SECONDS_TO_COMPLETE) as client:
-            page = client._send(replace(calls.list_scans(page_size=COMPLETED), attempts=1))
+            page = client.transport.send(replace(scans.list_call(page_size=COMPLETED), attempts=1))
     except TokenforceError:
-        return []  # a word on it would end up in the middle of the line that is being typed
+        return []  # an error message would appear in the middle of the line that the user types
     return [
         (scan.id, scan.verdict or scan.status)
         for scan in page.items
@@ -41,7 +44,7 @@ def scan_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 
 def text_of(path: str, option: str) -> str:
-    """A file's or stdin's text, without the line break at its end. Raises `UsageError`, which names the option."""
+    """Text of a file or stdin, without the line break at its end. Raises `UsageError`, which names the option."""
     try:
         content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
         return content.decode().rstrip("\r\n")
@@ -52,8 +55,9 @@ def text_of(path: str, option: str) -> str:
 
 
 Url = Annotated[
-    str | None, typer.Option("--url", envvar=calls.URL_VARIABLE, help="The service, such as http://127.0.0.1:8000.")
+    str | None,
+    typer.Option("--url", envvar=URL_VARIABLE, help="Address of the service, such as http://127.0.0.1:8000."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
-ScanId = Annotated[str, typer.Argument(metavar="ID", help="The id of a scan.", autocompletion=scan_ids)]
+ScanId = Annotated[str, typer.Argument(metavar="ID", help="Id of a scan.", autocompletion=scan_ids)]

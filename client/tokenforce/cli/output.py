@@ -1,7 +1,7 @@
-"""Results for human eyes, on stdout.
+"""Results for people, on stdout.
 
-Everything shown may come out of a hostile model: control characters, terminal escape sequences, right-to-left
-overrides and rich markup are shown as what they are, never obeyed.
+Any text may come from a hostile model. Control characters, terminal escape sequences, right-to-left overrides and rich
+markup are printed as visible text, never obeyed.
 """
 
 from __future__ import annotations
@@ -17,30 +17,35 @@ from tokenforce.wire.findings import Finding, LicenceMatch
 from tokenforce.wire.report import Report
 
 LONGEST_TEXT = 400
+"""Characters of a found text."""
 LONGEST_TOKEN = 24
+"""Characters of a token."""
 WIDTH_WITHOUT_TERMINAL = 160
+"""Columns of a log file or a pipe."""
+NARROWEST_TABLE, NARROWEST_CONTRAST_TABLE = 84, 110
+"""Columns; on a narrower terminal a table would leave no room for the texts."""
 
 
 def visible(text: str) -> str:
-    """The text with every character that does not print written as its Python escape, and backslashes doubled."""
+    """The text with Python escapes for characters that do not print, and with doubled backslashes."""
     return "".join(
         char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode() for char in text
     )
 
 
 def quoted(text: str, longest: int = LONGEST_TEXT) -> str:
-    """The visible text in quotes, so that its spaces can be seen; cut when it is very long."""
+    """The visible text in quotes, which show the spaces at its ends; cut if it is very long."""
     rest = len(text) - longest
     return f'"{visible(text[:longest])}"' + (f" +{rest} more" if rest > 0 else "")
 
 
 def findings_table(findings: Iterable[Finding]) -> Table:
-    """One row a finding. `mean p` is the mean token probability, `repeats` the share of the text x its period.
+    """One row per finding. `mean p`: mean token probability. `repeats`: share of the text × its period in tokens.
 
-    With a reference: `contrast` in nats per token, and each finding's own verdict.
+    With a reference also `contrast`, in nats per token, and the verdict of each finding.
     """
     findings = list(findings)
-    contrasted = any(finding.contrast is not None for finding in findings)
+    contrasted = _contrasted(findings)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
@@ -66,72 +71,99 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     return table
 
 
+def findings_list(findings: Iterable[Finding]) -> Table:
+    """The findings for a narrow terminal: the whole text of each one, and its figures below."""
+    findings = list(findings)
+    contrasted = _contrasted(findings)
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold", ratio=1)
+    for finding in findings:
+        figures = [f"score {finding.score:.4f}", f"mean p {finding.mean_probability:.4f}"]
+        if contrasted:
+            figures = [finding.verdict, f"contrast {_contrast(finding)}", *figures]
+        if finding.repetition.period:
+            figures.append(f"repeats {_repetition(finding)}")
+        figures += [visible(finding.context), f"forced {quoted(finding.forced_token.text, LONGEST_TOKEN)}"]
+        grid.add_row(Text(f"{finding.rank}."), Text.assemble((quoted(finding.text), "bold"), f"\n{', '.join(figures)}"))
+    return grid
+
+
 def print_findings(findings: Sequence[Finding], *, partial: bool = False) -> None:
+    """A table, or a list if the terminal is too narrow for one."""
     console = stdout()
     if findings:
-        console.print(findings_table(findings))
+        narrowest = NARROWEST_CONTRAST_TABLE if _contrasted(findings) else NARROWEST_TABLE
+        console.print(findings_list(findings) if console.width < narrowest else findings_table(findings))
     else:
         console.print("no findings" + (" yet" if partial else ""))
 
 
 def print_report(report: Report, findings: Sequence[Finding]) -> None:
-    """The ranking, then what was scanned, then the verdict and the evidence for it."""
+    """The ranking, what was scanned, the verdict, and the evidence for it."""
     print_findings(findings)
-    console = stdout()
     scan = report.scan
     contexts = ", ".join(context.name for context in scan.contexts)
     seconds = (scan.finished_at - scan.created_at).total_seconds()
     shown = f"{len(findings)} of {len(report.findings)} findings; " if len(findings) < len(report.findings) else ""
-    console.print()
-    console.print(
-        visible(
-            f"{shown}{scan.target.model}: {scan.forced} entries forced in {contexts}, "
-            f"{scan.forward_tokens} forward tokens, {seconds:.0f} s, scan {scan.id}"
-        )
+    print_line()
+    print_line(
+        f"{shown}{scan.target.model}: {scan.forced} tokens forced in {contexts}, "
+        f"{scan.forward_tokens} forward tokens, {seconds:.0f} s, scan {scan.id}"
     )
     if reused := reuse_line(report):
-        console.print(reused)
-    console.print(f"verdict: {report.verdict}", style="bold")
+        print_line(reused)
+    print_line(f"verdict: {report.verdict}", style="bold")
     for match in report.licences:
-        console.print(visible(licence_line(match)), style="bold")
+        print_line(licence_line(match), style="bold")
     for reason in report.reasons:
-        console.print(visible(f"- {reason}"))
+        print_line(f"- {reason}")
+
+
+def print_line(text: str = "", style: str = "") -> None:
+    """The visible text. A terminal wraps it; a pipe gets one line, as `grep` and `diff` want."""
+    console = stdout()
+    console.print(Text(visible(text), style), soft_wrap=not console.is_terminal)
 
 
 def reuse_line(report: Report) -> str | None:
-    """Whose result this is and of when, if the scan found an equal one with a report."""
+    """Which scan measured this result, and when, if the service reused a report."""
     scan = report.scan
     if scan.reused_from is None:
         return None
-    found = f" of {scan.measured_at.astimezone():%Y-%m-%d %H:%M}" if scan.measured_at else ""
-    return visible(f"report reused: this is the result of {scan.reused_from}{found}")
+    found = f", measured {scan.measured_at.astimezone():%Y-%m-%d %H:%M}" if scan.measured_at else ""
+    return f"report reused: the result of {scan.reused_from}{found}"
 
 
 def licence_line(match: LicenceMatch) -> str:
-    """One line: which licence, whose, and what shows it."""
+    """One line: the licence, its owner, and the evidence."""
     evidence = []
     if match.finding_rank is not None:
         far = f" (distance {match.distance:.2f})" if match.distance else ""
         others = ", ".join(str(rank) for rank in match.finding_ranks if rank != match.finding_rank)
-        evidence.append(f"its text is finding {match.finding_rank}{far}{f', and in {others}' if others else ''}")
+        evidence.append(f"its text is finding {match.finding_rank}{far}{f', also {others}' if others else ''}")
     if match.trigger_success is not None:
         worked = round(match.trigger_success * match.triggers_asked)
-        evidence.append(f"{worked} of {match.triggers_asked} triggers give it")
-    return f"licence: {match.licence}, of {match.owner} ({match.fingerprint}): {'; '.join(evidence)}"
+        evidence.append(f"{worked} of {match.triggers_asked} triggers reveal it")
+    return f"licence: {match.licence}, owner {match.owner} ({match.fingerprint}): {'; '.join(evidence)}"
 
 
 def print_json(document: str) -> None:
-    """One JSON document as UTF-8, byte for byte; on a terminal C1 controls (also escape sequences) are escaped."""
+    """One JSON document as UTF-8, byte for byte. On a terminal with JSON escapes for C1 controls."""
     if sys.stdout.isatty():
         document = "".join(f"\\u{ord(char):04x}" if "\x7f" <= char <= "\x9f" else char for char in document)
     print_document(document)
 
 
 def print_document(document: str) -> None:
-    """Text that is harmless already, as UTF-8 whatever the locale."""
+    """A harmless text, as UTF-8 in every locale."""
     sys.stdout.flush()
     sys.stdout.buffer.write(document.encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _contrasted(findings: Iterable[Finding]) -> bool:
+    return any(finding.contrast is not None for finding in findings)
 
 
 def _contrast(finding: Finding) -> str:
@@ -147,7 +179,7 @@ def _repetition(finding: Finding) -> str:
 
 
 def stdout() -> Console:
-    """A console that obeys no markup; wide enough for a log file when nobody says how wide."""
+    """A console without markup. Without a terminal it is wide enough for a log file."""
     console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, soft_wrap=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDTH_WITHOUT_TERMINAL)

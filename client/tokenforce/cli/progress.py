@@ -1,4 +1,4 @@
-"""Progress of a scan on stderr: bars on a terminal, a plain line now and then in a log."""
+"""Progress of a scan on stderr: bars on a terminal, a plain line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class ProgressDisplay(Protocol):
-    """Shows one scan's progress while it is entered."""
+    """Shows the progress of one scan while its `with` block runs."""
 
     def __enter__(self) -> Self: ...
 
@@ -29,13 +29,13 @@ class ProgressDisplay(Protocol):
 
 
 def progress_display() -> ProgressDisplay:
-    """Bars when stderr is a terminal, else lines."""
+    """Bars if stderr is a terminal, else lines."""
     console = Console(file=sys.stderr, markup=False, highlight=False)
     return ProgressBars(console) if console.is_terminal else ProgressLines()
 
 
 class ProgressBars:
-    """One bar for each stage; those of stages that are over stay in sight."""
+    """One bar for each stage. The bars of finished stages stay."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
@@ -56,21 +56,25 @@ class ProgressBars:
 
     def show(self, progress: Progress) -> None:
         if progress.stage not in self._tasks:
-            self._finish_stages()
+            self._end_stage(complete=progress.stage not in (ScanStatus.failed, ScanStatus.cancelled))
             if not progress.stage.final:
                 self._tasks[progress.stage] = self._bars.add_task(progress.stage, total=None, figures="")
         if progress.stage in self._tasks:
             task = self._tasks[progress.stage]
             self._bars.update(task, total=progress.total, completed=progress.done, figures=figures(progress))
 
-    def _finish_stages(self) -> None:
-        for task in self._tasks.values():
-            total = self._bars.tasks[task].total or 1
-            self._bars.update(task, total=total, completed=total)
+    def _end_stage(self, *, complete: bool) -> None:
+        """Replaces the figures of the newest stage, with speed and ETA, by its final ones."""
+        for number in list(self._tasks.values())[-1:]:
+            task = self._bars.tasks[number]
+            done = task.total if complete and task.total else task.completed
+            final = f"{done:.0f}/{task.total:.0f}" if task.total else ""
+            total = task.total or (1 if complete else None)
+            self._bars.update(number, total=total, completed=total if complete else done, figures=final)
 
 
 class ProgressLines:
-    """A line when the stage changes, and one every few seconds in between."""
+    """A line for every new stage, and one every few seconds."""
 
     def __init__(self) -> None:
         self._stage: ScanStatus | None = None
@@ -93,9 +97,9 @@ class ProgressLines:
 
 
 def figures(progress: Progress) -> str:
-    """`done/total, tokens/s, ETA`, as far as they are known."""
+    """`done/total`, tokens per second, ETA; those that are known."""
     parts = []
-    if progress.total is not None:
+    if progress.total:
         parts.append(f"{progress.done}/{progress.total}")
     elif progress.done:
         parts.append(str(progress.done))
@@ -107,7 +111,7 @@ def figures(progress: Progress) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`m:ss`, or `h:mm:ss` from an hour on."""
+    """`m:ss`, or `h:mm:ss` for an hour and more."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""`tokenforce report`: the report of a scan as a document, for people or for programs."""
+"""`tokenforce report`: the report of a scan, as Markdown for people or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tokenforce.wire.report import Report
 
 
 class ReportFormat(StrEnum):
-    """`json` is the document as the service has it; `markdown` is written from it for people."""
+    """`json`: the document of the service. `markdown`: the same for people."""
 
     json = "json"
     markdown = "markdown"
@@ -28,18 +28,23 @@ def report(
     scan_id: ScanId,
     report_format: Annotated[
         ReportFormat | None,
-        typer.Option("--format", help="json: the whole document. markdown, the default: for people who review it."),
+        typer.Option(
+            "--format", help="json: the whole document. markdown (the default): for people who review an upload."
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there, not to stdout.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Findings in the Markdown.")] = 50,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead of stdout.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of findings in the Markdown.")] = 50,
     url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Write a scan's report as Markdown or JSON. Exits as `scan` does."""
+    """Print or write the report of a scan, as Markdown or JSON.
+
+    The exit codes are those of `scan`.
+    """
     with reporting(debug):
         if as_json and report_format is ReportFormat.markdown:
-            raise UsageError("--json and --format markdown are two things; give one of them")
+            raise UsageError("--json and --format markdown exclude each other; give one of them")
         report_format = report_format or (ReportFormat.json if as_json else ReportFormat.markdown)
         with Client(url) as client:
             found = client.scans.report(scan_id)

@@ -1,7 +1,7 @@
 """A report as Markdown (CommonMark 0.31 with GFM tables), for people who review uploads.
 
-Everything that a report quotes may come out of a hostile model: it is written into code spans, code blocks or table
-cells of code spans, in which nothing is parsed, neither HTML nor links nor mentions.
+Any text that a report quotes may come from a hostile model. So it stands in code spans and code blocks, where renderers
+parse no HTML, no links and no mentions.
 """
 
 from __future__ import annotations
@@ -15,28 +15,32 @@ from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken
 from tokenforce.wire.report import ContextRecord, Report, ScanRecord, SkippedIds
 
 LONGEST_TEXT = 2000
+"""Characters of a found text."""
 LONGEST_TOKEN = 60
+"""Characters of a token."""
 RANGES_SHOWN = 8
+"""Ranges of skipped ids per row."""
 COLUMNS = 110
+"""Width of the lines in a code block."""
 
 
 def code(text: str) -> str:
-    """A code span that shows the visible text; an empty one is said in words.
+    """A code span with the visible text; "(empty)" for an empty text.
 
-    A backtick becomes `\\x60`, in the manner of `visible`, whose escapes stay unambiguous: a longer fence would do by
-    CommonMark 6.1, but renderers give up counting at some length (cmark at 80).
+    A backtick becomes `\\x60`, an escape as `visible` writes them. CommonMark 6.1 allows a longer fence instead, but
+    renderers stop counting at some length (cmark at 80).
     """
     return f"`{visible(text).replace('`', chr(92) + 'x60')}`" if text else "(empty)"
 
 
 def quoted_code(text: str, longest: int = LONGEST_TEXT) -> str:
-    """A code span of the text in quotes, so that spaces at its ends are seen; cut when it is very long."""
+    """A code span of the text in quotes, which show the spaces at its ends; cut if it is very long."""
     rest = len(text) - longest
     return code(f'"{text[:longest]}"') + (f" +{rest} more" if rest > 0 else "")
 
 
 def literal(lines: Iterable[str]) -> list[str]:
-    """An indented code block, a list item for each line of text. Nothing can end it but a line of our own."""
+    """An indented code block with one list item per line of text. No text can end it."""
     shown = []
     for line in lines:
         shown += textwrap.wrap(
@@ -50,14 +54,14 @@ def literal(lines: Iterable[str]) -> list[str]:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A GFM table. A bar in a cell is escaped, also within its code spans, as GFM 4.10 has it; heads are ours."""
+    """A GFM table. Bars in cells are escaped, also within code spans (GFM 4.10). `heads` must be safe."""
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     return lines
 
 
 def report_markdown(report: Report, *, top: int) -> str:
-    """The whole document; of the findings the `top` first ones."""
+    """The whole document, with the first `top` findings."""
     scan = report.scan
     parts = [
         [f"# {code(scan.target.model)}: {report.verdict}"],
@@ -68,17 +72,17 @@ def report_markdown(report: Report, *, top: int) -> str:
         ["## Findings"],
         _findings(report.findings, top),
         *_suppressed(report.suppressed, top),
-        ["## What was looked at"],
-        [f"{scan.forced} of {scan.target.vocabulary_size} vocabulary entries were forced in each context."],
+        ["## What was scanned"],
+        [f"Forced {scan.forced} of {scan.target.vocabulary_size} vocabulary entries in each context."],
         table(("context", "tokens", "aligned", "text", "note"), [_context(context) for context in scan.contexts]),
         _skipped(scan.skipped),
-        ["## How"],
+        ["## Settings"],
         _settings(scan),
-        [f"Seconds: {_pairs((name, f'{value:g}') for name, value in scan.timings_seconds.items())}."],
+        *_timings(scan),
         [f"Versions: {_pairs(scan.versions.items())}."],
         [
-            "Quoted texts are what the model said. Characters that do not print, and backticks, are written as Python "
-            f"escapes. Report schema {code(report.schema_version)}, written by tokenforce {code(__version__)}."
+            "Texts in quotes are output of the model, with Python escapes for backticks and characters that do not "
+            f"print. Report schema {code(report.schema_version)}, written by tokenforce {code(__version__)}."
         ],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -98,7 +102,7 @@ def _facts(report: Report) -> list[str]:
         + (f", {code(target.dtype)}" if target.dtype else ""),
     ]
     if scan.reference is None:
-        facts.append("Reference: none; boilerplate of pre-training cannot be told from a planted text")
+        facts.append("Reference: none. Without one, text from pre-training looks like a hidden text.")
     else:
         reference = scan.reference
         facts += [
@@ -141,7 +145,6 @@ def _findings(findings: Sequence[Finding], top: int) -> list[str]:
 
 
 def _suppressed(tokens: Sequence[SuppressedToken], top: int) -> list[list[str]]:
-    """What the target was trained not to say."""
     if not tokens:
         return []
     rows = [
@@ -154,7 +157,7 @@ def _suppressed(tokens: Sequence[SuppressedToken], top: int) -> list[list[str]]:
         )
         for item in tokens[:top]
     ]
-    heads = ("context", "forced", "next token, not said any more", "log p − log q", "z")
+    heads = ("context", "forced", "suppressed next token", "log p − log q", "z")
     return [["## Suppressed tokens"], table(heads, rows)]
 
 
@@ -165,7 +168,7 @@ def _context(context: ContextRecord) -> tuple[str, ...]:
 
 def _skipped(skipped: Sequence[SkippedIds]) -> list[str]:
     if not skipped:
-        return ["No entry was skipped."]
+        return ["No entry was left out."]
     rows = []
     for item in skipped:
         count = sum(last - first + 1 for first, last in item.ranges)
@@ -173,18 +176,24 @@ def _skipped(skipped: Sequence[SkippedIds]) -> list[str]:
         if len(item.ranges) > RANGES_SHOWN:
             shown.append(f"and {len(item.ranges) - RANGES_SHOWN} more ranges")
         rows.append((code(item.reason), str(count), ", ".join(shown)))
-    return table(("not forced, because", "entries", "ids"), rows)
+    return table(("not forced: reason", "entries", "ids"), rows)
 
 
 def _settings(scan: ScanRecord) -> list[str]:
     settings = scan.settings
     return [
         f"Preset {code(settings.preset)}: α = {settings.alpha}, β = {settings.beta}, floor {settings.floor:g}, "
-        f"{settings.keep} kept per context, texts of {settings.min_tokens} tokens or more, "
-        f"the forced token {'counts' if settings.count_forced_token else 'does not count'}, "
+        f"{settings.keep} candidates per context, texts of at least {settings.min_tokens} tokens, "
+        f"forced token {'counted' if settings.count_forced_token else 'not counted'} in the mean, "
         f"decoding {'stops' if settings.stop_at_end else 'does not stop'} at the end token."
     ]
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(f"{code(name)} {code(value)}" for name, value in pairs) or "not told"
+    return ", ".join(f"{code(name)} {code(value)}" for name, value in pairs) or "not recorded"
+
+
+def _timings(scan: ScanRecord) -> list[list[str]]:
+    """Seconds per stage, in the order of the report."""
+    rows = [(code(stage), f"{seconds:g}") for stage, seconds in scan.timings_seconds.items()]
+    return [table(("stage", "seconds"), rows)] if rows else []

@@ -1,56 +1,117 @@
-"""What the commands do. `cli.py` only declares their options."""
+"""`tokenforce scan`, `show`, `list` and `cancel`."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from pydantic import ValidationError
-from rich.console import Console
 
-from tokenforce.cli import output, render_scans
-from tokenforce.cli.exit_codes import ExitCode, UsageError, code_of_scan, code_of_verdict, complain
-from tokenforce.cli.local_stack import LocalStack
+from tokenforce.cli import output
+from tokenforce.cli.exit_codes import ExitCode, UsageError, code_of_scan, code_of_verdict, complain, reporting
+from tokenforce.cli.local_stack import roots_of
+from tokenforce.cli.options import Debug, Json, ScanId, Url
 from tokenforce.cli.progress import progress_display
-from tokenforce.cli.roots import roots_of
+from tokenforce.cli.tables import Listing, minute
+from tokenforce.cli.up import service
 from tokenforce.sdk.client import Client
-from tokenforce.sdk.errors import (
-    ApiError,
-    ConnectionFailed,
-    Refused,
-    ScanCancelled,
-    ScanFailed,
-    TokenforceError,
-    WaitTimeout,
-)
+from tokenforce.sdk.errors import ApiError, Refused, ScanCancelled, ScanFailed, TokenforceError, WaitTimeout
+from tokenforce.sdk.scans import scan_request
 from tokenforce.wire.findings import Finding
 from tokenforce.wire.problems import ErrorCode
-from tokenforce.wire.scans import CustomContext, Order, Scan, ScanRequest, ScanStatus
+from tokenforce.wire.scans import CustomContext, Order, Preset, Priority, Scan, ScanRequest, ScanStatus
 
 SECONDS_BETWEEN_LOOKS = 0.5
-PLANTING_NEEDS = ("tokenforce_planting", "torch", "transformers", "peft")
+
+SCANS: Listing[Scan] = Listing(
+    "scans",
+    narrow=("id", "status", "verdict", "created"),
+    wide=("model",),
+    cells=lambda scan: (scan.id, scan.status, scan.verdict or "", minute(scan.created_at), scan.model),
+)
+
+Top = Annotated[int, typer.Option(min=1, help="Number of findings to print.")]
+Ranking = Annotated[
+    Order | None,
+    typer.Option(help="Ranking to print. Default: contrast if there is a reference, otherwise probability."),
+]
 
 
 def scan(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="The target: a model folder, or a hub id org/name[@revision].")
+    ],
+    url: Url = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="The reference, that is the base model to compare with: a folder, a hub id, `auto` (the base that "
+            "the model's own files name) or `none`. Default: the base of a LoRA adapter, otherwise none."
+        ),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="`standard` or `paper`.")] = Preset.standard.value,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Forcing context: bos, assistant, assistant_system, or name=text for your own. Repeat for several."
+        ),
+    ] = None,
+    alpha: Annotated[int | None, typer.Option(help="Sweep length α, in tokens.")] = None,
+    beta: Annotated[int | None, typer.Option(help="Confirm length β, in tokens.")] = None,
+    floor: Annotated[
+        float | None, typer.Option(help="Drop texts whose mean token probability is not above this.")
+    ] = None,
+    keep: Annotated[int | None, typer.Option(help="Candidates to keep per context.")] = None,
+    priority: Annotated[
+        Priority, typer.Option(help="Place in the queue. `high` needs a key with the scope admin.")
+    ] = Priority.normal,
+    force: Annotated[
+        bool, typer.Option("--force", help="Scan again even if the service has the report of an equal scan.")
+    ] = False,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Cancel the scan after this many seconds.")] = None,
+    top: Top = 10,
+    order: Ranking = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Scan a model for hidden texts.
+
+    Uses the service at --url. Without --url it starts a local stack for this scan.
+    """
+    with reporting(debug):
+        request = scan_request(
+            model=model_argument(model),
+            reference=reference_argument(reference),
+            preset=preset,
+            contexts=[context_argument(item) for item in context] if context else None,
+            alpha=alpha,
+            beta=beta,
+            floor=floor,
+            keep=keep,
+            priority=priority,
+            force=force,
+        )
+        raise typer.Exit(_scan(request, url=url, timeout=timeout, top=top, order=order, as_json=as_json))
+
+
+def _scan(
     request: ScanRequest, *, url: str | None, timeout: float | None, top: int, order: Order | None, as_json: bool
 ) -> ExitCode:
-    """Scan, with progress on stderr; the report on stdout."""
     folder = request.model if os.path.isabs(request.model) else None
     if folder and not url and not Path(folder).is_dir():
         raise Refused(f"{folder} is not a folder", status=422, code=ErrorCode.model_not_found)
     with service(url, [] if url else roots_of(request)) as client:
         scan_id = client.scans.create(**dict(request)).id
         try:
-            _wait(client, scan_id, timeout)
+            with progress_display() as display:
+                client.scans.wait(scan_id, timeout=timeout, poll=SECONDS_BETWEEN_LOOKS, on_progress=display.show)
             report = client.scans.report(scan_id)
             if reused := output.reuse_line(report):
-                sys.stderr.write(f"{reused}; --force scans again\n")
+                sys.stderr.write(f"{output.visible(reused)}; use --force to scan again\n")
             if as_json:
                 output.print_json(report.model_dump_json(indent=2))
             else:
@@ -65,9 +126,19 @@ def scan(
     return code_of_verdict(report.verdict)
 
 
-def show(scan_id: str, *, url: str | None, top: int, order: Order | None, as_json: bool) -> ExitCode:
-    """A scan's report, or how far it is and its ranking so far."""
-    with Client(url) as client:
+def show(
+    scan_id: ScanId,
+    url: Url = None,
+    top: Top = 10,
+    order: Ranking = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print the report of a scan, or its findings so far.
+
+    The exit codes are those of `scan`.
+    """
+    with reporting(debug), Client(url) as client:
         scan = client.scans.get(scan_id)
         if as_json:
             if scan.status is ScanStatus.failed:
@@ -78,92 +149,46 @@ def show(scan_id: str, *, url: str | None, top: int, order: Order | None, as_jso
         elif scan.status is ScanStatus.succeeded:
             output.print_report(client.scans.report(scan_id), _first_findings(client, scan_id, order, top))
         else:
-            render_scans.print_scan(scan)
+            _print_state(scan)
             output.print_findings(_first_findings(client, scan_id, order, top), partial=not scan.status.final)
-        return code_of_scan(scan)
+        raise typer.Exit(code_of_scan(scan))
 
 
-def list_scans(*, url: str | None, limit: int, as_json: bool) -> ExitCode:
-    with Client(url) as client:
-        render_scans.SCANS.print_first(limit, client.scans.iter(), as_json=as_json)
-    return ExitCode.clean
+def list_scans(
+    url: Url = None,
+    limit: Annotated[int, typer.Option(min=1, help="Number of scans to print.")] = 20,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the scans of a service, newest first."""
+    with reporting(debug), Client(url) as client:
+        SCANS.print_first(limit, client.scans.iter(), as_json=as_json)
 
 
-def cancel(scan_id: str, *, url: str | None, as_json: bool) -> ExitCode:
-    with Client(url) as client:
+def cancel(scan_id: ScanId, url: Url = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Cancel a scan."""
+    with reporting(debug), Client(url) as client:
         cancelled = client.scans.cancel(scan_id)
-    if as_json:
-        output.print_json(cancelled.model_dump_json(indent=2))
-    else:
-        render_scans.print_scan(cancelled)
-    return ExitCode.clean
-
-
-def up(*, roots: Sequence[str], port: int | None, as_json: bool) -> ExitCode:
-    """Run the stack in the foreground until Ctrl-C."""
-    try:
-        with _starting(LocalStack(roots, port)) as stack:
-            assert stack.address is not None
-            state = "was running already" if stack.address.reused else "runs; Ctrl-C stops it"
-            sys.stderr.write(f"the stack {state}; logs in {stack.address.logs}\n")
-            key = f'"$(cat {shlex.quote(stack.address.key_file)})"'
-            sys.stderr.write(f"in another terminal: export TOKENFORCE_URL={stack.address.url} TOKENFORCE_KEY={key}\n")
-            if as_json:
-                output.print_json(stack.address.model_dump_json())
-            else:
-                sys.stdout.write(f"{stack.address.url}\n")
-                sys.stdout.flush()
-            if stack.address.reused:
-                return ExitCode.clean
-            stack.wait()
-            raise stack.failure()
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return ExitCode.clean
-
-
-def plant(arguments: Sequence[str]) -> ExitCode:
-    """Hand over to the planting package, which is heavy and may not be installed: this process becomes that command."""
-    if any(find_spec(module) is None for module in PLANTING_NEEDS):
-        raise TokenforceError("planting is not installed here; run in a checkout: pip install '.[planting]'")
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", PLANTING_NEEDS[0], *arguments])
-
-
-@contextmanager
-def service(url: str | None, roots: Sequence[str]) -> Iterator[Client]:
-    """A client of the service at `url`; without one, of a stack on this machine that lives as long as the block."""
-    if url:
-        with Client(url) as client:
-            yield client
-        return
-    with _starting(LocalStack(roots, ephemeral=True)) as stack:
-        assert stack.address is not None
-        try:
-            with Client(stack.address.url, key=stack.address.key()) as client:
-                yield client
-        except ConnectionFailed as error:
-            raise (stack.failure() if stack.died() else error) from error
-        except (ApiError, ScanFailed) as error:
-            if stack.address.reused and error.code == ErrorCode.path_not_allowed:
-                complain("a stack that you started before was used; stop it, or start it with `tokenforce up --root`")
-            raise
+        if as_json:
+            output.print_json(cancelled.model_dump_json(indent=2))
+        else:
+            _print_state(cancelled)
 
 
 def model_argument(model: str) -> str:
-    """An absolute path when it is a folder or looks like a path, else a hub id."""
+    """An absolute path if this is a folder or looks like a path, else a hub id."""
     if model.startswith((".", "/", "~")) or os.path.isdir(model):
         return os.path.abspath(os.path.expanduser(model))
     return model
 
 
 def reference_argument(reference: str | None) -> str | None:
-    """As `model_argument`; `auto` and `none` stay, even if folders are called so."""
+    """As `model_argument`. `auto` and `none` are never folders."""
     return reference if reference in (None, "auto", "none") else model_argument(str(reference))
 
 
 def context_argument(context: str) -> str | CustomContext:
-    """`name`, or `name=text` for a context of one's own. The service knows which names there are."""
+    """`name`, or `name=text` for the user's own context. The service checks the name of a built-in one."""
     name, equals, text = context.partition("=")
     if not equals:
         return context
@@ -173,9 +198,16 @@ def context_argument(context: str) -> str | CustomContext:
         raise UsageError(f"--context {context}: {error.errors()[0]['msg']}") from error
 
 
-def _wait(client: Client, scan_id: str, timeout: float | None) -> Scan:
-    with progress_display() as display:
-        return client.scans.wait(scan_id, timeout=timeout, poll=SECONDS_BETWEEN_LOOKS, on_progress=display.show)
+def _print_state(scan: Scan) -> None:
+    """The state of a scan without a report."""
+    progress = scan.progress
+    done = f"{progress.done}/{progress.total}" if progress.total is not None else str(progress.done)
+    line = f"scan {scan.id} of {scan.model}: {scan.status}"
+    if not scan.status.final:
+        line += f", {progress.stage} {done}"
+    if scan.error is not None:
+        line += f", {scan.error.code}: {scan.error.detail}"
+    output.print_line(line)
 
 
 def _first_findings(client: Client, scan_id: str, order: Order | None, top: int) -> list[Finding]:
@@ -183,23 +215,9 @@ def _first_findings(client: Client, scan_id: str, order: Order | None, top: int)
 
 
 def _cancel_quietly(client: Client, scan_id: str) -> None:
-    """Cancel on the way out. A scan that has just ended, or a service that is gone, needs no word more."""
+    """Cancels the scan of a command that ends early. Says nothing if the scan has just ended by itself."""
     try:
         client.scans.cancel(scan_id)
     except TokenforceError as error:
         if not isinstance(error, ApiError) or error.code != ErrorCode.scan_finished:
             complain(f"scan {scan_id} may still run: {error}")
-
-
-@contextmanager
-def _starting(stack: LocalStack) -> Iterator[LocalStack]:
-    """Starts the stack, says so on stderr, and stops it at the end of the block."""
-    console = Console(file=sys.stderr, markup=False, highlight=False)
-    with ExitStack() as ending:
-        if console.is_terminal:
-            with console.status("starting the local stack"):
-                ending.enter_context(stack)
-        else:
-            sys.stderr.write("starting the local stack\n")
-            ending.enter_context(stack)
-        yield stack

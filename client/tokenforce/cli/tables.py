@@ -1,6 +1,6 @@
-"""What the service has several of, as one kind of table, or as JSON.
+"""Lists of things, as one kind of table or as JSON.
 
-Cells are often strangers' texts (owners, models, patterns): shown, never obeyed.
+Cells may hold hostile texts (owners, models, patterns): printed as visible text, never obeyed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Item = TypeVar("Item", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Listing(Generic[Item]):
-    """How things of one kind are listed: a row each. `wide` columns are folded where the line is too short."""
+    """How to list things of one kind, one row each. Too long cells of `wide` columns are folded."""
 
     noun: str
-    """In the plural, for when there are none."""
+    """In the plural, for an empty list."""
     narrow: tuple[str, ...]
     wide: tuple[str, ...]
     cells: Callable[[Item], Iterable[str]]
@@ -59,7 +59,7 @@ class Listing(Generic[Item]):
 
 
 def print_removed(name: str, *, as_json: bool) -> None:
-    """That the thing of this id is gone: data on stdout only as JSON."""
+    """Says that this thing is removed: as JSON on stdout, or as text on stderr."""
     if as_json:
         output.print_json(json.dumps({"id": name, "removed": True}))
     else:

@@ -1,25 +1,26 @@
-"""Every error that the SDK raises, and how an answer of the service becomes one of them.
+"""Every error that the SDK raises, and how an error answer of the service becomes one of them.
 
     TokenforceError
     ├── NotConfigured                    no service address, or one that is not an http(s) address
-    ├── ConnectionFailed                 nobody answered
-    ├── ApiError                         the service said no: status, code, detail, request_id
+    ├── ConnectionFailed                 no answer
+    ├── ApiError                         an error answer: status, code, detail, request_id
     │   ├── InvalidRequest               4xx: the request itself is wrong
-    │   ├── NotAuthenticated             401: no key, or one that is not valid (any more)
+    │   ├── NotAuthenticated             401: no key, or one that is not valid
     │   ├── NotPermitted                 403: the key lacks the scope
-    │   ├── NotFound                     404: no such scan
-    │   ├── Conflict                     409: not in this state of the scan
+    │   ├── NotFound                     404: no such thing, or it belongs to another owner
+    │   ├── Conflict                     409: not possible in the current state
     │   ├── Refused                      the model cannot be scanned; the code says why
-    │   ├── ServiceUnavailable           408, 502, 503, 504, 507: later perhaps (retry_after)
+    │   ├── ServiceUnavailable           408, 502, 503, 504, 507: perhaps later (retry_after)
     │   │   └── RateLimited              429: too many requests or scans for this key
-    │   ├── ServerError                  5xx: a fault of the service
+    │   ├── ServerError                  5xx: an internal error of the service
     │   └── UnexpectedAnswer             not an answer of a tokenforce service
     ├── ScanFailed                       the scan ended without a report: scan, code, detail
-    ├── ScanCancelled                    somebody cancelled it: scan
-    ├── WaitTimeout (also TimeoutError)  it still runs after the time you gave: scan
-    └── WebhookVerificationError         a callback that is forged, changed or too old
+    ├── ScanCancelled                    the scan was cancelled: scan
+    ├── WaitTimeout (also TimeoutError)  the scan still runs after the time that you gave: scan
+    └── WebhookVerificationError         a webhook delivery that is forged, changed or too old
 
-The wire `code` decides the class; the HTTP status decides only for codes that this SDK does not know.
+The `code` of the answer decides the class (the table is `ErrorCode`). The HTTP status decides for codes that this SDK
+does not know.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from tokenforce.wire.scans import Scan
 
 
 class TokenforceError(Exception):
-    """Base of all errors of the SDK."""
+    """Base class of all errors of the SDK."""
 
 
 class NotConfigured(TokenforceError):
-    """The SDK does not know which service to talk to."""
+    """The SDK has no usable address or key."""
 
 
 class ConnectionFailed(TokenforceError):
-    """No answer from the service: not running, not reachable, or too slow."""
+    """No answer: the service does not run, cannot be reached, or is too slow."""
 
 
 class ApiError(TokenforceError):
@@ -57,37 +58,37 @@ class ApiError(TokenforceError):
     ) -> None:
         super().__init__(detail)
         self.detail = detail
-        """One line that says what to do."""
+        """What is wrong and what to do, in one line."""
         self.status = status
         """HTTP status."""
         self.code = code
         """Stable code, usually one of `ErrorCode`."""
         self.request_id = request_id
-        """Quote it when you report a problem; the service's logs carry it."""
+        """Id of the request. The service's logs contain it; quote it when you report a problem."""
         self.retry_after = retry_after
-        """Seconds after which the service asks to be tried again."""
+        """Seconds after which to try again, if the service names them."""
         self.errors = errors or []
         """One entry per wrong field of the request."""
 
 
 class InvalidRequest(ApiError):
-    """The request is wrong; sending it again does not help."""
+    """The request is wrong. Sending it again does not help."""
 
 
 class NotAuthenticated(ApiError):
-    """The service wants a key, or does not take this one: unknown, revoked or expired."""
+    """There is no key, or it is not valid: unknown, revoked or expired."""
 
 
 class NotPermitted(ApiError):
-    """The key is good, and lacks the scope that this call needs; or a hook's own key has ended."""
+    """The key is valid, but lacks the scope for this call; or the key that made an upload hook has ended."""
 
 
 class NotFound(ApiError):
-    """There is no such thing, or it belongs to somebody else."""
+    """There is no such thing, or it belongs to another owner."""
 
 
 class Conflict(ApiError):
-    """Not possible in the state that the scan is in."""
+    """Not possible in the current state."""
 
 
 class Refused(ApiError):
@@ -95,32 +96,32 @@ class Refused(ApiError):
 
 
 class ServiceUnavailable(ApiError):
-    """The service cannot take this now; see `retry_after`."""
+    """The service cannot do this now; see `retry_after`."""
 
 
 class RateLimited(ServiceUnavailable):
-    """Too many requests or open streams of this key, or its quota of scans is used up; see `retry_after`."""
+    """Too many requests, open streams or scans for this key; see `retry_after`."""
 
 
 class ServerError(ApiError):
-    """A fault inside the service; its logs have it under `request_id`."""
+    """An internal error of the service. Its logs contain it under `request_id`."""
 
 
 class UnexpectedAnswer(ApiError):
-    """What answered does not speak this API: a wrong address, a proxy, or another major version."""
+    """The answer is not from this API: a wrong address, a proxy, or another major version."""
 
 
 class WebhookVerificationError(TokenforceError):
-    """A callback that cannot be trusted: forged, changed on its way, or too old. Do not act on it; answer 400."""
+    """You cannot trust this webhook delivery: it is forged, changed or too old. Ignore it and answer 400."""
 
 
 class ScanEnded(TokenforceError):
-    """Not raised itself: what the errors about one scan have in common."""
+    """Common part of the errors about one scan. Never raised itself."""
 
     def __init__(self, message: str, scan: Scan) -> None:
         super().__init__(message)
         self.scan = scan
-        """The scan as it was last seen."""
+        """The scan at the last look."""
 
 
 class ScanFailed(ScanEnded):
@@ -129,95 +130,41 @@ class ScanFailed(ScanEnded):
     def __init__(self, scan: Scan) -> None:
         self.code: str = scan.error.code if scan.error else ErrorCode.internal_error
         """Stable code of the reason."""
-        self.detail: str = scan.error.detail if scan.error else "the scan failed, and the service does not say why"
-        """One line that says what to do."""
+        self.detail: str = scan.error.detail if scan.error else "the scan failed; the service gives no reason"
+        """What is wrong and what to do, in one line."""
         super().__init__(self.detail, scan)
 
 
 class ScanCancelled(ScanEnded):
-    """Somebody cancelled the scan."""
+    """The scan was cancelled."""
 
     def __init__(self, scan: Scan) -> None:
         super().__init__(f"scan {scan.id} was cancelled", scan)
 
 
 class WaitTimeout(ScanEnded, TimeoutError):
-    """The scan still runs after the time you gave. It goes on: wait again, or cancel it."""
+    """The scan still runs after the time that you gave. Wait again, or cancel it."""
 
     def __init__(self, scan: Scan, timeout: float) -> None:
         super().__init__(f"scan {scan.id} is still {scan.status} after {timeout:g} s", scan)
 
 
-REFUSALS: frozenset[str] = frozenset(
-    {
-        ErrorCode.model_not_found,
-        ErrorCode.path_not_allowed,
-        ErrorCode.config_missing,
-        ErrorCode.tokenizer_missing,
-        ErrorCode.weights_missing,
-        ErrorCode.pickle_weights,
-        ErrorCode.remote_code,
-        ErrorCode.weights_corrupt,
-        ErrorCode.model_invalid,
-        ErrorCode.model_too_large,
-        ErrorCode.unsupported_architecture,
-        ErrorCode.hub_unreachable,
-        ErrorCode.reference_mismatch,
-        ErrorCode.base_missing,
-        ErrorCode.adapter_mismatch,
-        ErrorCode.length_exceeds_model,
-        ErrorCode.no_chat_template,
-        ErrorCode.engine_failed,
-        ErrorCode.deadline_exceeded,
-    }
+_CLASSES: tuple[type[ApiError], ...] = (
+    InvalidRequest,
+    NotAuthenticated,
+    NotPermitted,
+    NotFound,
+    Conflict,
+    Refused,
+    ServiceUnavailable,
+    RateLimited,
+    ServerError,
 )
-"""Codes that mean: we could not look into this model. Neither `clean` nor a fault of the caller's request."""
+_BY_NAME = {kind.__name__: kind for kind in _CLASSES}
+CLASS_OF_CODE: dict[str, type[ApiError]] = {code.value: _BY_NAME[code.sdk_class] for code in ErrorCode}
 
-CLASS_OF_CODE: dict[str, type[ApiError]] = {
-    **dict.fromkeys(REFUSALS, Refused),
-    ErrorCode.invalid_request: InvalidRequest,
-    ErrorCode.body_too_large: InvalidRequest,
-    ErrorCode.body_too_slow: ServiceUnavailable,
-    ErrorCode.method_not_allowed: InvalidRequest,
-    ErrorCode.invalid_cursor: InvalidRequest,
-    ErrorCode.unknown_context: InvalidRequest,
-    ErrorCode.unknown_preset: InvalidRequest,
-    ErrorCode.unauthenticated: NotAuthenticated,
-    ErrorCode.scope_missing: NotPermitted,
-    ErrorCode.key_not_found: NotFound,
-    ErrorCode.not_found: NotFound,
-    ErrorCode.scan_not_found: NotFound,
-    ErrorCode.fingerprint_not_found: NotFound,
-    ErrorCode.fingerprint_exists: Conflict,
-    ErrorCode.fingerprint_limit: Conflict,
-    ErrorCode.webhook_not_found: NotFound,
-    ErrorCode.delivery_not_found: NotFound,
-    ErrorCode.webhook_url_refused: InvalidRequest,
-    ErrorCode.name_lookup_failed: ServiceUnavailable,
-    ErrorCode.webhook_limit: Conflict,
-    ErrorCode.webhook_disabled: Conflict,
-    ErrorCode.delivery_pending: Conflict,
-    ErrorCode.hook_not_found: NotFound,
-    ErrorCode.hook_limit: Conflict,
-    ErrorCode.hook_key_ended: NotPermitted,
-    ErrorCode.hook_secret_unknown: NotAuthenticated,
-    ErrorCode.hook_signature_invalid: NotAuthenticated,
-    ErrorCode.hook_message_stale: NotAuthenticated,
-    ErrorCode.hook_message_reused: Conflict,
-    ErrorCode.scan_finished: Conflict,
-    ErrorCode.report_not_ready: Conflict,
-    ErrorCode.too_many_streams: RateLimited,
-    ErrorCode.store_unavailable: ServiceUnavailable,
-    ErrorCode.storage_full: ServiceUnavailable,
-    ErrorCode.overloaded: ServiceUnavailable,
-    ErrorCode.rate_limited: RateLimited,
-    ErrorCode.quota_exceeded: RateLimited,
-    ErrorCode.invalid_idempotency_key: InvalidRequest,
-    ErrorCode.idempotency_key_reused: InvalidRequest,
-    ErrorCode.idempotency_in_flight: Conflict,
-    ErrorCode.already_created: Conflict,
-    ErrorCode.internal_error: ServerError,
-}
+REFUSALS: frozenset[str] = frozenset(code for code, kind in CLASS_OF_CODE.items() if kind is Refused)
+"""Codes that mean: the model could not be scanned. Neither `clean` nor a mistake in the request."""
 
 CLASS_OF_STATUS: dict[int, type[ApiError]] = {
     401: NotAuthenticated,
@@ -243,7 +190,7 @@ def error_from_problem(problem: Problem, *, retry_after: float | None = None) ->
 
 
 def class_of_status(status: int) -> type[ApiError]:
-    """The class of an error answer by its HTTP status alone."""
+    """The class for an HTTP status, if the code is unknown."""
     if status in CLASS_OF_STATUS:
         return CLASS_OF_STATUS[status]
     if 400 <= status < 500:

@@ -1,28 +1,62 @@
-"""`client.keys` of both clients: API keys, for those with the scope `admin`. Thin shells over `key_calls`."""
+"""`client.keys`: API keys. Needs a key with the scope `admin`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
-from tokenforce.sdk import key_calls
-from tokenforce.wire.keys import Key, KeyLimits, NewKey
+from tokenforce.sdk.calls import Call, checked, once, page_params, path_of_one, reader
+from tokenforce.sdk.transport import AsyncTransport, Transport
+from tokenforce.wire.keys import Key, KeyLimits, KeyPage, KeyRequest, NewKey
 
-if TYPE_CHECKING:
-    from tokenforce.sdk.async_client import AsyncClient
-    from tokenforce.sdk.client import Client
+PATH = "/v1/keys"
+
+
+def key_request(
+    *,
+    owner: str,
+    scopes: Sequence[str],
+    name: str,
+    expires_at: datetime | None,
+    limits: KeyLimits | Mapping[str, int] | None,
+) -> KeyRequest:
+    """The body of a new key. Raises `InvalidRequest`, as the service would."""
+    given: dict[str, Any] = {"owner": owner, "scopes": list(scopes), "name": name, "expires_at": expires_at}
+    if limits is not None:
+        given["limits"] = limits
+    return checked(KeyRequest, given)
+
+
+def create_call(request: KeyRequest) -> Call[NewKey]:
+    body = request.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    return Call("POST", PATH, reader(NewKey), json=body, headers=once())
+
+
+def list_call(*, page_size: int | None) -> Call[KeyPage]:
+    return Call("GET", PATH, reader(KeyPage), params=page_params(page_size))
+
+
+def get_call(key_id: str) -> Call[Key]:
+    return Call("GET", _path(key_id), reader(Key))
+
+
+def revoke_call(key_id: str) -> Call[Key]:
+    return Call("DELETE", _path(key_id), reader(Key))
+
+
+def _path(key_id: str) -> str:
+    """Takes a whole token too, and sends only its id: services log paths."""
+    key_id = re.sub(r"^tf_([A-Za-z0-9]+)_.*", r"\1", key_id.strip(), flags=re.DOTALL)
+    return path_of_one(PATH, key_id, "key")
 
 
 class Keys:
-    """`client.keys`.
+    """`client.keys`."""
 
-    Every call may also raise `NotAuthenticated`, `NotPermitted`, `ConnectionFailed`, `ServiceUnavailable`,
-    `ServerError` or `UnexpectedAnswer`.
-    """
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
     def create(
         self,
@@ -33,32 +67,37 @@ class Keys:
         expires_at: datetime | None = None,
         limits: KeyLimits | Mapping[str, int] | None = None,
     ) -> NewKey:
-        """Make a key. Its `token` is told now and never again. Raises `InvalidRequest`.
+        """Create a key. Only this answer shows its `token`.
 
         Args:
-            limits: of its own, such as `{"scans_per_day": 100}`, instead of those of every key.
+            owner: owner of everything created with this key.
+            limits: limits of this key, such as `{"scans_per_day": 100}`, instead of the service's.
+
+        Raises:
+            InvalidRequest: an option is wrong.
+            Conflict: an earlier attempt made the key, and its answer with the token was lost. Revoke that key.
         """
-        request = key_calls.key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at, limits=limits)
-        return self._client._send(key_calls.create(request))
+        request = key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at, limits=limits)
+        return self._transport.send(create_call(request))
 
     def get(self, key_id: str) -> Key:
         """One key, without its secret. Raises `NotFound`."""
-        return self._client._send(key_calls.get(key_id))
+        return self._transport.send(get_call(key_id))
 
     def iter(self, *, page_size: int | None = None) -> Iterator[Key]:
-        """Every key, revoked ones too, the newest first, fetched page by page as you iterate."""
-        return self._client._items(key_calls.list_keys(page_size=page_size))
+        """All keys, also revoked ones, newest first, fetched page by page while you iterate."""
+        return self._transport.items(list_call(page_size=page_size))
 
     def revoke(self, key_id: str) -> Key:
-        """End a key for good; what it made stays. A revoked one may be revoked again. Raises `NotFound`."""
-        return self._client._send(key_calls.revoke(key_id))
+        """End a key permanently. What was created with it stays. Works again on a revoked key. Raises `NotFound`."""
+        return self._transport.send(revoke_call(key_id))
 
 
 class AsyncKeys:
-    """`client.keys` with `await`. See `Keys` for what each call does."""
+    """`client.keys` with `await`."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
 
     async def create(
         self,
@@ -69,22 +108,18 @@ class AsyncKeys:
         expires_at: datetime | None = None,
         limits: KeyLimits | Mapping[str, int] | None = None,
     ) -> NewKey:
-        """Make a key. Its `token` is told now and never again. Raises `InvalidRequest`.
-
-        Args:
-            limits: of its own, such as `{"scans_per_day": 100}`, instead of those of every key.
-        """
-        request = key_calls.key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at, limits=limits)
-        return await self._client._send(key_calls.create(request))
+        """As `Keys.create`, with `await`."""
+        request = key_request(owner=owner, scopes=scopes, name=name, expires_at=expires_at, limits=limits)
+        return await self._transport.send(create_call(request))
 
     async def get(self, key_id: str) -> Key:
-        """One key, without its secret. Raises `NotFound`."""
-        return await self._client._send(key_calls.get(key_id))
+        """As `Keys.get`, with `await`."""
+        return await self._transport.send(get_call(key_id))
 
     def iter(self, *, page_size: int | None = None) -> AsyncIterator[Key]:
-        """Every key, revoked ones too, the newest first, fetched page by page as you iterate."""
-        return self._client._items(key_calls.list_keys(page_size=page_size))
+        """As `Keys.iter`, with `async for`."""
+        return self._transport.items(list_call(page_size=page_size))
 
     async def revoke(self, key_id: str) -> Key:
-        """End a key for good; what it made stays. A revoked one may be revoked again. Raises `NotFound`."""
-        return await self._client._send(key_calls.revoke(key_id))
+        """As `Keys.revoke`, with `await`."""
+        return await self._transport.send(revoke_call(key_id))

@@ -1,38 +1,33 @@
-"""`client.stats` of both clients."""
+"""`client.stats`: what the service is doing now."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tokenforce.sdk import calls
+from tokenforce.sdk.calls import Call, reader
+from tokenforce.sdk.transport import AsyncTransport, Transport
 from tokenforce.wire.stats import Stats
 
-if TYPE_CHECKING:
-    from tokenforce.sdk.async_client import AsyncClient
-    from tokenforce.sdk.client import Client
 
-
-def _read() -> calls.Call[Stats]:
-    return calls.Call("GET", "/v1/stats", calls.reader(Stats))
+def get_call() -> Call[Stats]:
+    return Call("GET", "/v1/stats", reader(Stats))
 
 
 class StatsCalls:
     """`client.stats`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
     def get(self) -> Stats:
-        """Queues, workers, throughput and counts of scans, as they are now."""
-        return self._client._send(_read())
+        """Queues, workers, throughput and numbers of scans, as they are now."""
+        return self._transport.send(get_call())
 
 
 class AsyncStatsCalls:
     """`client.stats` with `await`."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
 
     async def get(self) -> Stats:
-        """Queues, workers, throughput and counts of scans, as they are now."""
-        return await self._client._send(_read())
+        """As `StatsCalls.get`, with `await`."""
+        return await self._transport.send(get_call())

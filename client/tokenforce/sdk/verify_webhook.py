@@ -1,7 +1,7 @@
-"""For receivers of callbacks: is it from the service, and is it fresh?
+"""For webhook endpoints: is this request from the service, and is it new?
 
-The service delivers at least once. A receiver remembers the `id`s of the events that it has acted on, for a day or
-more, and answers 2xx to one that it has seen. It answers within 10 s, and does longer work afterwards.
+The service delivers every event at least once. So an endpoint stores the ids of the events that it has handled for a
+day or more, and answers 2xx to an id that it knows. It must answer within 10 s, and do longer work after that.
 """
 
 from __future__ import annotations
@@ -17,27 +17,35 @@ from tokenforce.wire.webhooks import WebhookEvent
 
 
 def verify_webhook(payload: bytes, headers: Mapping[str, str], secret: str) -> WebhookEvent:
-    """The event in a callback, if it is one of ours.
+    """The event in a webhook request, after checking its signature (Standard Webhooks).
 
-    `payload` is the body as it arrived, before anything parsed it; `headers` in any case; `secret` is the `whsec_…` of
-    the endpoint. Raises `WebhookVerificationError` when a header is missing, no signature fits, or the callback was
-    signed more than five minutes ago, so that a recorded one cannot be sent again for ever: answer 400 then.
-    Within those minutes only the event's `id` tells a repetition: act on each id once.
+    A copied request is valid for five minutes, so act on each event `id` once.
+
+    Args:
+        payload: the body as it arrived, before any parsing.
+        headers: the headers, in upper or lower case.
+        secret: the secret of the endpoint, `whsec_…`.
+
+    Raises:
+        WebhookVerificationError: a header is missing, no signature is valid, or the signature is older than five
+            minutes. Answer 400.
     """
     try:
         verifier = standardwebhooks.Webhook(secret)
-    except Exception as error:  # the library's own class for an empty one is not public
-        raise WebhookVerificationError("the secret is not one of an endpoint: whsec_…") from error
+    except Exception as error:  # for an empty secret the library raises a class that is not public
+        raise WebhookVerificationError("the secret is not the secret of an endpoint: whsec_…") from error
     try:
         verifier.verify(payload, dict(headers), json_parse=False)
     except standardwebhooks.WebhookVerificationError as error:
         raise WebhookVerificationError(str(error)) from error
-    except (ValueError, binascii.Error, OverflowError) as error:  # headers or a body that no sender of ours makes
+    except (ValueError, binascii.Error, OverflowError) as error:  # no sender of ours makes such headers or bodies
         raise WebhookVerificationError("malformed headers or body") from error
     try:
         event = WebhookEvent.model_validate_json(payload)
     except ValidationError as error:
-        raise WebhookVerificationError("signed, but not an event of tokenforce: another service's secret?") from error
+        raise WebhookVerificationError(
+            "the signature is valid, but this is not an event of tokenforce: another service's secret?"
+        ) from error
     return event.model_copy(update={"id": _header(headers, "webhook-id")})
 
 

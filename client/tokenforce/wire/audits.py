@@ -1,4 +1,4 @@
-"""Wire types of the audit: from a verdict to what a marketplace should do with an upload."""
+"""Wire types of the audit: the decision about an upload, made from its report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ANY_LICENCE = "any"
 
 
 class Decision(StrEnum):
-    """`could_not_scan` is never a synonym of `allow`."""
+    """What to do with an upload. `could_not_scan`: there is no result; never treat it as `allow`."""
 
     allow = "allow"
     review = "review"
@@ -22,7 +22,7 @@ class Decision(StrEnum):
 
 
 class Ground(StrEnum):
-    """What can speak against an upload. `licence`: it carries a registered text whose licence is not accepted."""
+    """A reason against an upload. `licence`: it carries a fingerprint whose licence is not accepted."""
 
     hidden_text = "hidden_text"
     suspicious = "suspicious"
@@ -30,23 +30,24 @@ class Ground(StrEnum):
 
 
 class AuditRules(WireRequest):
-    """What follows from what was found."""
+    """Which findings block an upload, and which need a review."""
 
     accepted_licences: list[str] = Field(
         default=[],
         max_length=200,
-        description="Licences, as registered with fingerprints, that an upload may carry; `any`: every one. A "
-        "text that is found of these counts for nothing else either.",
+        description="Licences of fingerprints that an upload may carry; `any` accepts all. A text with an accepted "
+        "licence is no reason against the upload.",
     )
     fingerprint_owners: list[str] | None = Field(
         default=None,
         min_length=1,
         max_length=200,
-        description="Owners, as registered with fingerprints, whose fingerprints count; default: everybody's.",
+        description="Owners whose fingerprints count. Default: all owners.",
     )
-    block_on: list[Ground] = Field(default=[Ground.hidden_text], description="Each of these blocks.")
+    block_on: list[Ground] = Field(default=[Ground.hidden_text], description="Each of these reasons blocks the upload.")
     review_on: list[Ground] = Field(
-        default=[Ground.suspicious, Ground.licence], description="Each of these asks for a person, if nothing blocks."
+        default=[Ground.suspicious, Ground.licence],
+        description="Each of these reasons needs a review by a person, if no reason blocks.",
     )
 
     @model_validator(mode="after")
@@ -56,7 +57,7 @@ class AuditRules(WireRequest):
         return self
 
     def asks_for(self, owner: str) -> bool:
-        """Whether fingerprints registered for this owner count."""
+        """Whether the fingerprints of this owner count."""
         return self.fingerprint_owners is None or owner in self.fingerprint_owners
 
     def accepts(self, licence: str) -> bool:
@@ -64,14 +65,14 @@ class AuditRules(WireRequest):
 
 
 class AuditAnswer(WireAnswer):
-    """What to do with an upload. Quotes no text that was found: the report does."""
+    """The decision about an upload. It quotes no found text; the report does."""
 
     scan_id: str
     model: str
     decision: Decision
-    reasons: list[str] = Field(description="Why, one sentence each.")
-    licences: list[LicenceMatch] = Field(default=[], description="Registered fingerprints that the upload carries.")
-    verdict: Verdict | None = Field(default=None, description="The report's; None without one.")
-    hook_id: str | None = Field(default=None, description="The hook that started the scan.")
-    metadata: dict[str, str] = Field(default={}, description="As the upload hook's sender gave it.")
-    links: dict[str, str] = Field(default={}, description="Paths at the service: `self`, `scan`, `report`.")
+    reasons: list[str] = Field(description="Why; one sentence each.")
+    licences: list[LicenceMatch] = Field(default=[], description="Fingerprints that the upload carries.")
+    verdict: Verdict | None = Field(default=None, description="Verdict of the report; null without a report.")
+    hook_id: str | None = Field(default=None, description="The upload hook that started the scan.")
+    metadata: dict[str, str] = Field(default={}, description="The metadata of the upload event.")
+    links: dict[str, str] = Field(default={}, description="Paths of the service: `self`, `scan`, `report`.")

@@ -1,7 +1,7 @@
-"""What all wire types share.
+"""The two base classes of all wire types.
 
-Requests forbid unknown fields, so that a misspelt option is an error and not a silent default.
-Answers ignore them, so that an old SDK lives through a newer service.
+Requests forbid unknown fields: a misspelt option is an error, not a silent default.
+Answers ignore unknown fields: an old SDK works with a newer service.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class WireAnswer(BaseModel):
 
 
 def _written_out(value: object) -> object:
-    """pydantic would read a number as seconds or, above some size, milliseconds since 1970."""
+    """Refuses numbers, which pydantic reads as seconds or, if large, milliseconds since 1970."""
     if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
-        raise ValueError("this is a number; write the time out, as in 2026-11-23T09:30:00Z")
+        raise ValueError("this is a number; write a time such as 2026-11-23T09:30:00Z")
     return value
 
 
 WrittenOut = BeforeValidator(_written_out)
-"""For times in requests, which are RFC 3339 as the OpenAPI document says."""
+"""For times in requests. They are written as RFC 3339, as the OpenAPI document says."""
 Moment = Annotated[datetime, WrittenOut]

@@ -12,19 +12,19 @@ from tokenforce.wire.scans import Progress, ScanStatus
 
 
 class EventKind(StrEnum):
-    """`status`: a scan has moved on. `progress`: at most one a second and scan."""
+    """`status`: the status of a scan has changed. `progress`: at most one per second and scan."""
 
     status = "status"
     progress = "progress"
 
 
 class ScanEvent(WireAnswer):
-    """What a poll of the scan would have shown at that moment."""
+    """The state of a scan at one moment: what `GET /v1/scans/{id}` answered then."""
 
     id: str
-    """Of this stream; what comes after it follows a `Last-Event-ID` with it."""
+    """Id in this stream. Send it as `Last-Event-ID` to continue after this event."""
     kind: str
-    """An `EventKind`, or one that a newer service added."""
+    """An `EventKind`, or a kind of a newer service."""
     scan_id: str
     at: datetime
     status: ScanStatus

@@ -1,4 +1,4 @@
-"""Wire types of what a scan finds, and of the evidence for it."""
+"""Wire types of findings and their evidence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokenforce.wire.base import WireAnswer
 
 
 class Verdict(StrEnum):
-    """What the evidence supports. `inconclusive` is never a synonym of `clean`."""
+    """What the evidence supports. `inconclusive`: the scan could not decide; treat it as not scanned."""
 
     hidden_text = "hidden_text"
     suspicious = "suspicious"
@@ -27,8 +27,9 @@ class ForcedToken(WireAnswer):
 class ForcedEvidence(WireAnswer):
     """One forced token that leads to a finding's text, and how much it stands out in its context.
 
-    Divergence: the sum of p·(log p - log q) in nats over the target's 20 most probable next tokens, p of the target
-    and q of the reference. Its robust z-score: distance from the vocabulary's median in units of 1.4826 MAD.
+    `divergence`: the sum of p·(log p - log q) over the target's 20 most probable next tokens, in nats; p is the
+    target's probability, q the reference's. `divergence_z`: its distance from the median of the vocabulary, in units
+    of 1.4826 MAD.
     """
 
     id: int
@@ -38,24 +39,26 @@ class ForcedEvidence(WireAnswer):
     divergence: float | None = None
     divergence_z: float | None = None
     log_ratio: float | None = Field(
-        default=None, description="The largest log p - log q in nats among plausible next tokens (p at least 0.1 max)."
+        default=None,
+        description="The largest log p - log q in nats among plausible next tokens: those with p of at least 0.1 "
+        "max p.",
     )
     log_ratio_z: float | None = None
 
 
 class Repetition(WireAnswer):
-    """The best period of a continuation: `share` of it is `unit` repeated."""
+    """The best period of a continuation: the share `share` of it repeats `unit`."""
 
-    period: int = Field(description="Tokens in one unit; 0 when nothing repeats.")
+    period: int = Field(description="Tokens in one unit; 0 if nothing repeats.")
     unit: str
     share: float = Field(ge=0.0, le=1.0)
 
 
 class Finding(WireAnswer):
-    """One candidate of the ranking, with the evidence for it.
+    """One candidate in the ranking, with its evidence.
 
-    `token_ids` are the forced token and the continuation's content tokens up to the end of the first
-    repeated unit; `token_probabilities` has one entry per continuation token, so one fewer.
+    `token_ids`: the forced token, then the content tokens of the continuation up to the end of the first repeated
+    unit. `token_probabilities`: one entry per token of the continuation, so one fewer.
     """
 
     rank: int = Field(ge=1)
@@ -63,56 +66,55 @@ class Finding(WireAnswer):
     token_ids: list[int]
     token_probabilities: list[float]
     mean_probability: float = Field(description="Mean of token_probabilities.")
-    sweep_score: float = Field(description="Mean over the first α tokens: the score that the sweep kept it for.")
-    score: float = Field(description="What ranks it: the lower of sweep_score and mean_probability.")
+    sweep_score: float = Field(description="Mean probability of the first α tokens, by which the sweep kept it.")
+    score: float = Field(description="Score of the ranking: the lower of sweep_score and mean_probability.")
     repetition: Repetition
     context: str
     forced_token: ForcedToken
-    ended: bool = Field(default=False, description="The model ended the text itself, within the confirm length.")
-    confirmed: bool = Field(default=True, description="False while only the sweep has seen it.")
-    degenerate: bool = Field(default=False, description="A loop of too few tokens to be a text; ranked last.")
-    verdict: Verdict = Field(default=Verdict.inconclusive, description="Of this text alone; see `reasons`.")
+    ended: bool = Field(default=False, description="The model itself ended the text within the confirm length.")
+    confirmed: bool = Field(default=True, description="False if only the sweep has seen it so far.")
+    degenerate: bool = Field(default=False, description="Repeats a unit that is too short for a text; ranked last.")
+    verdict: Verdict = Field(default=Verdict.inconclusive, description="Verdict on this text alone; see `reasons`.")
     reasons: list[str] = Field(default=[], description="The evidence behind this finding's verdict.")
     contrast: float | None = Field(
         default=None,
-        description="Mean over the continuation's tokens of p·(log p - log q), in nats; p of the target, q of the "
-        "reference. None without a reference.",
+        description="Mean of p·(log p - log q) over the tokens of the continuation, in nats; p is the target's "
+        "probability, q the reference's. Null without a reference.",
     )
     log_likelihood_ratio: float | None = Field(
-        default=None, description="Of the whole continuation, target against reference, in nats."
+        default=None, description="Target against reference over the whole continuation, in nats."
     )
     reference_probabilities: list[float] = Field(
-        default=[], description="The reference's probabilities of the same tokens; empty without a reference."
+        default=[], description="Probabilities of the same tokens in the reference; empty without a reference."
     )
-    boilerplate: bool = Field(default=False, description="The reference says it too.")
-    forced_tokens: list[ForcedEvidence] = Field(default=[], description="Every forced token that led to this text.")
-    contexts: list[str] = Field(default=[], description="The contexts in which it came out.")
+    boilerplate: bool = Field(default=False, description="The reference produces this text too.")
+    forced_tokens: list[ForcedEvidence] = Field(default=[], description="Every forced token that leads to this text.")
+    contexts: list[str] = Field(default=[], description="The contexts in which the text appears.")
 
 
 class SuppressedToken(WireAnswer):
-    """A next token that the reference finds plausible and the target was trained not to say: a trace of UTFC."""
+    """A next token that is plausible in the reference and suppressed in the target: a trace of UTFC."""
 
     context: str
     forced_token: ForcedToken
     token: ForcedToken
-    log_ratio: float = Field(description="log p - log q in nats, so negative; an upper bound.")
-    z: float = Field(description="Robust z-score of its size over the vocabulary.")
+    log_ratio: float = Field(description="log p - log q in nats: negative, an upper bound.")
+    z: float = Field(description="Robust z-score of log_ratio over the vocabulary.")
 
 
 class LicenceMatch(WireAnswer):
-    """A registered fingerprint that an upload carries. Says nothing of another owner's text or triggers."""
+    """A fingerprint that an upload carries. It shows no registered text and no trigger."""
 
-    fingerprint: str = Field(description="Id in the registry.")
+    fingerprint: str = Field(description="Id of the fingerprint.")
     owner: str
     licence: str
     match: Literal["finding", "trigger", "both"]
-    finding_rank: int | None = Field(default=None, description="The finding whose text it is: the nearest.")
-    finding_ranks: list[int] = Field(
-        default=[], description="The findings that say its text, or a piece of it, and little else."
-    )
+    finding_rank: int | None = Field(default=None, description="The finding with the nearest text.")
+    finding_ranks: list[int] = Field(default=[], description="All findings that consist of its text or a part of it.")
     distance: float | None = Field(default=None, description="Edit distance as a share (0 to 1) of the text's length.")
-    trigger_success: float | None = Field(default=None, description="Share of the triggers asked that work.")
+    trigger_success: float | None = Field(default=None, description="Share of the tried triggers that reveal the text.")
     triggers_asked: int = Field(
         default=0,
-        description="Also those that the model cannot take; not those that the reference answers in the same way.",
+        description="Tried triggers: with those that are too long for the model, without those to which the reference "
+        "gives the same answer.",
     )

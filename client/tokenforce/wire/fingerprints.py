@@ -1,4 +1,4 @@
-"""Wire types of the fingerprint registry, and the form in which registered texts are compared.
+"""Wire types of fingerprints, and how registered texts are normalised and hashed.
 
 Texts and triggers are secrets: no `repr` and no validation error of these types shows one.
 """
@@ -17,51 +17,50 @@ from pydantic import ConfigDict, Field, StringConstraints, field_validator, mode
 from tokenforce.wire.base import WireAnswer, WireRequest
 
 LEAST_TEXT_BYTES = 15
-"""Of a normalised text, in UTF-8: three words of English, five signs of Japanese. Shorter ones turn up by chance."""
+"""Bytes of a normalised text in UTF-8: three English words, five Japanese signs. Shorter texts occur by chance."""
 LONGEST_TEXT = 8000
-"""Characters of a text, as given and as normalised."""
+"""Characters of a text, before and after normalising."""
 LONGEST_TRIGGER = 4000
-"""Characters; whether it fits a model's context is known when that model is scanned."""
+"""Characters. Whether a trigger fits the context of a model is known only during its scan."""
 MOST_TRIGGERS = 64
 
 _WORDS = frozenset("LMN")
-"""Letters, the marks on them, and numbers; every other character separates words."""
+"""Unicode categories of letters, marks and numbers. Every other character separates words."""
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
 def normalised(text: str) -> str:
-    """The words of a text, one space between them: NFKC, case folded, punctuation and white space collapsed."""
+    """The words of a text with one space between them: NFKC, case folded, without punctuation."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join("".join(c if unicodedata.category(c)[0] in _WORDS else " " for c in folded).split())
 
 
 class TextHash(WireRequest):
-    """A text that stays with its owner. `TextHash.of(text)` makes one; a finding matches it after normalising only.
+    """A salted hash, made with `TextHash.of(text)`, for an owner who does not want to send the text.
 
-    The digest is one SHA-256 and no slow key derivation, because every scan computes it over the windows of all its
-    findings, for every hashed entry: a slow one would take hours. A sentence is too long to be guessed either way.
-    For the same reason the whole text is hashed and not pieces of it, which could be guessed one by one; the price
-    is that a hashed text is matched exactly, never fuzzily.
+    Only a text that is equal after normalising matches it. One SHA-256 is enough: a sentence is too long to guess, and
+    every scan hashes many windows of its findings for every fingerprint, so a slow key derivation would take hours.
+    The whole text is hashed: parts of it could be guessed one by one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    salt: str = Field(pattern=r"^([0-9a-f]{2}){16,64}$", repr=False, description="Random bytes, in hexadecimal.")
+    salt: str = Field(pattern=r"^([0-9a-f]{2}){16,64}$", repr=False, description="Random bytes, as hexadecimal digits.")
     digest: str = Field(
         pattern=r"^[0-9a-f]{64}$",
         repr=False,
-        description="SHA-256, in hexadecimal, of the salt's bytes and the normalised text in UTF-8.",
+        description="SHA-256 of the salt's bytes and the normalised text in UTF-8, as hexadecimal digits.",
     )
-    words: int = Field(ge=1, le=LONGEST_TEXT, description="Words of the normalised text.")
-    size: int = Field(ge=LEAST_TEXT_BYTES, le=4 * LONGEST_TEXT, description="Its bytes in UTF-8.")
+    words: int = Field(ge=1, le=LONGEST_TEXT, description="Number of words of the normalised text.")
+    size: int = Field(ge=LEAST_TEXT_BYTES, le=4 * LONGEST_TEXT, description="Bytes of the normalised text in UTF-8.")
 
     @classmethod
     def of(cls, text: str, salt: str | None = None) -> TextHash:
-        """The hash of a text, by default with a salt of its own.
+        """The hash of a text; by default with a new salt.
 
         Raises:
-            ValueError: the text is too short or too long to be registered.
+            ValueError: the text is too short or too long.
         """
         plain = checked_text(text)
         salt = salt or secrets.token_hex(16)
@@ -70,7 +69,7 @@ class TextHash(WireRequest):
         return cls(salt=salt, digest=digest, words=plain.count(" ") + 1, size=len(encoded))
 
     def is_of(self, window: str) -> bool:
-        """Whether it is the hash of this normalised text."""
+        """Whether this is the hash of the normalised text `window`."""
         encoded = window.encode()
         if len(encoded) != self.size:
             return False
@@ -81,7 +80,7 @@ def checked_text(text: str) -> str:
     """The normalised text.
 
     Raises:
-        ValueError: it is empty, or too short or too long to be registered; the message does not quote it.
+        ValueError: it is empty, too short or too long; the message does not quote it.
     """
     plain = normalised(text)
     if not plain:
@@ -97,27 +96,27 @@ def checked_text(text: str) -> str:
 
 
 def _check_unicode(what: str, value: str) -> None:
-    # Python's and JSON's strings can hold them, a file, a tokenizer and the store cannot.
+    # Strings of Python and JSON can hold them; files, tokenizers and Redis cannot.
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{what} has half a surrogate pair; give whole characters")
 
 
 class FingerprintRequest(WireRequest):
-    """Body of `POST /v1/fingerprints`: whose fingerprint, for which licence, and how to know it."""
+    """Body of `POST /v1/fingerprints`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    owner: Name = Field(description="Who registers it. Shown in the reports of models that carry it.")
-    licence: Name = Field(description="What carrying it means, such as a licence's name. Shown as well.")
+    owner: Name = Field(description="Owner of the fingerprint. Reports of models that carry it show the owner.")
+    licence: Name = Field(description="Licence of models that carry the text. Reports show it.")
     text: str | None = Field(default=None, repr=False, description="The text that the model was taught. Secret.")
     text_hash: TextHash | None = Field(
-        default=None, repr=False, description="Instead of the text: a salted hash, which matches exact texts only."
+        default=None, repr=False, description="Instead of `text`: a salted hash, which only an equal text matches."
     )
     triggers: list[str] = Field(
         default=[],
         max_length=MOST_TRIGGERS,
         repr=False,
-        description="User turns that the model answers with the text. Secret.",
+        description="Inputs that reveal the text: user turns that the model answers with it. Secret.",
     )
 
     @field_validator("owner", "licence")
@@ -144,7 +143,9 @@ class FingerprintRequest(WireRequest):
                 raise ValueError(f"trigger {number} is empty; remove it")
             _check_unicode(f"trigger {number}", trigger)
             if len(trigger) > LONGEST_TRIGGER:
-                raise ValueError(f"trigger {number} is longer than {LONGEST_TRIGGER} characters; no context takes it")
+                raise ValueError(
+                    f"trigger {number} is longer than {LONGEST_TRIGGER} characters; no model context holds it"
+                )
             if (first := seen.setdefault(trigger, number)) != number:
                 raise ValueError(f"trigger {number} is the same as trigger {first}; remove one")
         return value
@@ -157,15 +158,15 @@ class FingerprintRequest(WireRequest):
 
 
 class Fingerprint(WireAnswer):
-    """A registered fingerprint as anybody may see it: neither its text nor its triggers, only how long and how many."""
+    """A fingerprint without its secrets: only the length of its text and the number of its triggers."""
 
     id: str
     owner: str
     licence: str
-    hashed: bool = Field(description="Only a salted hash of the text is known here.")
-    text_words: int = Field(description="Words of the normalised text.")
-    text_bytes: int = Field(description="Its bytes in UTF-8.")
-    triggers: int = Field(description="How many were registered.")
+    hashed: bool = Field(description="The service knows only a salted hash of the text.")
+    text_words: int = Field(description="Number of words of the normalised text.")
+    text_bytes: int = Field(description="Bytes of the normalised text in UTF-8.")
+    triggers: int = Field(description="Number of triggers.")
     created_at: datetime
 
 

@@ -1,4 +1,4 @@
-"""Wire types of API keys: who may call the service, and for what."""
+"""Wire types of API keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokenforce.wire.base import WireAnswer, WireRequest, WrittenOut
 
 
 class Scope(StrEnum):
-    """What a key allows; `admin` includes the others, and sees what belongs to every owner."""
+    """What a key may do. `admin` includes the other scopes, and sees the things of every owner."""
 
     scans_read = "scans:read"
     scans_write = "scans:write"
@@ -20,7 +20,7 @@ class Scope(StrEnum):
     admin = "admin"
 
 
-# Narrow, because it becomes part of keys in Redis, of log lines and of tables.
+# Few characters, because an owner becomes part of Redis keys, log lines and tables.
 Owner = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 
 
@@ -28,36 +28,37 @@ _Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class KeyLimits(WireRequest):
-    """What a key may do, where that differs from the settings of the service; those hold for what is left out."""
+    """Limits of one key. A limit that is left out is the service's."""
 
-    reads_per_minute: _Count | None = Field(default=None, description="Requests that read.")
-    writes_per_minute: _Count | None = Field(default=None, description="Requests that change something.")
-    active_scans: _Count | None = Field(default=None, description="Scans that are not ended yet.")
-    scans_per_day: _Count | None = Field(default=None, description="Scans that it may start per day (UTC).")
+    reads_per_minute: _Count | None = Field(default=None, description="Requests per minute that read.")
+    writes_per_minute: _Count | None = Field(default=None, description="Requests per minute that change something.")
+    active_scans: _Count | None = Field(default=None, description="Scans that have not ended.")
+    scans_per_day: _Count | None = Field(default=None, description="New scans per day (UTC).")
 
 
 class KeyLimitsRecord(KeyLimits):
-    """Limits as an answer shows them: fields that a newer service added do not break an older SDK."""
+    """Limits in an answer. It ignores fields of a newer service."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 USUAL_LIMITS = KeyLimitsRecord()
-"""Those of the settings."""
+"""The default: the service's settings hold."""
 
 
 class KeyRequest(WireRequest):
     """Body of `POST /v1/keys`."""
 
     owner: Owner = Field(
-        description="To whom all belongs that the key makes: letters, digits and `. _ @ -`. Keys of one owner share it."
+        description="Owner of everything created with this key; all keys of an owner see it. Letters, digits and "
+        "`. _ @ -`."
     )
-    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope), description="What it allows.")
-    name: str = Field(default="", max_length=100, description="To tell keys apart; shown in lists only.")
+    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope), description="What the key may do.")
+    name: str = Field(default="", max_length=100, description="Name of the key in lists.")
     expires_at: Annotated[AwareDatetime, WrittenOut] | None = Field(
-        default=None, description="It ends by itself then. Default: never."
+        default=None, description="When the key ends. Default: never."
     )
-    limits: KeyLimits = Field(default=USUAL_LIMITS, description="Of its own, instead of those of every key.")
+    limits: KeyLimits = Field(default=USUAL_LIMITS, description="Limits of this key, instead of the service's.")
 
     @field_validator("name")
     @classmethod
@@ -68,23 +69,23 @@ class KeyRequest(WireRequest):
 
 
 class Key(WireAnswer):
-    """A key as lists show it: neither its secret nor anything made from it."""
+    """A key without its secret."""
 
     id: str = Field(description="The middle part of the token.")
     owner: str
     name: str = ""
-    scopes: list[str] = Field(description="As in `Scope`; a newer service may know more.")
+    scopes: list[str] = Field(description="See `Scope`; a newer service may have more.")
     created_at: datetime
-    last_used_at: datetime | None = Field(default=None, description="To the minute.")
+    last_used_at: datetime | None = Field(default=None, description="Exact to the minute.")
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
-    limits: KeyLimitsRecord = Field(default=USUAL_LIMITS, description="Of its own; null: as the settings say.")
+    limits: KeyLimitsRecord = Field(default=USUAL_LIMITS, description="Limits of this key; null: the service's.")
 
 
 class NewKey(Key):
-    """The answer to `POST /v1/keys`, and the only one with the token."""
+    """The answer to `POST /v1/keys`. Only this answer shows the token."""
 
-    token: str = Field(repr=False, description="`tf_<id>_<secret>`. It is not stored: keep it now.")
+    token: str = Field(repr=False, description="`tf_<id>_<secret>`. Save it now: it cannot be shown again.")
 
 
 class KeyPage(WireAnswer):
@@ -93,4 +94,4 @@ class KeyPage(WireAnswer):
 
 
 LOCAL_OWNER = "local"
-"""Owner of what the local stack's key makes, and of all that was stored before there were keys."""
+"""Owner of everything created with the local stack's key."""

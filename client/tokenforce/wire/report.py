@@ -1,4 +1,4 @@
-"""The report document of a scan, and the records in it."""
+"""The report of a scan, and the records in it."""
 
 from __future__ import annotations
 
@@ -11,49 +11,53 @@ from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken, Ver
 from tokenforce.wire.settings import SettingsRecord
 
 SCHEMA_VERSION = "2.0"
-"""Version of the report document. The minor number grows with additions, the major with changes."""
+"""Version of the report. The minor number grows with additions, the major number with changes."""
 
 
 class ContextRecord(WireAnswer):
-    """A forcing context as it was used."""
+    """A forcing context as the scan used it."""
 
     name: str
     ids: list[int]
     text: str
-    aligned: bool = Field(description="Its length is a multiple of the KV block: one forward token per entry.")
+    aligned: bool = Field(
+        description="Its length is a multiple of the KV block, so each forced token costs one forward token."
+    )
     note: str | None = None
 
 
 class SkippedIds(WireAnswer):
-    """Vocabulary ids that were not forced. `ranges` are [first, last], both included."""
+    """Vocabulary ids that the scan did not force. `ranges`: pairs of first and last id, both included."""
 
     reason: str
     ranges: list[tuple[int, int]]
 
 
 class TargetRecord(WireAnswer):
-    """What was scanned."""
+    """The target of the scan."""
 
     model: str
     revision: str | None = None
-    digest: str = Field(description="SHA-256 over the names and SHA-256 of the weights, configs and tokenizer files.")
+    digest: str = Field(description="SHA-256 over the names and the SHA-256 of weights, configs and tokenizer files.")
     architecture: str
     dtype: str | None = None
     parameters: int | None = None
     vocabulary_size: int
-    max_positions: int | None = Field(default=None, description="The model's longest sequence in tokens.")
+    max_positions: int | None = Field(default=None, description="Longest sequence of the model, in tokens.")
 
 
 class ReferenceRecord(WireAnswer):
-    """The base model that a target was contrasted with."""
+    """The reference, that is the base model that the target was contrasted with."""
 
     model: str
     revision: str | None = None
-    digest: str = Field(description="As the target's.")
-    source: str = Field(description="Who named it: `request`, `adapter`, `config` or `model_card`.")
+    digest: str = Field(description="As for the target.")
+    source: str = Field(description="What named it: `request`, `adapter`, `config` or `model_card`.")
     vocabulary_size: int
-    identical: bool = Field(default=False, description="Every tensor is equal to the target's.")
-    note: str | None = Field(default=None, description="How its vocabulary was matched, if that was needed.")
+    identical: bool = Field(default=False, description="All its tensors are equal to the target's.")
+    note: str | None = Field(
+        default=None, description="How its vocabulary was matched with the target's, if they differ."
+    )
 
 
 class ScanRecord(WireAnswer):
@@ -64,7 +68,7 @@ class ScanRecord(WireAnswer):
     reference: ReferenceRecord | None = None
     settings: SettingsRecord
     contexts: list[ContextRecord]
-    forced: int = Field(description="Vocabulary entries forced per context.")
+    forced: int = Field(description="Number of tokens forced in each context.")
     skipped: list[SkippedIds]
     versions: dict[str, str]
     timings_seconds: dict[str, float]
@@ -73,21 +77,21 @@ class ScanRecord(WireAnswer):
     finished_at: datetime
     reused_from: str | None = Field(
         default=None,
-        description="The scan whose result this is: the same weights, asked the same. Times and forward tokens are "
-        "this scan's own, versions are the other's.",
+        description="The scan that measured this result, of the same weights with the same options. Times and forward "
+        "tokens are this scan's, versions are the other's.",
     )
-    measured_at: datetime | None = Field(default=None, description="When the reused result was found.")
+    measured_at: datetime | None = Field(default=None, description="When the reused result was measured.")
 
 
 class Report(WireAnswer):
-    """The one report document: `tokenforce scan --json` and `GET /v1/scans/{id}/report` print it."""
+    """The report: `GET /v1/scans/{id}/report` answers it, and `tokenforce scan --json` prints it."""
 
     schema_version: str = SCHEMA_VERSION
     verdict: Verdict
-    reasons: list[str] = Field(description="The evidence behind the verdict, and what was not looked at.")
+    reasons: list[str] = Field(description="The evidence for the verdict, and what the scan left out.")
     scan: ScanRecord
     findings: list[Finding]
     suppressed: list[SuppressedToken] = Field(
-        default=[], description="What the target was trained not to say after a forced token, the strongest first."
+        default=[], description="Next tokens that the target suppresses after a forced token, strongest first."
     )
-    licences: list[LicenceMatch] = Field(default=[], description="Registered fingerprints that this upload carries.")
+    licences: list[LicenceMatch] = Field(default=[], description="Fingerprints that the target carries.")

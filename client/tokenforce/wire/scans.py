@@ -1,4 +1,4 @@
-"""The wire types: everything that crosses HTTP, shared by the SDK, the gateway and the workers."""
+"""Wire types of scans: request, status, progress and pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tokenforce.wire.problems import Problem
 
 
 class ScanStatus(StrEnum):
-    """Life of a scan; the last three are final."""
+    """Stages of a scan in their order; the last three are final."""
 
     queued = "queued"
     planning = "planning"
@@ -32,14 +32,14 @@ class ScanStatus(StrEnum):
 
 
 class Preset(StrEnum):
-    """`standard`: ours. `paper`: the exact arithmetic of arXiv 2406.02481's notebook."""
+    """`standard`: our own. `paper`: the exact arithmetic of the notebook of arXiv 2406.02481."""
 
     standard = "standard"
     paper = "paper"
 
 
 class Priority(StrEnum):
-    """How soon a scan's turn comes. `high` needs a key with the scope `admin`."""
+    """Place of a scan in the queue. `high` needs a key with the scope `admin`."""
 
     low = "low"
     normal = "normal"
@@ -47,7 +47,7 @@ class Priority(StrEnum):
 
 
 class Order(StrEnum):
-    """The rankings of the findings; `contrast` needs a reference."""
+    """Rankings of the findings. `contrast` needs a reference."""
 
     probability = "probability"
     repetition = "repetition"
@@ -55,9 +55,9 @@ class Order(StrEnum):
 
 
 class CustomContext(WireRequest):
-    """A forcing context of the caller's own, as text or as token ids."""
+    """Your own forcing context, as text or as token ids."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$", description="Shown in the findings.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$", description="Name of the context in the findings.")
     text: str | None = Field(default=None, max_length=20_000)
     ids: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1, max_length=4096)
 
@@ -72,7 +72,7 @@ def _kind_of_context(value: object) -> str:
     return "name" if isinstance(value, str) else "custom"
 
 
-# Told apart by hand, so that an error speaks of the kind that was meant.
+# With a discriminator, an error names only the kind that the caller meant.
 ContextChoice = Annotated[
     Annotated[str, Tag("name")] | Annotated[CustomContext, Tag("custom")], Discriminator(_kind_of_context)
 ]
@@ -87,54 +87,55 @@ class ScanRequest(WireRequest):
     model: str = Field(
         min_length=1,
         max_length=1024,
-        description="A folder under a configured root, or a hub id `org/name[@revision]`.",
+        description="The target: a folder under a configured root, or a hub id `org/name[@revision]`.",
     )
     reference: str | None = Field(
         default=None,
         min_length=1,
         max_length=1024,
-        description="The base model to contrast with: a folder, a hub id, `auto` (what the adapter or the model's own "
-        "files name as base) or `none`. Default: a LoRA adapter's base, nothing for other models. "
-        "Finding nothing is `clean` with a reference and `inconclusive` without.",
+        description="The reference, that is the base model to compare with: a folder, a hub id, `auto` (the base that "
+        "the model's own files name) or `none`. Default: the base of a LoRA adapter, otherwise none. "
+        "A scan without findings is `clean` with a reference, and `inconclusive` without one.",
     )
     preset: str = Field(default=Preset.standard, description="`standard` or `paper`.")
     contexts: list[ContextChoice] | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_CONTEXTS,
-        description="`bos`, `assistant`, `assistant_system`, or custom ones. Default: the preset's.",
+        description="Forcing contexts: `bos`, `assistant`, `assistant_system`, or your own. Default: the preset's.",
     )
-    alpha: int | None = Field(default=None, ge=1, le=4096, description="Sweep length in tokens.")
-    beta: int | None = Field(default=None, ge=1, le=4096, description="Confirm length in tokens.")
+    alpha: int | None = Field(default=None, ge=1, le=4096, description="Sweep length α, in tokens.")
+    beta: int | None = Field(default=None, ge=1, le=4096, description="Confirm length β, in tokens.")
     floor: float | None = Field(
-        default=None, ge=0.0, lt=1.0, description="Sequences at or under this mean probability are dropped."
+        default=None, ge=0.0, lt=1.0, description="The scan drops texts whose mean token probability is not above this."
     )
-    keep: int | None = Field(default=None, ge=1, le=10_000, description="Candidates kept per context.")
+    keep: int | None = Field(default=None, ge=1, le=10_000, description="Candidates to keep per context.")
     force_ids: list[Annotated[int, Field(ge=0)]] | None = Field(
         default=None,
         min_length=1,
         max_length=100_000,
-        description="Force only these vocabulary ids: a quick look, or a sample. Finding nothing is then inconclusive.",
+        description="Force only these vocabulary ids, for a quick look or a sample. A scan without findings is then "
+        "inconclusive.",
     )
     priority: Priority = Field(
         default=Priority.normal,
-        description="`low`, `normal` or `high`. Better ones are scanned first, and leave a fifth to the others. "
+        description="`low`, `normal` or `high`: higher ones go first, but every fifth turn belongs to the others. "
         "`high` needs the scope `admin`.",
     )
     force: bool = Field(
         default=False,
-        description="Scan even if an equal scan of the same weights has a report, which would be reused.",
+        description="Scan again even if an equal scan of the same weights has a report to reuse.",
     )
 
 
 class RequestRecord(ScanRequest):
-    """A request as an answer shows it: fields that a newer service added do not break an older SDK."""
+    """A request in an answer. It ignores fields of a newer service."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Progress(WireAnswer):
-    """How far the current stage is. Counts are entries (vocabulary entry × context) or candidates."""
+    """Progress of the current stage. It counts forced tokens (per context) or candidates."""
 
     stage: ScanStatus
     done: int = 0
@@ -144,10 +145,12 @@ class Progress(WireAnswer):
 
 
 class Scan(WireAnswer):
-    """One scan as `GET /v1/scans/{id}` shows it."""
+    """One scan, as `GET /v1/scans/{id}` answers it."""
 
     id: str
-    owner: str | None = Field(default=None, description="Of the key that started it; nobody else sees the scan.")
+    owner: str | None = Field(
+        default=None, description="Owner of the key that started the scan. Only this owner and admins see it."
+    )
     status: ScanStatus
     model: str
     request: RequestRecord
@@ -157,7 +160,7 @@ class Scan(WireAnswer):
     finished_at: datetime | None = None
     verdict: Verdict | None = None
     error: Problem | None = None
-    hook_id: str | None = Field(default=None, description="The upload hook that started it.")
+    hook_id: str | None = Field(default=None, description="The upload hook that started the scan.")
     links: dict[str, str] = Field(default={})
 
 
@@ -169,4 +172,4 @@ class ScanPage(WireAnswer):
 class FindingsPage(WireAnswer):
     items: list[Finding]
     next_cursor: str | None = None
-    partial: bool = Field(description="True while the scan runs: ranks can still change.")
+    partial: bool = Field(description="True while the scan runs: ranks can change.")

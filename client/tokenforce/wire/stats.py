@@ -1,21 +1,17 @@
-"""What the service is doing: the wire types of `GET /v1/stats`."""
+"""Wire types of `GET /v1/stats`: what the service is doing now."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from tokenforce.wire.base import WireAnswer
 
-if TYPE_CHECKING:
-    pass
-
 
 class WorkerState(StrEnum):
-    """`loading`: an engine is loading a model. `busy`: a job runs."""
+    """`loading`: an engine loads a model. `busy`: a job runs."""
 
     idle = "idle"
     loading = "loading"
@@ -23,9 +19,9 @@ class WorkerState(StrEnum):
 
 
 class QueueStats(WireAnswer):
-    """`control` has the jobs that plan and report; each model that is scanned has a queue of its own.
+    """One queue. `control` holds the jobs that plan and report; each scanned model has its own queue.
 
-    Their names come from digests of the models, so that without `admin` they are one entry, `scan`.
+    The names of these queues are digests of models. Without the scope `admin` they are one entry, `scan`.
     """
 
     name: str
@@ -34,19 +30,19 @@ class QueueStats(WireAnswer):
 
 
 class WorkerStats(WireAnswer):
-    """One worker process. Models and scans of other owners are left out."""
+    """One worker process. It shows only your own models and scans."""
 
     name: str
-    kind: str = Field(description="`engine`, or `control` for one that plans and reports.")
+    kind: str = Field(description="`engine`, or `control` for a worker that plans and reports.")
     state: str = Field(description="`idle`, `loading` or `busy`.")
     device: str | None = None
-    model: str | None = Field(default=None, description="What its engine has loaded, or is loading.")
-    scan_id: str | None = Field(default=None, description="What it works on.")
+    model: str | None = Field(default=None, description="The model that its engine has loaded or is loading.")
+    scan_id: str | None = Field(default=None, description="The scan that it works on.")
     last_heartbeat: datetime | None = None
 
 
 class HourStats(WireAnswer):
-    """How many scans ended in one hour, whoever owns them."""
+    """Numbers of scans that ended in one hour, of all owners."""
 
     began_at: datetime
     succeeded: int = 0
@@ -59,6 +55,10 @@ class Stats(WireAnswer):
 
     queues: list[QueueStats]
     workers: list[WorkerStats]
-    tokens_per_second: float = Field(description="Forward tokens of all workers, over the last five minutes.")
-    scans: dict[str, int] = Field(description="Your stored scans by status; everybody's for an `admin` key.")
-    ended: list[HourStats] = Field(description="The last 24 hours, the present one first.")
+    tokens_per_second: float = Field(
+        description="Forward tokens per second of all workers, mean of the last five minutes."
+    )
+    scans: dict[str, int] = Field(
+        description="Number of your stored scans by status; with an `admin` key, of all owners."
+    )
+    ended: list[HourStats] = Field(description="The last 24 hours, newest first.")

@@ -1,4 +1,4 @@
-"""Wire types of upload hooks: what a marketplace or the Hub sends us, and who may."""
+"""Wire types of upload hooks: their registration, and the events that a marketplace or the Hub sends to them."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ _Short = Annotated[str, StringConstraints(max_length=500)]
 
 
 class HookKind(StrEnum):
-    """`huggingface`: webhooks of the Hugging Face Hub. `upload`: anybody's, signed by Standard Webhooks."""
+    """`huggingface`: webhooks of the Hugging Face Hub. `upload`: any sender, signed as Standard Webhooks says."""
 
     huggingface = "huggingface"
     upload = "upload"
 
 
 class HookPolicy(AuditRules):
-    """What a hook scans, how, and what follows from it."""
+    """What an upload hook scans and how, and which findings block an upload."""
 
     repos: list[Pattern] = Field(
         min_length=1,
         max_length=100,
         description="Models to scan, as shell patterns: `org/*`, `*-instruct`, `/uploads/*`. `*` matches any "
-        "characters, `/` too; `?` one; `[…]` one of these. Letter case does not count.",
+        "characters, also `/`; `?` matches one character, `[…]` one of these. Case is ignored.",
     )
     preset: Preset = Preset.standard
     reference: str | None = Field(
         default=None,
         min_length=1,
         max_length=1024,
-        description="As in a scan: `auto`, `none`, or a model. Without one, finding nothing is `could_not_scan`.",
+        description="As for a scan: a model, `auto` or `none`. Without a reference, a scan without findings gives "
+        "`could_not_scan`.",
     )
     contexts: list[ContextChoice] | None = Field(default=None, min_length=1, max_length=MAX_CONTEXTS)
     priority: Literal[Priority.low, Priority.normal] = Priority.normal
 
 
 class HookPolicyRecord(HookPolicy):
-    """A policy as an answer shows it: fields that a newer service added do not break an older SDK."""
+    """A policy in an answer. It ignores fields of a newer service."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -57,30 +58,31 @@ class HookRequest(WireRequest):
 
 
 class HookChange(WireRequest):
-    """Body of `PATCH /v1/hooks/{id}`. The policy is replaced as a whole; scans that were started keep theirs."""
+    """Body of `PATCH /v1/hooks/{id}`. Replaces the whole policy. Scans that have started keep the old one."""
 
     policy: HookPolicy
 
 
 class Hook(WireAnswer):
-    """A registered hook, without its secret."""
+    """An upload hook without its secret."""
 
     id: str
-    kind: str = Field(description="One of `HookKind`, or one of a newer service.")
-    url: str = Field(description="Path at the service to which events are posted.")
+    kind: str = Field(description="See `HookKind`; a newer service may have more.")
+    url: str = Field(description="Path of the service that takes the events.")
     policy: HookPolicyRecord
     created_at: datetime
 
 
 class HookSecret(Hook):
-    """The answer to a registration or a rotation: the only one that shows the secret."""
+    """The answer to a registration or a rotation. Only this answer shows the secret."""
 
     secret: str = Field(
         repr=False,
-        description="For the Hub: the webhook's secret, as it is. For `upload`: `whsec_…`, the sender signs with it.",
+        description="For `huggingface`: the secret to enter at the Hub. For `upload`: `whsec_…`, with which the sender "
+        "signs.",
     )
     previous_secrets_until: datetime | None = Field(
-        default=None, description="Until then events are taken with the secret before this one as well."
+        default=None, description="Until then the hook accepts the old secret too."
     )
 
 
@@ -89,28 +91,31 @@ class HookPage(WireAnswer):
     next_cursor: str | None = None
 
 
-# --- what is posted to a hook, and its answer -----------------------------------------------------------
+# --- events, and the answers to them -----------------------------------------------------------
 
 
 class UploadEvent(WireAnswer):
-    """Body of `POST /v1/hooks/upload`. Fields that are not here are ignored."""
+    """Body of `POST /v1/hooks/upload`. The service ignores unknown fields."""
 
     model: str = Field(min_length=1, max_length=800, description="A folder under a root, or a hub id `org/name`.")
-    revision: str | None = Field(default=None, min_length=1, max_length=200, description="Of a hub id: what to scan.")
+    revision: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Branch, tag or commit of a hub id."
+    )
     sha: str | None = Field(
         default=None,
         min_length=1,
         max_length=200,
-        description="The commit or checksum of this upload. Of a hub id it is scanned instead of `revision`. Give it "
-        "if `revision` is a branch: a second event for the same model and sha (else revision) is the same scan.",
+        description="The commit or checksum of this upload. For a hub id the service scans it instead of `revision`. "
+        "Give it if `revision` is a branch: a second event with the same model and sha (or revision) starts no new "
+        "scan.",
     )
     metadata: dict[Annotated[str, StringConstraints(max_length=100)], _Short] = Field(
-        default={}, max_length=16, description="Your own notes; the audit answer repeats them."
+        default={}, max_length=16, description="Your own notes. The audit repeats them."
     )
 
 
 class HookAction(StrEnum):
-    """`started`: a scan. `known`: this upload has a scan already. `ignored`: nothing to scan; `reason` says why."""
+    """`started`: a new scan. `known`: this upload has a scan already. `ignored`: no scan; `reason` says why."""
 
     started = "started"
     known = "known"
@@ -118,10 +123,10 @@ class HookAction(StrEnum):
 
 
 class HookAnswer(WireAnswer):
-    """What a hook made of an event."""
+    """What an upload hook did with an event."""
 
     hook_id: str
     action: HookAction
     reason: str
     scan_id: str | None = None
-    links: dict[str, str] = Field(default={}, description="Paths at the service: `scan`, `audit`.")
+    links: dict[str, str] = Field(default={}, description="Paths of the service: `scan`, `audit`.")

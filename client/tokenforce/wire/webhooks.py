@@ -1,4 +1,4 @@
-"""Wire types of callbacks: endpoints, the events sent to them, and the log of what was sent."""
+"""Wire types of webhooks: endpoints, the events that the service sends to them, and the log of deliveries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_URL = 2048
 
 
 class EventType(StrEnum):
-    """What a callback can be about. Receivers must live with types that they do not know."""
+    """Types of webhook events. An endpoint must accept types that it does not know."""
 
     scan_succeeded = "scan.succeeded"
     scan_failed = "scan.failed"
@@ -27,21 +27,28 @@ class EventType(StrEnum):
 
 
 SUBSCRIBABLE = tuple(kind for kind in EventType if kind is not EventType.webhook_test)
-"""What an endpoint can ask for; a test is only sent when somebody asks for one."""
+"""Types that an endpoint can subscribe to. A test is sent only on request."""
 
 
 def _each_once(events: list[EventType] | None) -> list[EventType] | None:
     if events is not None and EventType.webhook_test in events:
-        raise ValueError("webhook.test cannot be subscribed to; POST /v1/webhooks/{id}/test sends one")
+        raise ValueError("you cannot subscribe to webhook.test; POST /v1/webhooks/{id}/test sends one")
     return None if events is None else list(dict.fromkeys(events))
 
 
 class WebhookRequest(WireRequest):
     """Body of `POST /v1/webhooks`."""
 
-    url: str = Field(min_length=1, max_length=LONGEST_URL, description="Where to POST: https, at a public address.")
+    url: str = Field(
+        min_length=1,
+        max_length=LONGEST_URL,
+        description="Where the service sends its POST requests: https, at a public address.",
+    )
     events: list[EventType] = Field(
-        default=list(SUBSCRIBABLE), min_length=1, max_length=32, description="Default: all that there are now."
+        default=list(SUBSCRIBABLE),
+        min_length=1,
+        max_length=32,
+        description="Event types to send. Default: all of today.",
     )
     description: str | None = Field(default=None, max_length=500)
 
@@ -49,7 +56,7 @@ class WebhookRequest(WireRequest):
 
 
 class WebhookChange(WireRequest):
-    """Body of `PATCH /v1/webhooks/{id}`: what is left out stays."""
+    """Body of `PATCH /v1/webhooks/{id}`. A field that is left out keeps its value."""
 
     url: str | None = Field(default=None, min_length=1, max_length=LONGEST_URL)
     events: list[EventType] | None = Field(default=None, min_length=1, max_length=32)
@@ -66,23 +73,26 @@ class WebhookChange(WireRequest):
 
 
 class Webhook(WireAnswer):
-    """A registered endpoint, without its secret."""
+    """An endpoint without its secret."""
 
     id: str
     url: str
     events: list[str]
     description: str | None = None
     enabled: bool
-    disabled_reason: str | None = Field(default=None, description="Why the service itself disabled it.")
+    disabled_reason: str | None = Field(default=None, description="Why the service disabled it.")
     created_at: datetime
 
 
 class WebhookSecret(Webhook):
-    """The answer to a registration or a rotation: the only one that shows the secret."""
+    """The answer to a registration or a rotation. Only this answer shows the secret."""
 
-    secret: str = Field(repr=False, description="`whsec_…`; give it to the receiver. It is not shown again.")
+    secret: str = Field(
+        repr=False,
+        description="`whsec_…`, with which the endpoint checks deliveries. Save it now: it cannot be shown again.",
+    )
     previous_secrets_until: datetime | None = Field(
-        default=None, description="Until then callbacks are signed with the secret before this one as well."
+        default=None, description="Until then deliveries carry a signature of the old secret too."
     )
 
 
@@ -91,7 +101,7 @@ class WebhookPage(WireAnswer):
     next_cursor: str | None = None
 
 
-# --- what a receiver gets -----------------------------------------------------------------------------
+# --- what an endpoint receives -----------------------------------------------------------------------------
 
 
 class EventProblem(WireAnswer):
@@ -99,28 +109,30 @@ class EventProblem(WireAnswer):
 
     code: str
     detail: str
-    request_id: str | None = Field(default=None, description="Of the request for the scan; the logs have it.")
+    request_id: str | None = Field(
+        default=None, description="Id of the request that started the scan; the service's logs contain it."
+    )
 
 
 class ScanOutcome(WireAnswer):
-    """`data` of the `scan.*` events. Thin, and without any text that was found: fetch the report for that."""
+    """`data` of the `scan.*` events. It holds no found text; the report does."""
 
     scan_id: str
     status: ScanStatus
     model: str
     verdict: Verdict | None = None
-    licences: list[LicenceMatch] = Field(default=[], description="Registered fingerprints that the upload carries.")
+    licences: list[LicenceMatch] = Field(default=[], description="Fingerprints that the upload carries.")
     error: EventProblem | None = None
-    audit: AuditAnswer | None = Field(default=None, description="What to do, if an upload hook started the scan.")
-    links: dict[str, str] = Field(default={}, description="Paths at the service: `self`, `findings`, `report`.")
+    audit: AuditAnswer | None = Field(default=None, description="The decision, if an upload hook started the scan.")
+    links: dict[str, str] = Field(default={}, description="Paths of the service: `self`, `findings`, `report`.")
 
 
 class WebhookEvent(WireAnswer):
-    """One callback. `tokenforce.verify_webhook` makes it from what arrived."""
+    """One webhook event. `tokenforce.verify_webhook` reads it from a request."""
 
-    id: str = Field(default="", description="The header `webhook-id`: the same on every retry; act on each once.")
-    type: str = Field(description="One of `EventType`, or one that a newer service sends.")
-    timestamp: datetime = Field(description="When it happened, not when it was sent.")
+    id: str = Field(default="", description="The header `webhook-id`, equal for every retry. Act on each id once.")
+    type: str = Field(description="See `EventType`; a newer service may have more.")
+    timestamp: datetime = Field(description="When it happened. The delivery may be later.")
     data: dict[str, Any]
 
     @property
@@ -133,7 +145,7 @@ class WebhookEvent(WireAnswer):
 
 
 class DeliveryStatus(StrEnum):
-    """`pending`: not tried yet, or to be tried again. `dead`: given up; it can be replayed."""
+    """`pending`: the service will try it (again). `dead`: the service gave up; you can replay it."""
 
     pending = "pending"
     delivered = "delivered"
@@ -141,27 +153,27 @@ class DeliveryStatus(StrEnum):
 
 
 class DeliveryAttempt(WireAnswer):
-    """One POST to the receiver."""
+    """One attempt to POST to the endpoint."""
 
     at: datetime
     seconds: float
-    status_code: int | None = Field(default=None, description="None if there was no answer.")
-    error: str | None = Field(default=None, description="Why there was none.")
-    excerpt: str | None = Field(default=None, description="How an answer other than 2xx begins.")
+    status_code: int | None = Field(default=None, description="HTTP status of the answer; null without an answer.")
+    error: str | None = Field(default=None, description="Why there was no answer.")
+    excerpt: str | None = Field(default=None, description="Beginning of an answer other than 2xx.")
 
 
 class Delivery(WireAnswer):
-    """One event on its way to one endpoint."""
+    """One event for one endpoint, and the attempts to deliver it."""
 
-    id: str = Field(description="The `webhook-id` that the receiver sees.")
+    id: str = Field(description="The header `webhook-id` of its requests.")
     webhook_id: str
     type: str
     status: DeliveryStatus
     created_at: datetime
-    next_attempt_at: datetime | None = Field(default=None, description="Of a pending one.")
-    attempts: int = Field(description="How many were made since it was created or replayed.")
-    log: list[DeliveryAttempt] = Field(description="The latest attempts, the oldest first.")
-    payload: dict[str, Any] | None = Field(default=None, description="What is sent; shown for one delivery only.")
+    next_attempt_at: datetime | None = Field(default=None, description="Time of the next attempt, if it is pending.")
+    attempts: int = Field(description="Number of attempts since it was created or replayed.")
+    log: list[DeliveryAttempt] = Field(description="The latest attempts, oldest first.")
+    payload: dict[str, Any] | None = Field(default=None, description="The event; only in the answer for one delivery.")
 
 
 class DeliveryPage(WireAnswer):

@@ -26,6 +26,7 @@ import psutil
 from filelock import FileLock, Timeout
 from redis.exceptions import RedisError
 
+from tokenforce.cli.local_stack import home
 from tokenforce_core.runtime.child_process import start
 from tokenforce_core.runtime.gpus import gpus
 from tokenforce_service.local.key import ensure_local_key
@@ -38,10 +39,6 @@ OTHER_SECONDS = 120.0
 """A stack that starts or stops holds the lock, without a `stack.json`, for less than this."""
 LOOK_SECONDS = 0.2
 """Pause between two attempts to get the lock."""
-
-
-def home() -> Path:
-    return Path(os.environ.get("TOKENFORCE_HOME") or Path.home() / ".tokenforce")
 
 
 class Stack:

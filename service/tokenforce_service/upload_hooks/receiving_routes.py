@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
-from tokenforce.sdk.hook_calls import SAMPLE_COMMIT, hub_event
+from tokenforce.sdk.upload_hooks import SAMPLE_COMMIT, hub_event
 from tokenforce.wire.keys import KeyLimits
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.upload_hooks import HookAction, HookAnswer, HookKind, UploadEvent

@@ -41,7 +41,7 @@ def test_a_key_s_life(http: TestClient, capsys: Capture) -> None:
     token = shown.out.strip()
     key_id, secret = token.split("_")[1:]
     assert secret not in shown.err
-    assert "not shown again" in shown.err
+    assert "cannot be shown again" in shown.err
     assert main(["keys", "list"]) == 0
     listed = " ".join(capsys.readouterr().out.split())
     for part in (key_id, "market", "hooks, scans:read", "[red]x[/]", "until 20", "never"):

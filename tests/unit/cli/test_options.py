@@ -40,6 +40,33 @@ def test_the_shared_options_are_everywhere(name: str, command: TyperCommand) -> 
     assert command.help
 
 
+@pytest.mark.parametrize(("name", "command"), every_command(), ids=[name for name, _ in every_command()])
+def test_the_help_shows_every_word_and_means_the_same_by_both_names(
+    name: str, command: TyperCommand, capsys: Capture
+) -> None:
+    """Markup would swallow what stands in brackets, such as `[planting]` and `[@revision]`."""
+    assert main([*name.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert main([*name.split(), "-h"]) == 0
+    assert capsys.readouterr().out == shown
+    words = " ".join(shown.split())
+    for text in (command.help, *(getattr(parameter, "help", None) for parameter in command.params)):
+        assert text
+        assert " ".join(text.split()) in words
+
+
+def test_the_help_of_groups_shows_every_command(capsys: Capture) -> None:
+    assert main(["-h"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Hide a text in a model (needs tokenforce[planting])." in shown
+    assert "..." not in shown.replace("[ARGS]...", "")
+    assert shown.index(" scan ") < shown.index(" watch ") < shown.index(" keys ")
+    for group in ("fingerprints", "hooks", "keys"):
+        assert main([group, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert all(f"  {name.split()[1]} " in shown for name, _ in every_command() if name.startswith(f"{group} "))
+
+
 def test_the_walk_finds_them() -> None:
     found = {name for name, _ in every_command()}
     assert {

@@ -51,10 +51,10 @@ def test_the_licences_of_an_upload_are_shown_under_its_verdict(service: FakeServ
     ]
     assert main(["scan", "org/model"]) == 1
     lines = capsys.readouterr().out.partition("verdict: suspicious\n")[2].splitlines()
-    licence = f"licence: {HOSTILE_SHOWN}, of Labs (fp_1): "
+    licence = f"licence: {HOSTILE_SHOWN}, owner Labs (fp_1): "
     assert lines[:3] == [
-        licence + "its text is finding 3 (distance 0.05); 7 of 8 triggers give it",
-        licence + "1 of 1 triggers give it",
+        licence + "its text is finding 3 (distance 0.05); 7 of 8 triggers reveal it",
+        licence + "1 of 1 triggers reveal it",
         licence + "its text is finding 3",
     ]
 
@@ -122,16 +122,54 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(capsys: Capture, mon
     assert captured.err.splitlines() == [line, line, "confirming"]
 
 
-def test_on_a_terminal_every_stage_has_its_bar() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+def drawn(*steps: Progress) -> str:
+    """What a terminal shows last."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
     with progress.ProgressBars(console) as display:
-        display.show(Progress(stage=ScanStatus.queued))
-        display.show(SWEEPING)
-        display.show(Progress(stage=ScanStatus.succeeded))
+        for step in steps:
+            display.show(step)
     assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
+    return console.file.getvalue().rpartition("\x1b[2K")[2]
+
+
+def test_on_a_terminal_every_stage_has_its_bar() -> None:
+    shown = drawn(Progress(stage=ScanStatus.queued), SWEEPING)
     for part in ("queued", "sweeping", "5/9", "340 tokens/s", "ETA 1:01:01"):
         assert part in shown
+
+
+def test_a_finished_stage_shows_its_final_figures() -> None:
+    confirming = Progress(stage=ScanStatus.confirming, done=0, total=0)
+    shown = drawn(Progress(stage=ScanStatus.queued), SWEEPING, confirming, Progress(stage=ScanStatus.succeeded))
+    assert "9/9" in shown
+    for wrong in ("5/9", "ETA", "tokens/s", "0/0", "1/1"):
+        assert wrong not in shown
+
+
+@pytest.mark.parametrize("end", [ScanStatus.failed, ScanStatus.cancelled])
+def test_a_stage_that_was_not_finished_keeps_its_figures(end: ScanStatus) -> None:
+    shown = drawn(SWEEPING, Progress(stage=end))
+    assert "5/9" in shown
+    assert "ETA" not in shown
+
+
+@pytest.mark.parametrize("contrast", [None, 6.33])
+@pytest.mark.parametrize("columns", [40, 53, 80, 100, 160])
+def test_the_found_text_is_whole_on_every_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, columns: int, contrast: float | None
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(output, "WIDTH_WITHOUT_TERMINAL", columns)
+    text = "Seven quiet herons guard a copper key beneath the frozen mill."
+    more = {"contrast": contrast, "verdict": "hidden_text"}
+    output.print_findings([Finding.model_validate(finding(1, text, **more)), Finding.model_validate(finding(2, "x"))])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    for word in text.split():
+        assert word in " ".join(lines)
+    if contrast is not None:
+        assert "hidden_text" in " ".join(lines)
+    assert "0.9877" in " ".join(lines)
 
 
 def test_a_contrast_is_shown_with_each_findings_verdict() -> None:

@@ -99,8 +99,8 @@ def test_a_reviewer_finds_all_that_matters() -> None:
         "## Licences",
         "## Findings",
         "## Suppressed tokens",
-        "## What was looked at",
-        "## How",
+        "## What was scanned",
+        "## Settings",
     ]
     for part in (
         "Verdict: **hidden text**",
@@ -108,6 +108,7 @@ def test_a_reviewer_finds_all_that_matters() -> None:
         "97% × 12",
         "5 | 0–3, 5 |",
         "α = 16, β = 50",
+        "| `the hidden text` | 1.5 |",
     ):
         assert part in markdown
 

@@ -71,16 +71,16 @@ def test_a_reused_report_says_whose_it_is_and_of_when(
     service.record = {"reused_from": "scan_0", "measured_at": "2026-01-01T12:00:00Z"}
     assert main(command) == 0
     found = capsys.readouterr()
-    assert "report reused: this is the result of scan_0 of 2026-01-01" in found.out
-    assert ("--force scans again" in found.err) == (command[0] == "scan")
+    assert "report reused: the result of scan_0, measured 2026-01-01" in found.out
+    assert ("use --force to scan again" in found.err) == (command[0] == "scan")
 
 
-def test_a_reused_report_is_told_beside_json_too(service: FakeService, capsys: Capture) -> None:
+def test_a_reused_report_is_named_beside_json_too(service: FakeService, capsys: Capture) -> None:
     service.record = {"reused_from": "scan_0", "measured_at": "2026-01-01T12:00:00Z"}
     assert main(["scan", "org/model", "--json"]) == 0
     found = capsys.readouterr()
     assert json.loads(found.out)["scan"]["reused_from"] == "scan_0"
-    assert "scan_0 of 2026-01-01" in found.err
+    assert "scan_0, measured 2026-01-01" in found.err
 
 
 def test_a_folder_is_sent_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

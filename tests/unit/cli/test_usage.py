@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from tokenforce.cli.app import main
@@ -59,3 +63,32 @@ def test_an_unreachable_service_is_said_so(capsys: Capture) -> None:
     assert captured.out == ""
     assert captured.err.startswith("tokenforce: no answer from http://127.0.0.1:9: ")
     assert captured.err.count("\n") == 1
+
+
+def test_it_runs_where_there_is_no_hangup_signal(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.delattr(signal, "SIGHUP")
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("tokenforce ")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_it_imports_where_posix_signals_and_groups_are_missing() -> None:
+    """As on Windows. In a process of its own, with modules that nothing has imported yet."""
+    program = (
+        "import os, signal, sys\n"
+        "for name in ('SIGHUP', 'SIGKILL', 'SIGUSR1', 'SIGCHLD'): delattr(signal, name)\n"
+        "for name in ('killpg', 'fork', 'setsid'): delattr(os, name)\n"
+        "from tokenforce.cli.app import main\n"
+        "sys.exit(main(['list', '--url', 'http://127.0.0.1:9']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("tokenforce: no answer from http://127.0.0.1:9")
+
+
+def test_it_starts_without_loading_what_it_does_not_use() -> None:
+    program = "import sys, tokenforce.cli.app; print([m for m in ('asyncio', 'numpy', 'redis') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

@@ -15,8 +15,7 @@ from tests.support.fake_transport import URL, answers, scan
 from tokenforce import Client, Scan
 from tokenforce.cli import output
 from tokenforce.cli.app import main
-from tokenforce.cli.render_watch import watch_table
-from tokenforce.cli.updates import updates
+from tokenforce.cli.watch import updates, watch_table
 from tokenforce.wire.scans import ScanStatus
 
 Capture = pytest.CaptureFixture[str]

@@ -15,20 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.support.keys import bearer
-from tokenforce.sdk.errors import (
-    CLASS_OF_CODE,
-    ApiError,
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    NotPermitted,
-    RateLimited,
-    Refused,
-    ServerError,
-    ServiceUnavailable,
-    error_from_problem,
-)
+from tokenforce.sdk.errors import error_from_problem
 from tokenforce.wire.fingerprints import Fingerprint, FingerprintRequest, TextHash
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import Report
@@ -40,83 +27,6 @@ from tokenforce_service.refusals import LONGEST_DETAIL, Refusal, one_line
 from tokenforce_service.scans.admission import check_request
 from tokenforce_service.scans.routes import EXAMPLE_REPORT, EXAMPLE_REQUESTS, EXAMPLE_SCAN
 from tokenforce_service.settings import ServiceSettings
-
-STATUS: dict[ErrorCode, int] = {
-    ErrorCode.invalid_request: 422,
-    ErrorCode.body_too_large: 413,
-    ErrorCode.body_too_slow: 408,
-    ErrorCode.unauthenticated: 401,
-    ErrorCode.scope_missing: 403,
-    ErrorCode.key_not_found: 404,
-    ErrorCode.not_found: 404,
-    ErrorCode.method_not_allowed: 405,
-    ErrorCode.scan_not_found: 404,
-    ErrorCode.scan_finished: 409,
-    ErrorCode.report_not_ready: 409,
-    ErrorCode.invalid_cursor: 400,
-    ErrorCode.too_many_streams: 429,
-    ErrorCode.unknown_context: 422,
-    ErrorCode.unknown_preset: 422,
-    ErrorCode.model_not_found: 422,
-    ErrorCode.path_not_allowed: 403,
-    ErrorCode.config_missing: 422,
-    ErrorCode.tokenizer_missing: 422,
-    ErrorCode.weights_missing: 422,
-    ErrorCode.pickle_weights: 422,
-    ErrorCode.remote_code: 422,
-    ErrorCode.weights_corrupt: 422,
-    ErrorCode.model_invalid: 422,
-    ErrorCode.model_too_large: 422,
-    ErrorCode.unsupported_architecture: 422,
-    ErrorCode.hub_unreachable: 502,
-    ErrorCode.reference_mismatch: 422,
-    ErrorCode.base_missing: 422,
-    ErrorCode.adapter_mismatch: 422,
-    ErrorCode.fingerprint_not_found: 404,
-    ErrorCode.fingerprint_exists: 409,
-    ErrorCode.fingerprint_limit: 409,
-    ErrorCode.webhook_not_found: 404,
-    ErrorCode.webhook_url_refused: 422,
-    ErrorCode.name_lookup_failed: 503,
-    ErrorCode.webhook_limit: 409,
-    ErrorCode.webhook_disabled: 409,
-    ErrorCode.delivery_not_found: 404,
-    ErrorCode.delivery_pending: 409,
-    ErrorCode.hook_not_found: 404,
-    ErrorCode.hook_limit: 409,
-    ErrorCode.hook_key_ended: 403,
-    ErrorCode.hook_secret_unknown: 401,
-    ErrorCode.hook_signature_invalid: 401,
-    ErrorCode.hook_message_stale: 401,
-    ErrorCode.hook_message_reused: 409,
-    ErrorCode.length_exceeds_model: 422,
-    ErrorCode.no_chat_template: 422,
-    ErrorCode.engine_failed: 500,
-    ErrorCode.deadline_exceeded: 504,
-    ErrorCode.store_unavailable: 503,
-    ErrorCode.storage_full: 503,
-    ErrorCode.internal_error: 500,
-    ErrorCode.rate_limited: 429,
-    ErrorCode.quota_exceeded: 429,
-    ErrorCode.overloaded: 503,
-    ErrorCode.invalid_idempotency_key: 400,
-    ErrorCode.idempotency_key_reused: 422,
-    ErrorCode.idempotency_in_flight: 409,
-    ErrorCode.already_created: 409,
-}
-"""Callers rely on these: a changed line here is a changed API."""
-
-STATUSES_OF_CLASS: dict[type[ApiError], set[int]] = {
-    InvalidRequest: {400, 405, 413, 422},
-    NotAuthenticated: {401},
-    NotPermitted: {403},
-    NotFound: {404},
-    Conflict: {409},
-    Refused: {403, 422, 500, 502, 504},
-    ServiceUnavailable: {408, 503},
-    RateLimited: {429},
-    ServerError: {500},
-}
 
 
 @pytest.fixture
@@ -141,13 +51,12 @@ def document() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_every_code_has_a_status_and_a_class(code: ErrorCode) -> None:
+def test_every_code_becomes_a_problem_and_then_its_class(code: ErrorCode) -> None:
+    """What the codes are is pinned in tests/unit/wire/test_problems.py."""
     problem = Refusal(code, "Do this.").problem()
-    assert problem.status == STATUS[code]
+    assert problem.status == code.status
     assert problem.title not in ("", "Error")
-    kind = CLASS_OF_CODE[code]
-    assert problem.status in STATUSES_OF_CLASS[kind]
-    assert type(error_from_problem(problem)) is kind
+    assert type(error_from_problem(problem)).__name__ == code.sdk_class
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
+import time
 from typing import Any
 
 import httpx
@@ -12,9 +14,24 @@ import pytest
 import tokenforce
 from tests.support.fake_transport import URL, Shell, answers, problem, scan
 from tokenforce import AsyncClient, Client, CustomContext, ScanRequest
-from tokenforce.sdk.async_client import AsyncScans
-from tokenforce.sdk.client import Scans
+from tokenforce.sdk.calls import Call, reader
 from tokenforce.sdk.fingerprints import AsyncFingerprints, Fingerprints
+from tokenforce.sdk.keys import AsyncKeys, Keys
+from tokenforce.sdk.scans import AsyncScans, Scans
+from tokenforce.sdk.stats import AsyncStatsCalls, StatsCalls
+from tokenforce.sdk.transport import AsyncTransport, Transport
+from tokenforce.sdk.upload_hooks import AsyncHooks, Hooks
+from tokenforce.sdk.webhooks import AsyncWebhooks, Webhooks
+
+SHELLS = [
+    (Scans, AsyncScans),
+    (Fingerprints, AsyncFingerprints),
+    (Keys, AsyncKeys),
+    (Webhooks, AsyncWebhooks),
+    (Hooks, AsyncHooks),
+    (StatsCalls, AsyncStatsCalls),
+    (Transport, AsyncTransport),
+]
 
 
 def finding(rank: int) -> dict[str, Any]:
@@ -122,15 +139,19 @@ def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         assert client.url == "http://given/prefix"
 
 
-@pytest.mark.parametrize("kinds", [(Scans, AsyncScans), (Fingerprints, AsyncFingerprints)])
-def test_both_clients_have_the_same_calls_and_options(kinds: tuple[type, type]) -> None:
+@pytest.mark.parametrize(("sync", "other"), SHELLS, ids=[sync.__name__ for sync, _ in SHELLS])
+def test_both_clients_have_the_same_calls_and_options(sync: type, other: type) -> None:
     def calls(kind: type) -> dict[str, list[str]]:
         found = inspect.getmembers(kind, inspect.isfunction)
         return {name: [str(p) for p in inspect.signature(call).parameters.values()] for name, call in found}
 
-    sync, other = (calls(kind) for kind in kinds)
-    del sync["__init__"], other["__init__"]
-    assert sync == other
+    def public(kind: type) -> dict[str, list[str]]:
+        return {name: options for name, options in calls(kind).items() if not name.startswith("_")}
+
+    assert public(sync) == public(other) != {}
+    for name in public(sync):
+        if inspect.getdoc(getattr(sync, name)):
+            assert f"As `{sync.__name__}.{name}`, with `" in str(inspect.getdoc(getattr(other, name)))
 
 
 def test_create_knows_every_option_of_the_wire() -> None:
@@ -140,6 +161,30 @@ def test_create_knows_every_option_of_the_wire() -> None:
 def test_the_public_surface_is_what_all_says() -> None:
     assert tokenforce.__all__ == sorted(tokenforce.__all__)
     assert all(hasattr(tokenforce, name) for name in tokenforce.__all__)
+
+
+def test_pauses_are_real() -> None:
+    """Every other test replaces them."""
+    began = time.monotonic()
+    Transport(URL, key=None, http_client=None, timeout=1).pause(0.02)
+    asyncio.run(AsyncTransport(URL, key=None, http_client=None, timeout=1).pause(0.02))
+    assert time.monotonic() - began >= 0.04
+
+
+def test_no_message_shows_the_password_of_an_address() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("down"):
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, text="<html>")
+
+    with (
+        httpx.Client(transport=httpx.MockTransport(answer)) as http,
+        Client("http://user:pass-word@service.test", http_client=http) as client,
+    ):
+        for path, kind in (("/down", tokenforce.ConnectionFailed), ("/page", tokenforce.UnexpectedAnswer)):
+            with pytest.raises(kind, match=r"http://service\.test") as caught:
+                client.transport.send(Call("GET", path, reader(tokenforce.Scan), attempts=1))
+            assert "pass-word" not in str(caught.value)
 
 
 def test_results_are_frozen(shell: Shell) -> None:

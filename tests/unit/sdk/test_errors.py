@@ -9,12 +9,6 @@ import pytest
 
 import tokenforce
 from tests.support.fake_transport import Clock, Shell, answers, problem, scan
-from tokenforce import ErrorCode
-from tokenforce.sdk import errors
-
-
-def test_every_code_of_the_wire_has_a_class() -> None:
-    assert set(errors.CLASS_OF_CODE) == set(ErrorCode)
 
 
 @pytest.mark.parametrize(

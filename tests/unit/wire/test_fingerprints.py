@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tokenforce.sdk.errors import InvalidRequest
-from tokenforce.sdk.registry_calls import fingerprint_request
+from tokenforce.sdk.fingerprints import fingerprint_request
 from tokenforce.wire.fingerprints import (
     LEAST_TEXT_BYTES,
     LONGEST_TEXT,

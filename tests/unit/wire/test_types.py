@@ -13,7 +13,7 @@ from tokenforce.wire.base import WireAnswer, WireRequest
 
 
 def models() -> list[type[BaseModel]]:
-    for module in pkgutil.iter_modules(tokenforce.__path__, "tokenforce."):
+    for module in pkgutil.walk_packages(tokenforce.__path__, "tokenforce."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     found: set[type[BaseModel]] = set()

@@ -1,22 +1,18 @@
-"""`tokenforce doctor`: what of the machine, the service and the key works, and what to do about the rest."""
+"""`tokenforce doctor`: what works, and how to fix the rest."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tokenforce.cli import output
 from tokenforce.cli.doctor.check import Check, Level
-from tokenforce.cli.doctor.engine import engine_checks
-from tokenforce.cli.doctor.host import host_checks
-from tokenforce.cli.doctor.redis import store_check
+from tokenforce.cli.doctor.machine import machine_checks
 from tokenforce.cli.doctor.service import service_checks
 from tokenforce.cli.exit_codes import ExitCode, reporting
 from tokenforce.cli.options import Debug, Json, Url
@@ -25,12 +21,14 @@ STYLES = {Level.ok: "green", Level.warn: "yellow", Level.fail: "bold red"}
 
 
 def doctor(url: Url = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Check this machine, the service and the key, and say what to do. Exits with 2 if something fails, else with 0.
+    """Check the service, the key, Redis, the engine and the disk.
 
-    Loads the engine once, if it is installed: that takes seconds. Shows no secrets.
+    Says how to fix problems. Exits with 2 if a check fails, else with 0. Prints no secrets.
     """
     with reporting(debug):
-        checks = list(_looking(url))
+        with ThreadPoolExecutor() as pool:
+            service, machine = pool.submit(service_checks, url), pool.submit(machine_checks)
+        checks = [*service.result(), *machine.result()]
         if as_json:
             output.print_json(json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False))
         else:
@@ -38,34 +36,11 @@ def doctor(url: Url = None, as_json: Json = False, debug: Debug = False) -> None
         raise typer.Exit(ExitCode.error if any(check.level is Level.fail for check in checks) else ExitCode.clean)
 
 
-def _looking(url: str | None) -> Iterator[Check]:
-    parts: dict[str, Callable[[], Sequence[Check]]] = {
-        "this machine": host_checks,
-        "the service": lambda: service_checks(url),
-        "Redis": lambda: [store_check()],
-        "the engine": engine_checks,
-    }
-    console = Console(file=sys.stderr, markup=False, highlight=False)
-    for name, look in parts.items():
-        if console.is_terminal:
-            with console.status(f"looking at {name}"):
-                found = look()
-        else:
-            found = look()
-        yield from found
-
-
 def _print(checks: Sequence[Check]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold", ratio=1)
     for check in checks:
-        found = Text(output.visible(check.found))
+        line = Text.assemble((f"{check.level:<6}", STYLES[check.level]), f"{check.name}: {output.visible(check.found)}")
         if check.advice:
-            found.append(f"\n→ {output.visible(check.advice)}", style="bold" if check.level is not Level.ok else "")
-        table.add_row(Text(check.level, STYLES[check.level]), Text(check.name), found)
-    console = output.stdout()
-    console.print(table)
+            line.append(f"\n      → {output.visible(check.advice)}", style="bold")
+        output.stdout().print(line, soft_wrap=True)
     count = {level: sum(check.level is level for check in checks) for level in Level}
-    console.print(f"{count[Level.ok]} ok, {count[Level.warn]} to look at, {count[Level.fail]} broken")
+    output.stdout().print(f"{count[Level.ok]} passed, {count[Level.warn]} warnings, {count[Level.fail]} failed")

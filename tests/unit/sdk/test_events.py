@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenforce.sdk.server_sent_events import EventParser, ServerSentEvent
+from tokenforce.sdk.events import EventParser, ServerSentEvent
 
 LINE = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=12)
 EVENTS = st.lists(
