@@ -18,6 +18,7 @@ from tokenforce.sdk.errors import (
     NotAuthenticated,
     NotConfigured,
     NotFound,
+    NothingToVerify,
     NotPermitted,
     RateLimited,
     Refused,
@@ -30,6 +31,7 @@ from tokenforce.sdk.errors import (
     WaitTimeout,
     WebhookVerificationError,
 )
+from tokenforce.sdk.verify_report import Verification
 from tokenforce.sdk.verify_webhook import verify_webhook
 from tokenforce.sdk.version import __version__
 from tokenforce.wire.audits import AuditAnswer, AuditRules, Decision, Ground
@@ -85,6 +87,7 @@ __all__ = [
     "NotConfigured",
     "NotFound",
     "NotPermitted",
+    "NothingToVerify",
     "Order",
     "Preset",
     "Priority",
@@ -107,6 +110,7 @@ __all__ = [
     "TokenforceError",
     "UnexpectedAnswer",
     "Verdict",
+    "Verification",
     "WaitTimeout",
     "Webhook",
     "WebhookEvent",

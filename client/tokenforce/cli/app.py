@@ -18,7 +18,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.main import get_command
 
-from tokenforce.cli import exit_codes, fingerprints, keys, plant, report, scans, up, upload_hooks, watch
+from tokenforce.cli import exit_codes, fingerprints, keys, plant, report, scans, up, upload_hooks, verify, watch
 from tokenforce.cli.doctor import command as doctor
 from tokenforce.cli.exit_codes import ExitCode, complain
 from tokenforce.cli.options import GROUP, Debug
@@ -40,6 +40,7 @@ app.command("list")(scans.list_scans)
 app.command()(scans.cancel)
 app.command()(watch.watch)
 app.command()(report.report)
+app.command()(verify.verify)
 app.command()(up.up)
 app.command()(doctor.doctor)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)(

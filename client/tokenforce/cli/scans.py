@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ from tokenforce.sdk.errors import ApiError, Refused, ScanCancelled, ScanFailed, 
 from tokenforce.sdk.scans import scan_request
 from tokenforce.wire.findings import Finding
 from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import Report
 from tokenforce.wire.scans import CustomContext, Order, Preset, Priority, Scan, ScanRequest, ScanStatus
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -101,29 +103,37 @@ def scan(
 def _scan(
     request: ScanRequest, *, url: str | None, timeout: float | None, top: int, order: Order | None, as_json: bool
 ) -> ExitCode:
+    with service_for(request, url) as client:
+        report = run(client, request, timeout)
+        if reused := output.reuse_line(report):
+            sys.stderr.write(f"{output.visible(reused)}; use --force to scan again\n")
+        if as_json:
+            output.print_json(report.model_dump_json(indent=2))
+        else:
+            output.print_report(report, _first_findings(client, report.scan.id, order, top))
+    return code_of_verdict(report.verdict)
+
+
+def service_for(request: ScanRequest, url: str | None) -> AbstractContextManager[Client]:
+    """A client of the service at `url`; without `url`, of a local stack for this scan. Raises `Refused`."""
     folder = request.model if os.path.isabs(request.model) else None
     if folder and not url and not Path(folder).is_dir():
         raise Refused(f"{folder} is not a folder", status=422, code=ErrorCode.model_not_found)
-    with service(url, [] if url else roots_of(request)) as client:
-        scan_id = client.scans.create(**dict(request)).id
-        try:
-            with progress_display() as display:
-                client.scans.wait(scan_id, timeout=timeout, poll=SECONDS_BETWEEN_LOOKS, on_progress=display.show)
-            report = client.scans.report(scan_id)
-            if reused := output.reuse_line(report):
-                sys.stderr.write(f"{output.visible(reused)}; use --force to scan again\n")
-            if as_json:
-                output.print_json(report.model_dump_json(indent=2))
-            else:
-                output.print_report(report, _first_findings(client, scan_id, order, top))
-        except KeyboardInterrupt:
-            _cancel_quietly(client, scan_id)
+    return service(url, [] if url else roots_of(request))
+
+
+def run(client: Client, request: ScanRequest, timeout: float | None) -> Report:
+    """The report of a new scan, with its progress on stderr. Ctrl-C and the time limit cancel the scan."""
+    scan_id = client.scans.create(**dict(request)).id
+    try:
+        with progress_display() as display:
+            client.scans.wait(scan_id, timeout=timeout, poll=SECONDS_BETWEEN_LOOKS, on_progress=display.show)
+        return client.scans.report(scan_id)
+    except (KeyboardInterrupt, WaitTimeout) as error:
+        _cancel_quietly(client, scan_id)
+        if isinstance(error, KeyboardInterrupt):
             sys.stderr.write("cancelled\n")
-            return ExitCode.interrupted
-        except WaitTimeout:
-            _cancel_quietly(client, scan_id)
-            raise
-    return code_of_verdict(report.verdict)
+        raise
 
 
 def show(

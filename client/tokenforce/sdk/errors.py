@@ -17,6 +17,7 @@
     ├── ScanFailed                       the scan ended without a report: scan, code, detail
     ├── ScanCancelled                    the scan was cancelled: scan
     ├── WaitTimeout (also TimeoutError)  the scan still runs after the time that you gave: scan
+    ├── NothingToVerify                  the report has no finding to repeat
     └── WebhookVerificationError         a webhook delivery that is forged, changed or too old
 
 The `code` of the answer decides the class (the table is `ErrorCode`). The HTTP status decides for codes that this SDK
@@ -109,6 +110,10 @@ class ServerError(ApiError):
 
 class UnexpectedAnswer(ApiError):
     """The answer is not from this API: a wrong address, a proxy, or another major version."""
+
+
+class NothingToVerify(TokenforceError):
+    """The report has no finding to repeat."""
 
 
 class WebhookVerificationError(TokenforceError):

@@ -10,6 +10,7 @@ from tokenforce.sdk.calls import Call, checked, once, page_params, path_of_one, 
 from tokenforce.sdk.events import Following, events_path, follow, follow_async
 from tokenforce.sdk.retries import Looks, Wait
 from tokenforce.sdk.transport import AsyncTransport, Transport
+from tokenforce.sdk.verify_report import TOLERANCE, Verification, compared, request_of, to_verify
 from tokenforce.wire.audits import AuditAnswer
 from tokenforce.wire.events import ScanEvent
 from tokenforce.wire.findings import Finding
@@ -183,6 +184,34 @@ class Scans:
         """The report of a scan that has succeeded. Raises `NotFound`, and `Conflict` if there is no report yet."""
         return self._transport.send(report_call(scan_id))
 
+    def verify(
+        self,
+        report: Report,
+        *,
+        model: str | None = None,
+        reference: str | None = None,
+        top: int | None = None,
+        tolerance: float = TOLERANCE,
+        timeout: float | None = 3600.0,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> Verification:
+        """Repeat the findings of a report on its model: force the same tokens, compare texts and probabilities.
+
+        Args:
+            model, reference: where they are now. Default: where the report's scan found them.
+            top: repeat only so many findings.
+            tolerance: largest difference between two mean probabilities.
+            timeout, on_progress: as in `wait`.
+
+        Raises:
+            NothingToVerify: the report has no finding.
+            The errors of `create` and `wait`.
+        """
+        findings = to_verify(report, top)
+        scan = self._transport.send(create_call(request_of(report, findings, model, reference)))
+        self.wait(scan.id, timeout=timeout, on_progress=on_progress)
+        return compared(report, findings, self.report(scan.id), tolerance)
+
     def audit(self, scan_id: str) -> AuditAnswer:
         """What to do with the upload. Raises `NotFound`, and `Conflict` while the scan runs."""
         return self._transport.send(audit_call(scan_id))
@@ -274,6 +303,23 @@ class AsyncScans:
     async def report(self, scan_id: str) -> Report:
         """As `Scans.report`, with `await`."""
         return await self._transport.send(report_call(scan_id))
+
+    async def verify(
+        self,
+        report: Report,
+        *,
+        model: str | None = None,
+        reference: str | None = None,
+        top: int | None = None,
+        tolerance: float = TOLERANCE,
+        timeout: float | None = 3600.0,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> Verification:
+        """As `Scans.verify`, with `await`."""
+        findings = to_verify(report, top)
+        scan = await self._transport.send(create_call(request_of(report, findings, model, reference)))
+        await self.wait(scan.id, timeout=timeout, on_progress=on_progress)
+        return compared(report, findings, await self.report(scan.id), tolerance)
 
     async def audit(self, scan_id: str) -> AuditAnswer:
         """As `Scans.audit`, with `await`."""

@@ -17,9 +17,9 @@ REPOSITORY = Path(__file__).parents[3]
 ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<default>.*?) ?\| (?P<meaning>.+?) \|$", re.MULTILINE)
 MAX_WORDS = {
     "README.md": 900,
-    "client/README.md": 700,
-    "service/README.md": 2200,
-    "workers/README.md": 900,
+    "client/README.md": 1200,
+    "service/README.md": 2300,
+    "workers/README.md": 1100,
     "workers/tokenforce_planting/README.md": 700,
     "tests/README.md": 450,
     "CHANGELOG.md": 1200,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tokenforce.sdk.errors import NothingToVerify
 from tokenforce.wire.findings import Finding, Verdict
 from tokenforce.wire.report import Report
 from tokenforce.wire.scans import CustomContext, ScanRequest
@@ -19,10 +20,6 @@ TOLERANCE = 0.02
 """Largest difference of mean probabilities. One machine repeats them to 1e-6, other engines do not."""
 CONTRAST_TOLERANCE_NATS = 0.1
 """Largest difference of contrasts, in nats per token."""
-
-
-class NothingToVerify(ValueError):
-    """The report has no finding to repeat."""
 
 
 class Outcome(StrEnum):

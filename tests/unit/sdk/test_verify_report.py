@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support.scan_results import confirmed, example_plan, example_report
-from tokenforce.sdk import verification
-from tokenforce.sdk.verification import NothingToVerify, Outcome, compared, request_of, to_verify
+from tokenforce.sdk import verify_report
+from tokenforce.sdk.errors import NothingToVerify
+from tokenforce.sdk.verify_report import Outcome, compared, request_of, to_verify
 from tokenforce.wire.findings import Finding, ForcedEvidence, Verdict
 from tokenforce.wire.report import ReferenceRecord, Report
 from tokenforce_core.findings.evidence import confirmed_finding
@@ -107,5 +108,5 @@ def test_what_else_differs_is_noted() -> None:
 
 
 def test_the_longest_shared_run_counts() -> None:
-    assert verification._shared([1, 2, 3, 4], [9, 2, 3, 9, 4]) == 2
-    assert verification._shared([], [1]) == 0
+    assert verify_report._shared([1, 2, 3, 4], [9, 2, 3, 9, 4]) == 2
+    assert verify_report._shared([], [1]) == 0
