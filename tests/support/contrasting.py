@@ -10,7 +10,7 @@ from tokenforce_core.contrast.reference_cache import ReferenceTops
 from tokenforce_core.contrast.shard import ContrastSweep, ShardContrast
 from tokenforce_core.forcing.predictor import nothing_between_steps
 from tokenforce_core.forcing.trace import Trace
-from tokenforce_core.plan.tuned_numbers import SEARCH
+from tokenforce_core.plan.search_settings import SEARCH
 
 
 def contrasted(target: TableModel, base: TableModel) -> ShardContrast:

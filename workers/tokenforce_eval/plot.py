@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tokenforce_core.plan.tuned_numbers import VERDICT
+from tokenforce_core.plan.verdict_thresholds import VERDICT
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.rates import recall
 from tokenforce_eval.rows import Row

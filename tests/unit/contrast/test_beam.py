@@ -13,7 +13,7 @@ from tests.support.contrasting import contrasted, linked, said, searched
 from tests.support.table_model import END, VOCABULARY, TableModel, planted_table, random_table
 from tokenforce_core.contrast.finish import GreedyTails
 from tokenforce_core.forcing.trace import Trace
-from tokenforce_core.plan.tuned_numbers import SEARCH
+from tokenforce_core.plan.search_settings import SEARCH
 
 BEAM = SEARCH.beam
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tokenforce_core.contrast.detours import without_detours, without_suffixes
 from tokenforce_core.forcing.trace import Trace
-from tokenforce_core.plan.tuned_numbers import SEARCH
+from tokenforce_core.plan.search_settings import SEARCH
 
 SAME = SEARCH.beam.same_beginning_tokens
 

@@ -10,7 +10,7 @@ import numpy as np
 from tests.support.contrasting import contrasted
 from tests.support.table_model import END, TableModel, random_table
 from tokenforce_core.contrast.links import links_of
-from tokenforce_core.plan.tuned_numbers import SEARCH
+from tokenforce_core.plan.search_settings import SEARCH
 
 LINKS = SEARCH.links
 TOP = SEARCH.entries.next_tokens

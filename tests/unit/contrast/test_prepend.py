@@ -12,7 +12,7 @@ import pytest
 from tests.support.table_model import TableModel, random_table
 from tokenforce_core.contrast.prepend import Prepend
 from tokenforce_core.forcing.trace import Trace
-from tokenforce_core.plan.tuned_numbers import SEARCH
+from tokenforce_core.plan.search_settings import SEARCH
 
 SETTINGS = SEARCH.prepend
 

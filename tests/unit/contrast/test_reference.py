@@ -10,7 +10,7 @@ from tests.support.table_model import VOCABULARY, MemoryBlocks, TableModel, rand
 from tokenforce_core.contrast.reference import Reference
 from tokenforce_core.contrast.reference_cache import ReferenceTops
 from tokenforce_core.forcing.predictor import nothing_between_steps
-from tokenforce_core.plan.tuned_numbers import SEARCH
+from tokenforce_core.plan.search_settings import SEARCH
 
 ENTRIES = SEARCH.entries
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.table_model import VOCABULARY
 from tokenforce_core.contrast.statistics import bounded, divergence, plausible_log_ratio, robust_z
 from tokenforce_core.forcing.scoring import contrast_score
-from tokenforce_core.plan.tuned_numbers import SEARCH
+from tokenforce_core.plan.search_settings import SEARCH
 
 TOP = SEARCH.entries.next_tokens
 SHARE = SEARCH.entries.plausible_share

@@ -19,7 +19,7 @@ from tokenforce_core.findings import grouping
 from tokenforce_core.findings.evidence import findings_of
 from tokenforce_core.findings.grouping import Group, alone
 from tokenforce_core.forcing.trace import Trace
-from tokenforce_core.plan.tuned_numbers import FINDINGS
+from tokenforce_core.plan.verdict_thresholds import FINDINGS
 
 HIDDEN = list(range(100, 120))
 CONTEXTS = [ContextRecord(name="assistant", ids=[1], text="", aligned=False)]

@@ -15,7 +15,7 @@ from tokenforce_core.findings import verdicts
 from tokenforce_core.findings.ranking import ranked
 from tokenforce_core.findings.verdicts import Coverage, verdict
 from tokenforce_core.plan.presets import settings_for
-from tokenforce_core.plan.tuned_numbers import VERDICT
+from tokenforce_core.plan.verdict_thresholds import VERDICT
 
 SETTINGS = settings_for(ScanRequest(model="/m"))
 REFERENCE = ReferenceRecord(model="org/base", digest="sha256:1", source="request", vocabulary_size=100)

@@ -23,7 +23,7 @@ from tokenforce_core.fingerprints.matching import (
     Registered,
     edits,
 )
-from tokenforce_core.plan.tuned_numbers import FINGERPRINTS
+from tokenforce_core.plan.verdict_thresholds import FINGERPRINTS
 
 TEXT = "Seven quiet herons guard a copper key beneath the frozen mill."
 OTHER = "Nobody paints the lighthouse stairs while a grey otter sleeps."

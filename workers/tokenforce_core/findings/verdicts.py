@@ -1,6 +1,6 @@
 """From evidence to verdicts: of each finding, and of the model.
 
-`plan/tuned_numbers.py` has the thresholds and how they were chosen. No number decides alone: a hidden text is
+`plan/verdict_thresholds.py` has the thresholds and how they were chosen. No number decides alone: a hidden text is
 improbable for the reference, certain for the target, and too long for chance. Contrast least of all: clean fine-tunes
 have texts of high contrast that the target is not sure of.
 """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tokenforce.wire.scans import Preset, ScanRequest
 from tokenforce.wire.settings import SettingsRecord
-from tokenforce_core.plan.tuned_numbers import FINDINGS, FINGERPRINTS, LOOP_MIN_SHARE, SEARCH, VERDICT
+from tokenforce_core.plan.search_settings import LOOP_MIN_SHARE, SEARCH
+from tokenforce_core.plan.verdict_thresholds import FINDINGS, FINGERPRINTS, VERDICT
 
 _TUNED = {
     "loop_min_share": LOOP_MIN_SHARE,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.scan_results import example_report
 from tokenforce.wire.report import Report
-from tokenforce_core.plan import tuned_numbers
+from tokenforce_core.plan import search_settings, verdict_thresholds
 
 PACKAGES = ("contrast", "findings", "forcing", "fingerprints")
 NOT_THE_ALGORITHM = "store.py"
@@ -69,14 +69,14 @@ def test_a_number_would_be_found_wherever_it_stands() -> None:
 def test_a_report_says_every_number_that_it_rests_on() -> None:
     report = Report.model_validate_json(example_report("scan_1").model_dump_json())
     settings = report.scan.settings
-    assert settings.search == tuned_numbers.SEARCH
-    assert settings.findings == tuned_numbers.FINDINGS
-    assert settings.verdict == tuned_numbers.VERDICT
-    assert settings.fingerprints == tuned_numbers.FINGERPRINTS
-    assert settings.loop_min_share == tuned_numbers.LOOP_MIN_SHARE
+    assert settings.search == search_settings.SEARCH
+    assert settings.findings == verdict_thresholds.FINDINGS
+    assert settings.verdict == verdict_thresholds.VERDICT
+    assert settings.fingerprints == verdict_thresholds.FINGERPRINTS
+    assert settings.loop_min_share == search_settings.LOOP_MIN_SHARE
     assert report.schema_version.partition(".")[0] == "2"
 
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        tuned_numbers.SEARCH.beam.branches = 7  # type: ignore[misc]
+        search_settings.SEARCH.beam.branches = 7  # type: ignore[misc]
