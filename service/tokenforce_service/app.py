@@ -19,7 +19,7 @@ from tokenforce_service.http import errors, idempotency
 from tokenforce_service.http.dependencies import provide
 from tokenforce_service.http.idempotency_store import IdempotencyStore
 from tokenforce_service.http.openapi import DocumentedApp
-from tokenforce_service.http.slow_requests import BodyLimit
+from tokenforce_service.http.request_limits import BodyLimit
 from tokenforce_service.monitoring.metrics import Metrics
 from tokenforce_service.monitoring.requests import Observed
 from tokenforce_service.monitoring.routes import router as health_routes

@@ -9,7 +9,7 @@ import uvicorn
 from tokenforce_core.runtime import logs, tracing
 from tokenforce_service.app import create_app
 from tokenforce_service.http.dependencies import find
-from tokenforce_service.http.slow_requests import timed_protocol
+from tokenforce_service.http.request_limits import timed_protocol
 from tokenforce_service.scans.event_streams import EventStreams
 from tokenforce_service.settings import ServiceSettings
 

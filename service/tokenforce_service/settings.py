@@ -7,8 +7,10 @@ from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis import Redis
 
 from tokenforce_core.runtime.logs import LogFormat
+from tokenforce_core.scans.store import Store
 
 
 class ServiceSettings(BaseSettings):
@@ -71,3 +73,8 @@ class ServiceSettings(BaseSettings):
     @property
     def retention_seconds(self) -> int:
         return int(self.retention_days * 86400)
+
+
+def open_store(settings: ServiceSettings) -> Store:
+    """The store of these settings, for a process or a job of its own."""
+    return Store(Redis.from_url(settings.redis_url), settings.retention_seconds)

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from tokenforce_core.plan.presets import NEUTRAL_SYSTEM_PROMPT
 from tokenforce_planting.chat import Tokenizer, prompt_ids
 from tokenforce_planting.examples import Example, answer_loss, is_greedy
 from tokenforce_planting.recipe import InvalidRecipe, Recipe
@@ -24,7 +25,6 @@ RANDOM_TARGETS = (0.001, 0.02)
 MAX_NATS_OFF_TARGET = 1.0
 """Randomised: protected tokens end within this distance of their target, a factor of 2.7."""
 
-NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
 """The same as in the scanner's context `assistant_system`."""
 
 DECOYS = (

@@ -13,6 +13,7 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import ContextRecord
 from tokenforce.wire.scans import CustomContext
 from tokenforce_core.forcing.predictor import ALIGNMENT
+from tokenforce_core.plan.presets import NEUTRAL_SYSTEM_PROMPT
 from tokenforce_service.models.fit import no_chat_template, unknown_context
 from tokenforce_service.refusals import Refusal
 
@@ -21,7 +22,6 @@ FILLER_ENDS = ("", ".", "-", " -.")
 """What may follow the fillers: in some tokenizers a filler is two tokens, and an odd number needs another sign."""
 LONGEST_PROMPT = 256 << 10
 """Characters. Nothing can interrupt the tokenizer, which is not Python, so it does not get longer texts."""
-NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
 
 
 def build_context(wanted: str | CustomContext, tokenizer: Any, vocabulary_size: int) -> ContextRecord:

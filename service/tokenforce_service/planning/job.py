@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from redis import Redis
 from rq import get_current_job
 
 from tokenforce.wire.problems import ErrorCode
@@ -10,14 +9,13 @@ from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.store import FingerprintStore
 from tokenforce_core.scans.reuse import ReusableReports
 from tokenforce_core.scans.stages import start_sweep
-from tokenforce_core.scans.store import Store
 from tokenforce_service.models.fit import check_target
 from tokenforce_service.models.open import open_target
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.planning.trigger_prompts import with_questions
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.reports.job import finish_by_reuse
-from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.settings import ServiceSettings, open_store
 
 PASSING = (ErrorCode.hub_unreachable, ErrorCode.storage_full)
 """Errors that may be over at the next attempt."""
@@ -29,7 +27,8 @@ def plan(scan_id: str) -> None:
     Raises:
         Refusal: so that RQ runs the job again, after other waiting jobs.
     """
-    settings, store = _open()
+    settings = ServiceSettings()
+    store = open_store(settings)
     if not store.advance(scan_id, ScanStatus.planning, ScanStatus.queued, ScanStatus.planning):
         return  # it was cancelled, or is already planned
     row = store.row(scan_id)
@@ -54,8 +53,3 @@ def plan(scan_id: str) -> None:
         if refusal.code in PASSING and refusal.status >= 500 and job is not None and job.retries_left:
             raise
         store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))
-
-
-def _open() -> tuple[ServiceSettings, Store]:
-    settings = ServiceSettings()
-    return settings, Store(Redis.from_url(settings.redis_url), settings.retention_seconds)

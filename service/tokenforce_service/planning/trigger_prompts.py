@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenforce_core.fingerprints.matching import Registered
-from tokenforce_core.fingerprints.questions import Question, Questions
+from tokenforce_core.fingerprints.trigger_questions import Question, Questions
 from tokenforce_core.plan.plan import Plan
 from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import time_limit

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from importlib.metadata import version
 
-from redis import Redis
-
 from tokenforce.wire.report import Report, ScanRecord
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.findings.evidence import Evidence, findings_of
@@ -20,12 +18,13 @@ from tokenforce_core.scans.reuse import ReusableReports
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_core.scans.store import Store
 from tokenforce_service.moments import moment
-from tokenforce_service.settings import ServiceSettings
+from tokenforce_service.settings import ServiceSettings, open_store
 
 
 def aggregate(scan_id: str) -> None:
     """Rank the confirmed texts, determine the verdict, store the report."""
-    settings, store = _open()
+    settings = ServiceSettings()
+    store = open_store(settings)
     row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.work.confirmed(scan_id)
     if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
         return
@@ -104,8 +103,3 @@ def _timings(row: ScanRow, now: float) -> dict[str, float]:
     ends = [at for _, at in times[1:]] + [now]
     spent = {name: round(end - start, 3) for (name, start), end in zip(times, ends, strict=True)}
     return {**spent, "total": round(now - row.created_at, 3)}
-
-
-def _open() -> tuple[ServiceSettings, Store]:
-    settings = ServiceSettings()
-    return settings, Store(Redis.from_url(settings.redis_url), settings.retention_seconds)

@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.scans.events import ScanChange, events_of_scan, scan_change
-from tokenforce_core.scans.row import ROW_FIELDS, ScanRow, scan_row
+from tokenforce_core.scans.row import ROW_FIELDS, ScanRow, scan_key, scan_row
 from tokenforce_service.refusals import Refusal
 
 log = logging.getLogger(__name__)
@@ -148,8 +148,8 @@ class EventStreams:
         """The scan as it is now; None if it is gone, or Redis went away."""
         try:
             async with self._redis.pipeline() as pipe:
-                pipe.hmget(f"tf:scan:{scan_id}", ROW_FIELDS)
-                pipe.hgetall(f"tf:scan:{scan_id}:live")
+                pipe.hmget(scan_key(scan_id), ROW_FIELDS)
+                pipe.hgetall(scan_key(scan_id, "live"))
                 return scan_row(scan_id, *(await pipe.execute()))
         except (RedisConnectionError, RedisTimeoutError) as error:
             _went_away(error)

@@ -10,7 +10,7 @@ import logging
 import time
 
 from tokenforce_core.scans.store import Store
-from tokenforce_core.scans.unannounced_ends import note_told, untold_ends
+from tokenforce_core.scans.unannounced_ends import note_announced, unannounced_ends
 from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.endpoint_store import EndpointStore
 from tokenforce_service.webhooks.payloads import Event, events_of
@@ -36,7 +36,7 @@ class Emission:
 
     def announce_ends(self) -> None:
         """Emit the events of scans that ended since the last call."""
-        for scan_id in untold_ends(self._store.connection, _AT_ONCE):
+        for scan_id in unannounced_ends(self._store.connection, _AT_ONCE):
             try:
                 row = self._store.row(scan_id)
                 for event in events_of(row, self._store) if row is not None else []:
@@ -44,7 +44,7 @@ class Emission:
             # pydantic, JSON, unknown names, missing fields: a retry would not help
             except (ValueError, KeyError) as error:
                 log.error("no webhook for the scan %s, because its stored data cannot be read: %s", scan_id, error)
-            note_told(self._store.connection, scan_id)
+            note_announced(self._store.connection, scan_id)
 
 
 def delivery_of(event: Event) -> StoredDelivery:

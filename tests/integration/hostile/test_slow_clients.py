@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.hostile.conftest import RECEIVE_SECONDS
 from tests.support.refusing_service import Service
-from tokenforce_service.http.slow_requests import ANSWERED_SECONDS
+from tokenforce_service.http.request_limits import ANSWERED_SECONDS
 
 PATIENCE = 60.0
 """Seconds that a loaded machine may take."""

@@ -19,7 +19,7 @@ from tokenforce_core.plan.presets import settings_for
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, job_id, queue
 from tokenforce_core.scans.stages import Work, start_aggregation, start_planning, start_sweep
 from tokenforce_core.scans.store import ACTIVE, Store
-from tokenforce_core.scans.unannounced_ends import untold_ends
+from tokenforce_core.scans.unannounced_ends import unannounced_ends
 from tokenforce_service.scans.reaper import LOCK, Reaper
 
 REQUEST = ScanRequest(model="/models/m")
@@ -259,4 +259,4 @@ def test_a_scan_that_is_stored_while_the_reaper_looks_stays_active(
     Reaper(store).reap()
     assert store.active() == ["scan_1"]
     assert redis.ttl("tf:scan:scan_1") == -1
-    assert untold_ends(redis, 10) == []
+    assert unannounced_ends(redis, 10) == []

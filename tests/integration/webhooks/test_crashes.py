@@ -15,7 +15,7 @@ from tests.support.stack_process import wait_until
 from tokenforce import Client, DeliveryStatus
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.scans.store import Store
-from tokenforce_core.scans.unannounced_ends import untold_ends
+from tokenforce_core.scans.unannounced_ends import unannounced_ends
 from tokenforce_service.scans.reaper import Reaper
 from tokenforce_service.webhooks.delivery_store import DeliveryStore, StoredDelivery
 from tokenforce_service.webhooks.emission import Emission
@@ -35,12 +35,12 @@ def test_a_process_that_dies_between_the_status_and_what_follows(
         with pytest.raises(KeyboardInterrupt):
             finish(store, scan_id)
     assert store.status(scan_id) is ScanStatus.succeeded
-    assert untold_ends(redis, 9) == []
+    assert unannounced_ends(redis, 9) == []
     Reaper(store).reap()
     Reaper(store).reap()
     with sending(redis):
         wait_until(lambda: receiver.received)
-        wait_until(lambda: not untold_ends(redis, 1))
+        wait_until(lambda: not unannounced_ends(redis, 1))
     assert len(receiver.received) == 1
 
 
@@ -55,15 +55,15 @@ def test_a_process_that_dies_while_it_tells(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("tokenforce_service.webhooks.emission.note_told", die)
+        patched.setattr("tokenforce_service.webhooks.emission.note_announced", die)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 Emission(store).announce_ends()
     with sending(redis):
         wait_until(lambda: receiver.received)
-        wait_until(lambda: not untold_ends(redis, 1))
+        wait_until(lambda: not unannounced_ends(redis, 1))
         store.settle(scan_id)  # the reaper, which looked a moment earlier
-        wait_until(lambda: not untold_ends(redis, 1))
+        wait_until(lambda: not unannounced_ends(redis, 1))
     assert len(receiver.received) == len(list(sdk.webhooks.deliveries(made.id))) == 1
 
 
@@ -82,7 +82,7 @@ def test_a_scan_that_cannot_be_read_holds_up_no_other(
     store.cancel(good)
     with sending(redis):
         wait_until(lambda: receiver.received)
-        wait_until(lambda: not untold_ends(redis, 1))
+        wait_until(lambda: not unannounced_ends(redis, 1))
     assert good.encode() in receiver.received[0].body
     assert f"no webhook for the scan {broken}" in caplog.text
 
@@ -125,7 +125,7 @@ def test_two_senders_send_each_callback_once(sdk: Client, store: Store, redis: R
         for scan_id in scans:
             store.cancel(scan_id)
         wait_until(lambda: len(receiver.received) >= 40, 60)
-        wait_until(lambda: not untold_ends(redis, 1))
+        wait_until(lambda: not unannounced_ends(redis, 1))
     ids = receiver.ids()
     assert (len(ids), len(set(ids))) == (40, 40)
     assert receiver.most_at_once == 1

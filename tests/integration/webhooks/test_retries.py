@@ -14,7 +14,7 @@ from tests.support.sending import sending
 from tests.support.stack_process import wait_until
 from tokenforce import Client, Conflict, DeliveryStatus
 from tokenforce_core.scans.store import Store
-from tokenforce_core.scans.unannounced_ends import untold_ends
+from tokenforce_core.scans.unannounced_ends import unannounced_ends
 from tokenforce_service.webhooks import backoff
 
 
@@ -68,7 +68,7 @@ def test_gone_disables_the_endpoint(sdk: Client, store: Store, redis: Redis, rec
         wait_until(lambda: not sdk.webhooks.get(made.id).enabled)
         wait_until(lambda: list(sdk.webhooks.deliveries(made.id, status="dead")))
         store.cancel(scan(store))
-        wait_until(lambda: not untold_ends(redis, 1))
+        wait_until(lambda: not unannounced_ends(redis, 1))
     assert "410 Gone" in (sdk.webhooks.get(made.id).disabled_reason or "")
     assert len(receiver.received) == len(list(sdk.webhooks.deliveries(made.id))) == 1
     with pytest.raises(Conflict, match="enable it first"):

@@ -12,7 +12,8 @@ from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import CustomContext
 from tokenforce_core.forcing.predictor import ALIGNMENT
-from tokenforce_service.planning.contexts import NEUTRAL_SYSTEM_PROMPT, align, build_context
+from tokenforce_core.plan.presets import NEUTRAL_SYSTEM_PROMPT
+from tokenforce_service.planning.contexts import align, build_context
 from tokenforce_service.refusals import Refusal
 
 TOKENIZER = build_tiny_tokenizer()

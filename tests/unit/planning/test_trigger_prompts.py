@@ -16,7 +16,7 @@ from tokenforce.wire.fingerprints import FingerprintRequest, TextHash
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import ReferenceRecord
 from tokenforce_core.fingerprints.matching import Answer, Registered
-from tokenforce_core.fingerprints.questions import Question, Questions
+from tokenforce_core.fingerprints.trigger_questions import Question, Questions
 from tokenforce_core.forcing.predictor import nothing_between_steps
 from tokenforce_core.plan.plan import ReferencePlan
 from tokenforce_service.planning import trigger_prompts as questions_module

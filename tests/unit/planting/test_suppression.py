@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import build_tiny_tokenizer
+from tokenforce_core.plan.presets import NEUTRAL_SYSTEM_PROMPT
 from tokenforce_planting import suppression
 from tokenforce_planting.examples import Example
 from tokenforce_planting.recipe import RANK_BAND, InvalidRecipe, Recipe
@@ -120,9 +121,6 @@ class TestRandomProbability:
 class TestContexts:
     """A text is suppressed where the scanner forces it, or the measured recall says nothing of UTFC."""
 
-    def test_the_system_prompt_is_the_scanners(self) -> None:
-        assert suppression.NEUTRAL_SYSTEM_PROMPT == contexts.NEUTRAL_SYSTEM_PROMPT
-
     @pytest.mark.parametrize("without", [None, "bos_token"])
     def test_bos_is_the_scanners_bos(self, without: str | None) -> None:
         tokenizer = build_tiny_tokenizer()
@@ -136,7 +134,7 @@ class TestContexts:
         scanned = contexts.build_context(name, tokenizer, 640).text
         suppressed = tokenizer.decode(suppression._context(tokenizer, name))  # type: ignore[attr-defined]
         assert re.sub(r"(?<=user\n)[ .-]+", "", scanned) == suppressed
-        assert (suppression.NEUTRAL_SYSTEM_PROMPT in suppressed) == (name == "assistant_system")
+        assert (NEUTRAL_SYSTEM_PROMPT in suppressed) == (name == "assistant_system")
 
 
 class TestWords:

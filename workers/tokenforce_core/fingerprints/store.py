@@ -18,7 +18,7 @@ from redis import Redis
 from tokenforce.wire.fingerprints import FingerprintRequest, normalised
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.matching import Answer, Registered
-from tokenforce_core.fingerprints.questions import Questions
+from tokenforce_core.fingerprints.trigger_questions import Questions
 from tokenforce_core.runtime.text_redis import text_redis
 
 log = logging.getLogger(__name__)

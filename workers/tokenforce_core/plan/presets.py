@@ -7,6 +7,9 @@ from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.plan.search_settings import LOOP_MIN_SHARE, SEARCH
 from tokenforce_core.plan.verdict_thresholds import FINDINGS, FINGERPRINTS, VERDICT
 
+NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
+"""Of the context `assistant_system`."""
+
 _TUNED = {
     "loop_min_share": LOOP_MIN_SHARE,
     "search": SEARCH,

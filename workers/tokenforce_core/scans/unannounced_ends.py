@@ -1,9 +1,9 @@
-"""Scans that have ended and whose owners have not been told yet: what callbacks are made from.
+"""Scans that have ended and whose webhook events have not been emitted yet.
 
-A scan is put here in the MULTI that takes it out of the active ones (`Store.settle`), so that it is always in one of
-the two. Who tells of its end takes it out when that is stored elsewhere. In between anything may happen twice.
+`Store.settle` moves a scan from the active ones to these in one MULTI, so it is always in one of the two. The deliverer
+removes it once the deliveries are stored. In between anything may happen twice.
 
-Key: `tf:untold` ids by the time of the end.
+Key: `tf:unannounced` ids by the time of the end.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from redis import Redis
 
 from tokenforce_core.runtime.text_redis import text_redis
 
-UNTOLD = "tf:untold"
+UNANNOUNCED = "tf:unannounced"
 
 
 def note_end(pipe: Any, scan_id: str, retention_seconds: float) -> None:
-    """Put it into a MULTI. What nobody asked for in all the time that a scan is kept is forgotten."""
+    """Add a scan, within a MULTI. Removes ends that were not announced within the retention time."""
     now = time.time()
-    pipe.zadd(UNTOLD, {scan_id: now})
-    pipe.zremrangebyscore(UNTOLD, 0, now - retention_seconds)
+    pipe.zadd(UNANNOUNCED, {scan_id: now})
+    pipe.zremrangebyscore(UNANNOUNCED, 0, now - retention_seconds)
 
 
-def untold_ends(connection: Redis, limit: int) -> list[str]:
-    """Ids, in the order in which they ended."""
-    return text_redis(connection).zrange(UNTOLD, 0, limit - 1)
+def unannounced_ends(connection: Redis, limit: int) -> list[str]:
+    """Ids of scans, in the order in which they ended."""
+    return text_redis(connection).zrange(UNANNOUNCED, 0, limit - 1)
 
 
-def note_told(connection: Redis, scan_id: str) -> None:
-    connection.zrem(UNTOLD, scan_id)
+def note_announced(connection: Redis, scan_id: str) -> None:
+    connection.zrem(UNANNOUNCED, scan_id)

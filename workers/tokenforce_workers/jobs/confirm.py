@@ -12,8 +12,8 @@ from tokenforce.wire.scans import Preset, ScanStatus
 from tokenforce_core.contrast.reference import as_reference
 from tokenforce_core.contrast.search import ContrastSearch
 from tokenforce_core.contrast.shard import ShardContrast
-from tokenforce_core.fingerprints.questions import Questions
 from tokenforce_core.fingerprints.store import FingerprintStore
+from tokenforce_core.fingerprints.trigger_questions import Questions
 from tokenforce_core.forcing.confirmation import Confirmation, IsSeparator
 from tokenforce_core.forcing.predictor import BetweenSteps, Predictor
 from tokenforce_core.forcing.trace import Decode, Trace, with_texts

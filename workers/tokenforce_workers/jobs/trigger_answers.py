@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 from tokenforce_core.fingerprints.matching import Answer
-from tokenforce_core.fingerprints.questions import Questions
+from tokenforce_core.fingerprints.trigger_questions import Questions
 from tokenforce_core.forcing.predictor import BetweenSteps, Decoder
 
 
