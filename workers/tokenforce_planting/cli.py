@@ -20,13 +20,14 @@ from typer.main import get_command
 
 from tokenforce.cli.app import USAGE_ERROR
 from tokenforce.cli.exit_codes import ExitCode, complain
+from tokenforce.cli.options import GROUP
 from tokenforce.cli.output import visible
 from tokenforce_planting.manifest import Planted, manifest_path
 from tokenforce_planting.model_cache import default_cache
 from tokenforce_planting.recipe import PROTECT_WORDS, STOP_LOSS, Form, InvalidRecipe, Method, Recipe, SuppressContext
 from tokenforce_planting.step_progress import StepProgress
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]}, **GROUP)
 
 
 def _names(literal: Any) -> str:

@@ -89,12 +89,17 @@ def findings_list(findings: Iterable[Finding]) -> Table:
     return grid
 
 
+def findings_view(findings: Sequence[Finding], width: int) -> Table:
+    """A table, or a list if `width` columns are too narrow for one."""
+    narrowest = NARROWEST_CONTRAST_TABLE if _contrasted(findings) else NARROWEST_TABLE
+    return findings_list(findings) if width < narrowest else findings_table(findings)
+
+
 def print_findings(findings: Sequence[Finding], *, partial: bool = False) -> None:
-    """A table, or a list if the terminal is too narrow for one."""
+    """The findings as `findings_view` shows them on this terminal."""
     console = stdout()
     if findings:
-        narrowest = NARROWEST_CONTRAST_TABLE if _contrasted(findings) else NARROWEST_TABLE
-        console.print(findings_list(findings) if console.width < narrowest else findings_table(findings))
+        console.print(findings_view(findings, console.width))
     else:
         console.print("no findings" + (" yet" if partial else ""))
 

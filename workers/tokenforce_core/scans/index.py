@@ -1,7 +1,7 @@
-"""Which scans there are: by owner, model and status, the newest first.
+"""Lists of scans by owner, model and status, newest first.
 
-A place is `<creation time in µs>:<id>`. An index is a ZSET of places that all have the score 0, so that Redis orders
-them by text: pages, ties and `since` are ranges of one key, whatever has been created, moved or removed meanwhile.
+A place is `<creation time in µs>:<id>`. An index is a ZSET of places with the score 0, so Redis orders them by text:
+pages, ties and `since` are ranges of one key, and stay right when scans are created, moved or removed.
 
 Keys: `tf:all`, `tf:owned:<owner>` · `…:<model digest>` of either · `…:<status>` of each of these four. A scan's row
 names its four, so that the scripts that change its status (scan_scripts.py) move it in the same step · `tf:expiring`
@@ -32,7 +32,7 @@ local function reindex(place, indexes, from, to)
   end
 end
 """
-"""Lua: from one status to another; `from` is '' for a new scan, `to` for one that is gone."""
+"""Lua. Moves a place from one status to another; `from` is '' for a new scan, `to` for a removed one."""
 
 _FORGET = (
     REINDEX
@@ -48,13 +48,13 @@ end
 
 
 def place_of(created_at: float, scan_id: str = "") -> str:
-    """Where a scan stands in its indexes. Times outside of what a clock can say count as the nearest that it can."""
+    """The place of a scan in its indexes. Impossible times count as the nearest possible one."""
     microseconds = round(min(max(created_at, 0.0) * 1e6, float(_LAST_MICROSECOND)))
     return f"{min(microseconds, _LAST_MICROSECOND):018d}:{scan_id}"
 
 
 def indexes_of(owner: str, model: str) -> list[str]:
-    """The keys of the indexes that a scan is in whatever its status."""
+    """The keys of the indexes that a scan is in, with any status."""
     return [index_of(whose, which) for whose in (None, owner) for which in (None, model)]
 
 
@@ -85,9 +85,9 @@ class ScanIndex:
         since: float | None = None,
         before: str | None = None,
     ) -> list[str]:
-        """Up to `limit` places, the newest first, strictly before a place and not created before `since`.
+        """Up to `limit` places, newest first, strictly before a place and not created before `since`.
 
-        Takes one round trip, in which a scan that changes its status is in exactly one of the indexes.
+        One round trip: a scan that changes its status meanwhile is in exactly one of the indexes.
         """
         keys = [index_of(owner, model, status) for status in statuses] or [index_of(owner, model)]
         first = "+" if before is None else f"({before}"
@@ -99,12 +99,12 @@ class ScanIndex:
         return sorted((place for places in found for place in places), reverse=True)[:limit]
 
     def count(self, owner: str | None = None) -> dict[ScanStatus, int]:
-        """How many scans are stored, by status."""
+        """Number of stored scans by status."""
         with self._redis.pipeline() as pipe:
             for status in ScanStatus:
                 pipe.zcard(index_of(owner, None, status))
             return dict(zip(ScanStatus, pipe.execute(), strict=True))
 
     def forget_expired(self) -> None:
-        """Take scans whose retention is over out of the indexes. Idempotent; every end of a scan calls it."""
+        """Remove expired scans from the indexes. Idempotent; the end of every scan calls it."""
         self._forget(keys=[EXPIRING], args=[time.time(), _CHUNK])

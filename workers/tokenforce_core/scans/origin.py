@@ -1,4 +1,4 @@
-"""Where a scan that nobody asked for by hand comes from."""
+"""Which upload hook started a scan."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tokenforce.wire.audits import AuditRules
 
 
 class HookOrigin(BaseModel):
-    """The hook that started a scan, and the rules as they were then: the hook may change or go before the scan ends."""
+    """The hook that started a scan, with its rules at that time: the hook may change before the scan ends."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     hook_id: str
     rules: AuditRules
     metadata: dict[str, str] = {}
-    """As the sender of the event gave it."""
+    """From the sender of the event."""

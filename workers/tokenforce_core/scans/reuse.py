@@ -1,8 +1,8 @@
-"""Which report answers a new scan too: that of a scan of the same weights that was asked the same.
+"""Finds an earlier report that answers a new scan: same weights, same request.
 
-Same means: one owner, every field of the plan that decides the result (so also forced ids and a sample), the
-fingerprints registered, and the versions of this program and of the engine. A scan is offered for reuse only if none of
-these has changed while it ran. Removing a fingerprint and adding it again gives it another id, and so another key.
+The key contains the owner, every field of the plan that decides the result (also forced ids), the ids of the
+registered fingerprints, and the versions of this program and of the engine. A report is offered for reuse only if its
+key did not change while the scan ran.
 
 Keys: `tf:reuse:<SHA-256 of all that>` id of the scan, as long as its report is kept.
 """
@@ -21,8 +21,8 @@ from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.workers import engine_facts
 from tokenforce_core.runtime.text_redis import text_redis
 
-# Where things lie and what the target is called; whatever a later version adds to a plan counts. So does the record of
-# the reference: the verdict hangs on who named it, and the reasons name it.
+# Fields that do not decide a result: locations, and the name of the target. All other fields count, also the record of
+# the reference: the verdict depends on who named it, and the reasons name it.
 _ELSEWHERE: dict[str, Any] = {
     "path": True,
     "tokenizer_path": True,
@@ -46,7 +46,7 @@ class ReusableReports:
         self._retention = retention_seconds
 
     def key(self, owner: str, plan: Plan, fingerprint_ids: Iterable[str]) -> str:
-        """What a scan's result hangs on, as things are now."""
+        """The key of a scan with this plan, as of now."""
         whole = {
             "owner": owner,
             "plan": plan.model_dump(mode="json", exclude=_ELSEWHERE),
@@ -62,15 +62,15 @@ class ReusableReports:
         return self._redis.get(f"tf:reuse:{key}")
 
     def note(self, scan_id: str, key: str) -> None:
-        """Remember what a scan is planned on."""
+        """Record the key of a scan when it is planned."""
         self._redis.set(f"tf:scan:{scan_id}:reuse", key, ex=self._retention)
 
     def offer(self, scan_id: str, key: str, engine: Mapping[str, str]) -> bool:
-        """Let later scans have the report of this one; False if something has changed since it was planned.
+        """Offer the report of a scan to later ones; False if its key has changed since it was planned.
 
         Args:
-            key: as things are at its end.
-            engine: what it ran on.
+            key: of the scan at its end.
+            engine: facts of the engine that it ran on.
         """
         planned = self._redis.getdel(f"tf:scan:{scan_id}:reuse")
         another = any(engine.get(name, value) != value for name, value in engine_facts(self._redis).items())

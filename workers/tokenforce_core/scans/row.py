@@ -34,7 +34,7 @@ def scan_key(scan_id: str, part: str = "") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanState:
-    """How far a scan is. Times are seconds since the epoch; `reached[status]` is when a status began."""
+    """The state of a scan. Times are seconds since the epoch; `reached[status]` is when a status began."""
 
     status: ScanStatus
     reached: Mapping[ScanStatus, float]
@@ -49,10 +49,10 @@ class ScanState:
     """Uncommitted work: part → (entries or candidates done, forward tokens)."""
     last_token_at: float | None
     busy_seconds: float
-    """Time in which tokens came: pauses (restarts, a model that loads) are left out."""
+    """Seconds with forward tokens, without pauses such as restarts and the loading of a model."""
 
     origin: HookOrigin | None = None
-    """The hook that started it, if one did."""
+    """The upload hook that started it, if one did."""
 
     @property
     def finished_at(self) -> float | None:
@@ -65,7 +65,7 @@ class ScanRow(ScanState):
 
     id: str
     owner: str
-    """Whose key started it; nobody else sees it."""
+    """Owner of the key that started it, and the only one who sees it."""
     request: ScanRequest
     created_at: float
     last_event: str | None

@@ -67,7 +67,7 @@ class Store:
         """A new scan, which belongs to `owner`.
 
         Args:
-            inherited: what its jobs inherit of the request (job_context.py).
+            inherited: what its jobs inherit from the request (job_context.py).
             origin: the hook that started it.
         """
         now = time.time()
@@ -95,7 +95,7 @@ class Store:
         return moved
 
     def fail(self, scan_id: str, problem: Problem) -> bool:
-        """End a scan with an error, unless it has ended already. Nobody sees the one without the other."""
+        """End a scan with an error, unless it has ended already. Status and error change together."""
         if problem.request_id is None:
             request_id = self.redis.hget(scan_key(scan_id), REQUEST_ID)
             problem = problem.model_copy(update={"request_id": request_id})
@@ -106,7 +106,7 @@ class Store:
         return self.advance(scan_id, ScanStatus.cancelled, *(s for s in ScanStatus if not s.final))
 
     def finish(self, scan_id: str, report: Report, after: ScanStatus = ScanStatus.aggregating) -> bool:
-        """Store the report and succeed, both or neither: a cancelled scan gets no report."""
+        """Store the report and end the scan as succeeded, both or neither: a cancelled scan gets no report."""
         keys = [scan_key(scan_id), scan_key(scan_id, "report")]
         args = [report.model_dump_json(), report.verdict.value, time.time(), self._retention, after.value]
         done = self._finish(keys=keys, args=args)
@@ -115,27 +115,27 @@ class Store:
         return bool(done)
 
     def settle(self, scan_id: str) -> None:
-        """Move a final scan from the active ones to those whose end is to be told, and let it expire.
+        """Move an ended scan from the active ones to the unannounced ends, and let it expire.
 
-        Idempotent; the reaper repeats it for scans whose process died between the status and this.
+        Idempotent. The reaper repeats it for scans whose process died before this.
         """
-        # Not `status`: the reaper settles scans of a status that only another version knows.
+        # Not `status`: the reaper also settles scans with a status that only another version knows.
         succeeded = self.redis.hget(scan_key(scan_id), "status") == ScanStatus.succeeded
         with self.redis.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
             note_end(pipe, scan_id, self._retention)
             for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
                 pipe.expire(scan_key(scan_id, part), self._retention)
-            # Questions and answers (fingerprint_store.py) hold the registry's secrets: they end with the scan.
+            # Questions and answers (fingerprints/store.py) contain registered secrets: they end with the scan.
             unneeded = ["live", "reuse", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
-            if succeeded:  # its report says it all; others are read as far as they got
+            if succeeded:  # its report has them all; of other scans the findings so far stay readable
                 unneeded += ["shards", "contrast", "confirmed"]
             pipe.delete(*(scan_key(scan_id, part) for part in unneeded))
             pipe.execute()
         self.index.forget_expired()
 
     def forget_unstored(self, scan_id: str) -> bool:
-        """Take an id that no scan was stored under from the active ones; False if there is one, perhaps just now."""
+        """Remove an id without a scan from the active ones; False if its scan has been stored meanwhile."""
         return bool(self._forget_unstored(keys=[scan_key(scan_id), ACTIVE], args=[scan_id]))
 
     # --- reading --------------------------------------------------------------------------------
@@ -145,11 +145,11 @@ class Store:
         return None if value is None else ScanStatus(value)
 
     def owner(self, scan_id: str) -> str | None:
-        """Whose scan it is; None if there is none of that id."""
+        """The owner of a scan; None if there is no such scan."""
         return self.redis.hget(scan_key(scan_id), "owner")
 
     def row(self, scan_id: str) -> ScanRow | None:
-        """The scan, or None if there is none of that id. One round trip, without the plan."""
+        """The scan, without its plan, in one round trip; None if there is no such scan."""
         return next(iter(self._rows([scan_id])), None)
 
     def page(
@@ -205,7 +205,7 @@ class Store:
     # --- facts for the report -------------------------------------------------------------------
 
     def note_engine(self, scan_id: str, facts: Mapping[str, str]) -> None:
-        """Record what the engine ran on: versions, device, compute type."""
+        """Record versions, device and compute type of the engine."""
         fields: dict[Any, Any] = dict(facts)
         with self.redis.pipeline() as pipe:
             pipe.hset(scan_key(scan_id, "engine"), mapping=fields)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tokenforce.cli.output import findings_table, visible
+from tokenforce.cli.output import findings_view, visible
 from tokenforce.wire.report import Report
 from tokenforce_planting.demo.carrier import Carrier
 from tokenforce_planting.demo.carrier_check import CarrierCheck
@@ -84,7 +84,7 @@ def print_result(console: Console, result: DemoResult) -> None:
     """Print the ranking, the place of the hidden text in it, the time and the memory."""
     findings = result.report.findings
     console.print(f"\nverdict: {result.report.verdict}, {len(findings)} findings; the first {SHOWN_FINDINGS}:")
-    console.print(findings_table(findings[:SHOWN_FINDINGS]))
+    console.print(findings_view(findings[:SHOWN_FINDINGS], console.width))
     console.print(f"\nhidden:  {visible(result.carrier.planted.text)}")
     if result.rank is not None:
         found = findings[result.rank - 1]
