@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -101,10 +102,8 @@ def _print(verification: Verification, *, as_json: bool) -> None:
 
 
 def _sentence(verification: Verification) -> str:
-    count = len(verification.checks)
-    holding = sum(check.outcome is Outcome.holds for check in verification.checks)
-    noun = "finding" if count == 1 else "findings"
-    return f"{holding} of {count} {noun} hold, with a tolerance of {verification.tolerance} in mean probability"
+    count = Counter(check.outcome for check in verification.checks)
+    return f"{', '.join(f'{count[outcome]} {outcome}' for outcome in Outcome)}; tolerance {verification.tolerance}"
 
 
 def _document(verification: Verification) -> dict[str, object]:

@@ -29,7 +29,7 @@ def test_findings_that_come_again_hold(service: FakeService, saved: Path, capsys
     service.findings = [hidden(rank=1)]
     assert main(["verify", str(saved)]) == 0
     out = capsys.readouterr().out
-    assert "1 of 1 finding hold" in out
+    assert "1 holds, 0 differs, 0 missing; tolerance 0.02" in out
     assert '"the hidden text"' in out
     (request,) = service.created
     assert request["force_ids"] == [1]
