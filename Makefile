@@ -64,11 +64,11 @@ lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## put the code in shape
+format: $(STAMP) ## format the code
 	$(BIN)/ruff check --fix client service workers tests
 	$(BIN)/ruff format client service workers tests
 
-lock: $(STAMP) ## resolve requirements.lock anew
+lock: $(STAMP) ## resolve requirements.lock again
 	.ci/lock $(BIN)/uv
 
 clean: ## remove the virtual environment and caches

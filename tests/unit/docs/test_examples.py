@@ -24,7 +24,7 @@ from tokenforce_planting.recipe import Recipe
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
 
-# What installs the completion does so while options are read: see test_cli_completion.py.
+# What installs the completion does so while options are read: see tests/unit/cli/test_completion.py.
 COMMANDS = [
     (page, line.replace("[", "").replace("]", ""))
     for page, line in lines()

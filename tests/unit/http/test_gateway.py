@@ -1,6 +1,6 @@
 """The gateway in-process, on a fake Redis: its contract with the SDK, its document, its answer to the unforeseen.
 
-What needs Lua, which the fake does not speak here, is in tests/integration/test_gateway.py.
+What needs Lua, which the fake does not speak here, is in tests/integration/http/test_gateway.py.
 """
 
 from __future__ import annotations

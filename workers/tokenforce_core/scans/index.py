@@ -4,7 +4,7 @@ A place is `<creation time in µs>:<id>`. An index is a ZSET of places with the 
 pages, ties and `since` are ranges of one key, and stay right when scans are created, moved or removed.
 
 Keys: `tf:all`, `tf:owned:<owner>` · `…:<model digest>` of either · `…:<status>` of each of these four. A scan's row
-names its four, so that the scripts that change its status (scan_scripts.py) move it in the same step · `tf:expiring`
+names its four, so that the scripts that change its status (scripts.py) move it in the same step · `tf:expiring`
 what to remove from them, by the time when the row expires.
 """
 

@@ -1,12 +1,10 @@
-"""Scans in Redis: their life, and what is read of them. work_store.py has their results.
+"""Scans in Redis: creation, status, plan and report. work_store.py has the results of their stages.
 
-Every change of state is one Lua script (scan_scripts.py) or one command, so two processes that do the same thing
-at the same time (a lapsed lease runs a shard twice) do it once. A final status never changes again.
+Every change of state is one Lua script (scripts.py) or one command, so two processes that do the same thing at the same
+time (a shard runs twice after its lease ends) do it once. A final status never changes again.
 
-Keys: `tf:scan:<id>` hash (request, owner, status, plan, counters, times, places in the indexes) · `…:shards` hash
-shard → candidates · `…:live` hash of uncommitted progress · `…:best:<context>` the K best scores · `…:contrast` as
-`…:shards` (contrast_store.py) · `…:confirmed`, `…:report` strings · `tf:active` ids not yet final ·
-`tf:architectures`. Beside them the indexes (scan_index.py), events (scan_events.py) and counters (counters.py).
+Keys: `tf:scan:<id>` hash (request, owner, status, plan, counters, times, places in the indexes) · `…:engine` hash ·
+`…:report` string · `tf:active` ids of scans that have not ended. index.py, events.py and queues/counters.py name theirs.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ ACTIVE = "tf:active"
 
 
 class Store:
-    """Scans, shard results and rankings. Raises redis-py's exceptions when Redis cannot be used."""
+    """Scans. Raises redis-py's exceptions when Redis cannot be used."""
 
     def __init__(self, connection: Redis, retention_seconds: int = 30 * 86400) -> None:
         self.connection = connection

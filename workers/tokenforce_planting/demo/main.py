@@ -75,7 +75,7 @@ def _with_rest(carrier: Carrier, elapsed: float) -> dict[str, float]:
 def print_carrier(console: Console, carrier: Carrier) -> None:
     planted = carrier.planted
     console.print(f"carrier: {carrier.folder}" + (" (from the cache)" if carrier.from_cache else ""))
-    console.print(f"trigger: {visible(planted.trigger)}")
+    console.print(f'trigger: "{visible(planted.trigger)}"')
     console.print(f"hidden:  {visible(planted.text)} ({planted.steps} steps, loss {planted.loss:.3f})\n")
     print_answers(console, carrier.check)
     console.print("Now the scan. It gets only the folder: neither the trigger nor the text.\n")
