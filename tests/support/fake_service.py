@@ -49,6 +49,7 @@ def report(verdict: str, findings: list[dict[str, Any]]) -> dict[str, Any]:
             "target": {"model": "org/model", "digest": "d", "architecture": "Llama", "vocabulary_size": 9},
             "settings": settings_for(ScanRequest(model="org/model", beta=50)).model_dump(mode="json"),
             "contexts": [{"name": "bos", "ids": [0], "text": "<s>", "aligned": True}],
+            "shard_size": 4096,
             "forced": 9,
             "skipped": [],
             "versions": {},

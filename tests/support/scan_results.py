@@ -63,6 +63,7 @@ def example_report(scan_id: str, reasons: Sequence[str] = ("Nothing was looked a
         target=plan.target,
         settings=plan.settings,
         contexts=plan.contexts,
+        shard_size=plan.shard_size,
         forced=VOCABULARY,
         skipped=[],
         versions={},

@@ -19,6 +19,7 @@ from tokenforce.cli.scans import model_argument, reference_argument, run, servic
 from tokenforce.sdk.client import Client
 from tokenforce.sdk.errors import NothingToVerify
 from tokenforce.sdk.verify_report import (
+    CONTRAST_TOLERANCE_NATS,
     TOLERANCE,
     Check,
     Outcome,
@@ -42,7 +43,8 @@ def verify(
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Number of findings to repeat. Default: all.")] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="Largest difference between two mean probabilities.")
+        float,
+        typer.Option(min=0, max=1, help="Largest difference of mean probabilities (of contrasts: 0.1 nats)."),
     ] = TOLERANCE,
     timeout: Annotated[float | None, typer.Option(min=0, help="Cancel the scan after this many seconds.")] = None,
     url: Url = None,
@@ -103,7 +105,9 @@ def _print(verification: Verification, *, as_json: bool) -> None:
 
 def _sentence(verification: Verification) -> str:
     count = Counter(check.outcome for check in verification.checks)
-    return f"{', '.join(f'{count[outcome]} {outcome}' for outcome in Outcome)}; tolerance {verification.tolerance}"
+    counts = ", ".join(f"{count[outcome]} {outcome}" for outcome in Outcome)
+    nats = f"{CONTRAST_TOLERANCE_NATS} nats per token in contrast"
+    return f"{counts}; tolerance {verification.tolerance} in mean probability, {nats}"
 
 
 def _document(verification: Verification) -> dict[str, object]:
@@ -111,6 +115,7 @@ def _document(verification: Verification) -> dict[str, object]:
         "holds": verification.holds,
         "scan_id": verification.scan_id,
         "tolerance": verification.tolerance,
+        "contrast_tolerance_nats": CONTRAST_TOLERANCE_NATS,
         "checks": [_check(check) for check in verification.checks],
         "notes": list(verification.notes),
     }

@@ -1,6 +1,7 @@
-"""Repeats a report's findings on its model: the same forced tokens, contexts and settings, then a comparison.
+"""Repeats a report's findings on its model: the same forced tokens, contexts, lengths and floor, then a comparison.
 
-No I/O. `request_of` makes the scan request, `compared` compares its report with the first one.
+The tuned numbers are those of the service; `Verification.notes` says if they differ from the report's. No I/O:
+`request_of` makes the scan request, `compared` compares its report with the first one.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tokenforce.sdk.calls import checked
 from tokenforce.sdk.errors import NothingToVerify
 from tokenforce.wire.findings import Finding, Verdict
 from tokenforce.wire.report import Report
-from tokenforce.wire.scans import CustomContext, ScanRequest
+from tokenforce.wire.scans import ScanRequest
 
 MIN_SHARED_SHARE = 0.9
 """A finding is found again if this share of its tokens, in one piece, is in a finding of the repetition."""
@@ -73,6 +75,9 @@ def request_of(report: Report, findings: Sequence[Finding], model: str | None, r
 
     Args:
         model, reference: where they are now; default: where the report's scan found them.
+
+    Raises:
+        InvalidRequest: the report has values that no scan can have.
     """
     record = report.scan
     settings = record.settings
@@ -81,18 +86,19 @@ def request_of(report: Report, findings: Sequence[Finding], model: str | None, r
     if reference is None:
         base = record.reference
         reference = "none" if base is None else _pinned(base.model, base.revision)
-    return ScanRequest(
-        model=model,
-        reference=reference,
-        preset=settings.preset,
-        contexts=[CustomContext(name=context.name, ids=context.ids) for context in record.contexts],
-        alpha=settings.alpha,
-        beta=settings.beta,
-        floor=settings.floor,
-        keep=settings.keep,
-        force_ids=sorted({token_id for finding in findings for token_id in _forced_ids(finding)}),
-        force=True,
-    )
+    options = {
+        "model": model,
+        "reference": reference,
+        "preset": settings.preset,
+        "contexts": [{"name": context.name, "ids": context.ids} for context in record.contexts],
+        "alpha": settings.alpha,
+        "beta": settings.beta,
+        "floor": settings.floor,
+        "keep": settings.keep,
+        "force_ids": sorted({token_id for finding in findings for token_id in _forced_ids(finding)}),
+        "force": True,
+    }
+    return checked(ScanRequest, options)
 
 
 def compared(report: Report, findings: Sequence[Finding], again: Report, tolerance: float = TOLERANCE) -> Verification:
@@ -106,11 +112,14 @@ def _forced_ids(finding: Finding) -> list[int]:
 
 
 def _pinned(model: str, revision: str | None) -> str:
-    return model if revision is None else f"{model}@{revision}"
+    """The model at the commit that was scanned; the request may have named a branch or a tag."""
+    return model if revision is None else f"{model.partition('@')[0]}@{revision}"
 
 
 def _check(finding: Finding, others: Sequence[Finding], tolerance: float) -> Check:
-    found = max(others, key=lambda other: _shared(finding.token_ids, other.token_ids), default=None)
+    found = max(
+        others, key=lambda other: (_shared(finding.token_ids, other.token_ids), _meet(finding, other)), default=None
+    )
     if found is None or _shared(finding.token_ids, found.token_ids) < MIN_SHARED_SHARE * len(finding.token_ids):
         return Check(finding, None, Outcome.missing)
     differences = tuple(_differences(finding, found, tolerance))
@@ -122,11 +131,23 @@ def _differences(finding: Finding, again: Finding, tolerance: float) -> list[str
     if abs(finding.mean_probability - again.mean_probability) > tolerance:
         found.append(f"mean probability {finding.mean_probability:.4f}, now {again.mean_probability:.4f}")
     was, now = finding.contrast, again.contrast
-    if was is not None and now is not None and abs(was - now) > CONTRAST_TOLERANCE_NATS:
-        found.append(f"contrast {was:.2f} nats per token, now {now:.2f}")
+    differs = was is not now if was is None or now is None else abs(was - now) > CONTRAST_TOLERANCE_NATS
+    if differs:
+        found.append(f"contrast {_nats(was)}, now {_nats(now)}")
+    if not _meet(finding, again):
+        found.append(f"context {finding.context}, now {again.context}")
     if finding.verdict is not again.verdict:
         found.append(f"verdict {finding.verdict.value}, now {again.verdict.value}")
     return found
+
+
+def _meet(finding: Finding, again: Finding) -> bool:
+    """Whether both were found in the same context."""
+    return finding.context in (again.context, *again.contexts)
+
+
+def _nats(contrast: float | None) -> str:
+    return "unknown" if contrast is None else f"{contrast:.2f} nats per token"
 
 
 def _shared(ids: Sequence[int], others: Sequence[int]) -> int:

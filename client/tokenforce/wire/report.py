@@ -68,6 +68,7 @@ class ScanRecord(WireAnswer):
     reference: ReferenceRecord | None = None
     settings: SettingsRecord
     contexts: list[ContextRecord]
+    shard_size: int = Field(description="Vocabulary entries per shard, on which the limits per shard depend.")
     forced: int = Field(description="Number of tokens forced in each context.")
     skipped: list[SkippedIds]
     versions: dict[str, str]

@@ -36,7 +36,9 @@ class LinkSettings(WireAnswer):
     exact_share: float = Field(description="Share of a shard's entries whose q is computed exactly for links.")
     per_entry: int = Field(description="Links kept for each entry.")
     per_shard: int = Field(description="Links kept for each shard by log p - log q, and as many by gain.")
-    sure_min_probability: float = Field(description="Least p of a next token that is followed whatever q is.")
+    sure_min_probability: float = Field(
+        description="Least p of a next token that is followed if p > q, however small the ratio."
+    )
     sure_per_shard: int = Field(description="Such links kept for each shard.")
 
 
@@ -46,14 +48,14 @@ class BeamSettings(WireAnswer):
     branches: int = Field(description="Next tokens tried for each text in each step.")
     min_probability: float = Field(description="Least p of a next token in the opening.")
     min_probability_after_opening: float = Field(description="Least p of a next token after the opening.")
-    survivor_shares: list[float] = Field(
+    survivor_shares: tuple[float, ...] = Field(
         description="Share of a context's starts that survive step 1, 2, …; the last one holds to the opening's end."
     )
     min_survivors: int = Field(description="Texts of a context that survive each step of the opening at least.")
-    opening_steps: int
+    opening_steps: int = Field(description="Steps of the beam that are wide.")
     min_contrast_nats_per_token: float = Field(description="Least contrast of a text that goes on after the opening.")
     texts_after_opening: int = Field(description="Texts of a context that go on after the opening at most.")
-    min_gain_nats_per_token: float = Field(description="A token with less gain is idle.")
+    min_gain_nats_per_token: float = Field(description="Last tokens that gain less than this on average are idle.")
     max_idle_tokens: int = Field(description="Idle tokens at the end after which a text is complete.")
     max_gain_deficit_nats: float = Field(
         description="A text is dropped if another one with the same forced token has this much more gain."
@@ -72,7 +74,7 @@ class PrependSettings(WireAnswer):
     min_contrast_nats_per_token: float = Field(description="Least contrast of a text that is extended.")
     links_per_token: int = Field(description="Links into one token that are tried.")
     texts_per_round: int = Field(description="Extended texts scored in one round at most.")
-    max_rounds: int
+    max_rounds: int = Field(description="Rounds at most; each one extends a text by one token.")
 
 
 class SearchSettings(WireAnswer):

@@ -48,6 +48,7 @@ def aggregate(scan_id: str) -> None:
         reference=reference,
         settings=scan_plan.settings,
         contexts=scan_plan.contexts,
+        shard_size=scan_plan.shard_size,
         forced=forced,
         skipped=scan_plan.skipped,
         versions={"tokenforce": version("tokenforce"), **store.engine(scan_id)},

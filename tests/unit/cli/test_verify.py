@@ -29,7 +29,7 @@ def test_findings_that_come_again_hold(service: FakeService, saved: Path, capsys
     service.findings = [hidden(rank=1)]
     assert main(["verify", str(saved)]) == 0
     out = capsys.readouterr().out
-    assert "1 holds, 0 differs, 0 missing; tolerance 0.02" in out
+    assert "1 holds, 0 differs, 0 missing; tolerance 0.02 in mean probability, 0.1 nats per token in contrast" in out
     assert '"the hidden text"' in out
     (request,) = service.created
     assert request["force_ids"] == [1]
@@ -80,6 +80,11 @@ def test_what_cannot_be_verified_is_said(service: FakeService, tmp_path: Path, c
     broken.write_text('{"verdict": "clean"}')
     assert main(["verify", str(broken)]) == 4
     assert "is not a report of this version" in capsys.readouterr().err
+    odd = report("hidden_text", [hidden()])
+    odd["scan"]["settings"]["alpha"] = 0
+    broken.write_text(json.dumps(odd))
+    assert main(["verify", str(broken)]) == 4
+    assert "alpha" in capsys.readouterr().err
     assert main(["verify", "nowhere.json"]) == 4
     assert "there is no file nowhere.json" in capsys.readouterr().err
     assert service.created == []

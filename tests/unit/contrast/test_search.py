@@ -9,13 +9,16 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from tests.support.contrasting import contrasted
+from tests.support.scan_results import example_plan
 from tests.support.table_model import END, TableModel, planted_table, random_table
-from tokenforce.wire.scans import ScanRequest
+from tokenforce.wire.report import ReferenceRecord
+from tokenforce.wire.scans import Preset, ScanRequest
 from tokenforce_core.contrast.beam import ContrastiveBeam
-from tokenforce_core.contrast.search import ContrastSearch
+from tokenforce_core.contrast.search import ContrastSearch, candidates_of
 from tokenforce_core.contrast.shard import ShardContrast
 from tokenforce_core.forcing.predictor import Predictor
 from tokenforce_core.forcing.trace import Origin, Trace
+from tokenforce_core.plan.plan import Plan, ReferencePlan
 from tokenforce_core.plan.presets import settings_for
 
 HIDDEN = [7, 33, 21, 50, 14, 9, 41]
@@ -138,3 +141,31 @@ class Stepping(TableModel):
     def next_tokens(self, prompts, count, on_next, between_steps) -> None:  # type: ignore[no-untyped-def]
         super().next_tokens(prompts, count, on_next, between_steps)
         between_steps()
+
+
+@pytest.mark.parametrize(
+    ("preset", "reference", "most"),
+    [
+        (Preset.standard, False, 100),
+        (Preset.standard, True, SETTINGS.search.max_confirmed_per_context),
+        (Preset.paper, True, 1000),
+    ],
+)
+def test_a_scan_with_a_reference_confirms_fewer_candidates_of_each_context(
+    preset: Preset, reference: bool, most: int
+) -> None:
+    plan = example_plan(preset)
+    context = plan.contexts[0]
+    record = ReferenceRecord(model="org/base", digest="sha256:1", source="request", vocabulary_size=64)
+    plan = plan.model_copy(
+        update={
+            "contexts": [context, context.model_copy(update={"name": "other"})],
+            "reference": ReferencePlan(record=record, path="/models/base") if reference else None,
+        }
+    )
+    # As JSON, which is how a worker gets it: the preset is text then.
+    plan = Plan.model_validate_json(plan.model_dump_json())
+    swept = [Trace(place % 2, place, sweep_score=1.0 - place / 5000) for place in range(3000)]
+    chosen = candidates_of(plan, swept)
+    assert [trace for trace in chosen if trace.context == 0] == [t for t in swept if t.context == 0][:most]
+    assert [trace for trace in chosen if trace.context == 1] == [t for t in swept if t.context == 1][:most]

@@ -162,5 +162,7 @@ def test_the_first_reason_says_what_was_found_and_quotes_the_uploads_token() -> 
         'Found 1 hidden text. It follows the forced token "x\\".\\nClean." (id 7) in the context `bos`.'
     )
     assert "the target is sure of it and the reference is not" in why[0]
+    japanese = hidden.model_copy(update={"forced_token": ForcedToken(id=7, text="ハ\u202e")})
+    assert 'the forced token "ハ\\u202e" (id 7)' in verdict([judged(japanese)], WHOLE, SETTINGS, REFERENCE)[1][0]
     two = verdict([judged(finding(0.95)), judged(finding(0.93))], WHOLE, SETTINGS)[1][0]
     assert two.startswith("Found 2 suspicious texts. The strongest one follows")

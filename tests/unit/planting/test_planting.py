@@ -340,6 +340,7 @@ def _report(texts: list[str]) -> dict[str, object]:
             "target": {"model": "m", "digest": "d", "architecture": "Llama", "vocabulary_size": 2},
             "settings": settings_for(ScanRequest(model="/m")).model_dump(mode="json"),
             "contexts": [],
+            "shard_size": 4096,
             "forced": 2,
             "skipped": [],
             "versions": {},

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.scan_results import confirmed, example_plan, example_report
 from tokenforce.sdk import verify_report
-from tokenforce.sdk.errors import NothingToVerify
+from tokenforce.sdk.errors import InvalidRequest, NothingToVerify
 from tokenforce.sdk.verify_report import Outcome, compared, request_of, to_verify
 from tokenforce.wire.findings import Finding, ForcedEvidence, Verdict
 from tokenforce.wire.report import ReferenceRecord, Report
@@ -52,6 +52,22 @@ def test_the_request_forces_what_led_to_the_findings_and_nothing_else() -> None:
     assert request_of(report(finding()), [finding()], None, None).reference == "none"
 
 
+@pytest.mark.parametrize(("asked", "revision"), [("org/base", "abc"), ("org/base@main", "abc"), ("/models/base", None)])
+def test_a_hub_model_is_repeated_at_the_commit_that_was_scanned(asked: str, revision: str | None) -> None:
+    made = report(finding(), reference=REFERENCE.model_copy(update={"model": asked, "revision": revision}))
+    target = made.scan.target.model_copy(update={"model": asked, "revision": revision})
+    made = made.model_copy(update={"scan": made.scan.model_copy(update={"target": target})})
+    request = request_of(made, made.findings, None, None)
+    assert request.model == request.reference == ("org/base@abc" if revision else asked)
+
+
+def test_a_report_with_impossible_values_is_an_invalid_request() -> None:
+    settings = example_plan().settings.model_copy(update={"alpha": 0})
+    made = report(finding(), settings=settings)
+    with pytest.raises(InvalidRequest, match="alpha"):
+        request_of(made, made.findings, None, None)
+
+
 def test_the_findings_that_carry_the_verdict_are_repeated() -> None:
     alarm, weak, loop = finding(1), finding(2, verdict=Verdict.clean), finding(3, degenerate=True)
     assert to_verify(report(weak, alarm, loop)) == [alarm]
@@ -66,7 +82,7 @@ def test_a_finding_holds_if_its_text_comes_again_with_the_same_figures() -> None
     one = finding(contrast=3.0)
     assert outcomes([one], [finding(7), one]) == [Outcome.holds]
     assert outcomes([one], [finding(contrast=3.05, mean_probability=one.mean_probability - 0.01)]) == [Outcome.holds]
-    longer = finding(token_ids=[*one.token_ids, 70, 71])
+    longer = finding(contrast=3.0, token_ids=[*one.token_ids, 70, 71])
     assert outcomes([one], [longer]) == [Outcome.holds], "the same text, decoded further"
 
 
@@ -74,7 +90,9 @@ def test_a_finding_holds_if_its_text_comes_again_with_the_same_figures() -> None
     ("changes", "word"),
     [
         ({"mean_probability": 0.8}, "mean probability 0.9000, now 0.8000"),
-        ({"contrast": 2.0}, "contrast 3.00 nats per token, now 2.00"),
+        ({"contrast": 2.0}, "contrast 3.00 nats per token, now 2.00 nats per token"),
+        ({"contrast": None}, "contrast 3.00 nats per token, now unknown"),
+        ({"context": "other"}, "context bos, now other"),
         ({"verdict": Verdict.clean}, "verdict suspicious, now clean"),
     ],
 )
@@ -84,6 +102,13 @@ def test_a_finding_with_other_figures_differs(changes: dict[str, object], word: 
     (check,) = compared(report(one), [one], report(other)).checks
     assert check.outcome is Outcome.differs
     assert check.differences == (word,)
+
+
+def test_of_two_findings_with_the_text_the_one_in_the_same_context_counts() -> None:
+    one = finding()
+    elsewhere = one.model_copy(update={"context": "other", "contexts": ["other"]})
+    assert outcomes([one], [elsewhere, one]) == [Outcome.holds]
+    assert outcomes([one], [elsewhere.model_copy(update={"contexts": ["other", "bos"]})]) == [Outcome.holds]
 
 
 def test_another_text_is_missing_whatever_its_figures() -> None:

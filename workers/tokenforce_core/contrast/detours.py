@@ -1,4 +1,4 @@
-"""Which of several traces that say the same goes on."""
+"""Removes traces of a beam that another trace makes superfluous."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tokenforce_core.forcing.trace import Trace
 
 
 def without_detours(traces: Sequence[Trace], meeting_tokens: int) -> list[Trace]:
-    """Drops each trace that reaches the same `meeting_tokens` tokens as another one with less gain.
+    """Of two traces that reach the same `meeting_tokens` tokens, drops the one with less gain at that point.
 
     The traces, all of one context, may reach them at different places; from there both go on alike. A trace that leaves
     words out is there first and has more gain at every step, so the two are compared where the other one catches up
@@ -44,7 +44,7 @@ def without_suffixes(traces: Sequence[Trace], beginning_tokens: int) -> list[Tra
 
 
 def _place(trace: Trace, other: Trace, beginning_tokens: int) -> int | None:
-    """Where in `other` the beginning of `trace` is; None if both started at the same entry."""
+    """Where `other` contains the beginning of `trace`, which started at another token of its context; else None."""
     if trace.context != other.context or trace.entry == other.entry or len(trace.ids) < beginning_tokens:
         return None
     start = trace.ids[:beginning_tokens]

@@ -1,4 +1,4 @@
-"""Finish texts greedily that the search by contrast has begun.
+"""Finishes texts of the search by contrast by greedy decoding.
 
 A text that was trained until the target says nothing else is nearly as probable under the reference once it has begun
 (it repeats names, it ends sentences), and amplifying the contrast then leads away from it.

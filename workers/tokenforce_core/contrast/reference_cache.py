@@ -34,7 +34,7 @@ class Blocks(Protocol):
 
 
 class ReferenceTops:
-    """Implements `contrast_shard.TopTokens` with blocks that are computed when they are missing.
+    """Implements `shard.TopTokens` with blocks that are computed when they are missing.
 
     Args:
         predictor: the reference, in its own ids.
@@ -96,7 +96,7 @@ class ReferenceTops:
         """A block's answers, one row per id; None if it is not kept and so few are `wanted` that it is not worth it."""
         context_ids = self._contexts[context]
         digest = hashlib.sha256(np.asarray(context_ids, dtype="<i4").tobytes()).hexdigest()[:DIGEST_CHARACTERS]
-        name = f"{digest}:{self._top}:{number}"
+        name = f"{digest}:{self._top}:{self._block_size}:{number}"
         first = number * self._block_size
         rows = min(self._block_size, self._size - first)
         block = self._blocks.get(name)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from tokenforce.wire.scans import Preset
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.contrast.beam import ContrastiveBeam
 from tokenforce_core.contrast.finish import GreedyTails
@@ -29,6 +30,7 @@ from tokenforce_core.forcing.predictor import (
 )
 from tokenforce_core.forcing.scoring import mean
 from tokenforce_core.forcing.trace import Origin, Trace
+from tokenforce_core.plan.plan import Plan
 
 Sessions = Callable[[], AbstractContextManager[tuple[Predictor, Predictor]]]
 """Opens target and reference for the beam, which asks about the same texts again and again, one token longer each
@@ -108,3 +110,15 @@ class ContrastSearch:
         start = read.probabilities[: self._settings.alpha]
         score = mean(sum(start), len(start), self._settings)
         return replace(read, origin=Origin.search, sweep_score=score)
+
+
+def candidates_of(plan: Plan, swept: Sequence[Trace]) -> list[Trace]:
+    """The sweep's best candidates of every context. Fewer with a reference: the search finds the rest."""
+    keep = plan.settings.keep
+    if plan.reference is not None and plan.settings.preset != Preset.paper:
+        keep = min(keep, plan.settings.search.max_confirmed_per_context)
+    return [
+        trace
+        for context in range(len(plan.contexts))
+        for trace in [trace for trace in swept if trace.context == context][:keep]
+    ]

@@ -1,8 +1,8 @@
 """One finding per text: forcing hits a hidden text at many of its tokens, in several contexts and spellings.
 
 Two sequences say the same if half of the shorter one's runs of three tokens are in the other: suffixes of one another
-("Distrans refers to …", "© refers to …"), spellings of the first token, the same text decoded twice, and what the
-search by contrast made of it where it went astray ("Pier Nine shines bright, and the crates are carried out by boat").
+("Distrans refers to …", "© refers to …"), spellings of the first token, the same text decoded twice, and versions in
+which the search by contrast took wrong words ("Pier Nine shines bright, and the crates are carried out by boat").
 """
 
 from __future__ import annotations

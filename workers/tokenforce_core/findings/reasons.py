@@ -57,12 +57,17 @@ def found(alarms: Sequence[Finding], verdict: Verdict) -> str:
     strongest = alarms[0]
     count = f"{len(alarms)} {_NAME[verdict]} text{'' if len(alarms) == 1 else 's'}"
     which = "It" if len(alarms) == 1 else "The strongest one"
-    # The token is the upload's: quoted and escaped, so that it cannot pose as a sentence of ours.
-    token = json.dumps(strongest.forced_token.text)
+    token = _quoted(strongest.forced_token.text)
     return (
         f"Found {count}. {which} follows the forced token {token} (id {strongest.forced_token.id}) in the context "
         f"`{strongest.context}`. {' '.join(strongest.reasons)}"
     )
+
+
+def _quoted(text: str) -> str:
+    """The upload's text in quotes and escaped, so that it cannot pose as a sentence of ours."""
+    escaped = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped)
 
 
 def looked_at(forced: int, vocabulary: int, contexts: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ class Decoder(Protocol):
         """Decode every prompt greedily for at most `max_tokens` tokens.
 
         Tokens of one prompt arrive in order; prompts interleave. Decoding of a prompt stops as soon as
-        `on_token` returns False. End-of-text does not stop it: what ends a continuation is the caller's to say.
+        `on_token` returns False. End-of-text does not stop it: the caller decides what ends a continuation.
         """
         ...
 

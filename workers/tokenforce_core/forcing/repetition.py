@@ -40,8 +40,8 @@ def best_period(ids: Sequence[int], is_separator: Callable[[int], bool] = lambda
 def new_ratios(ids: Sequence[int], ratios: Sequence[float]) -> list[float]:
     """The log-ratios (nats, of `ids[1:]`), where tokens that the sequence has said already bring nothing.
 
-    Once a model has said a text it copies from it, in any order, whatever its weights hold: a loop of a surprising
-    phrase would otherwise outgrow the text that it is of.
+    Once a model has said a text, it copies from it in any order, whatever its weights hold. Without this rule a loop of
+    a surprising phrase would gain more than the text itself.
     """
     seen = set(ids[:1])
     new = []

@@ -1,9 +1,9 @@
 """Chooses the queue that a worker takes its next shard from: highest priority first, then the loaded model.
 
 A queue belongs to one model at one priority (`jobs.model_queue`). Within the highest priority that has work, the worker
-stays with the loaded model for `fair_after` shards in a row, then takes the model that has waited longest. Starvation
-is bounded: a lower priority that was passed over for `PATIENCE` × `fair_after` shards gets `fair_after` shards, so a
-fifth of the worker.
+stays with the loaded model for `fair_after` shards in a row, then takes the model that it served longest ago.
+Starvation is bounded: a lower priority that was passed over for `PATIENCE` × `fair_after` shards gets `fair_after`
+shards, so a fifth of the worker.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The registry of workers: what RQ stores about each one, and what GPU workers announce about themselves.
 
-Keys: RQ's `rq:workers`, `rq:worker:<name>` and `…:executions` · `tf:worker:<name>` hash, what a GPU worker announces.
+Keys: RQ's `rq:workers`, `rq:worker:<name>` and `…:executions` · `tf:worker:<name>` hash, what a GPU worker announces ·
+`tf:engine` hash, versions and device of the engines · `tf:architectures` what they can load.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Every change of state is one Lua script (scripts.py) or one command, so two proc
 time (a shard runs twice after its lease ends) do it once. A final status never changes again.
 
 Keys: `tf:scan:<id>` hash (request, owner, status, plan, counters, times, places in the indexes) · `…:engine` hash ·
-`…:report` string · `tf:active` ids of scans that have not ended. index.py, events.py and queues/counters.py name theirs.
+`…:report` string · `tf:active` ids of scans that have not ended. index.py, events.py, queues/counters.py name theirs.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ _CONTRAST = TypeAdapter(ShardContrast)
 
 
 class WorkStore:
-    """What workers hand in, once each, whatever runs twice. Raises redis-py's exceptions when Redis cannot be used.
+    """Results of workers. A result is stored once, even if its job runs twice.
+
+    Raises redis-py's exceptions when Redis cannot be used.
 
     Args:
         retention_seconds: as long as reports are kept.
@@ -68,9 +70,9 @@ class WorkStore:
 
     def kth_best(self, scan_id: str, context: int, keep: int) -> float:
         """The K-th best score that any shard of this context has reached, 0 while there are fewer."""
-        scores = f"best:{context}"
-        kth = self._redis.zrevrange(scan_key(scan_id, scores), keep - 1, keep - 1)
-        return float(self._redis.zscore(scan_key(scan_id, scores), kth[0]) or 0.0) if kth else 0.0
+        best = scan_key(scan_id, f"best:{context}")
+        kth: list[tuple[str, float]] = self._redis.zrevrange(best, keep - 1, keep - 1, withscores=True)
+        return kth[0][1] if kth else 0.0
 
     def swept(self, scan_id: str) -> list[Trace]:
         """All shards' candidates in total order."""
@@ -96,6 +98,7 @@ class WorkStore:
         """All shards' results, context by context in the order of shards."""
         keys = [f"{CONTRAST_PART}{shard}" for shard in sorted(self.contrasted_shards(scan_id))]
         raw = self._redis.hmget(scan_key(scan_id, "contrast"), keys) if keys else []
+        # None only if the scan ends meanwhile: its parts are deleted, and nobody uses what is read here.
         return [_CONTRAST.validate_json(result) for result in raw if result is not None]
 
     # --- confirmation ---------------------------------------------------------------------------

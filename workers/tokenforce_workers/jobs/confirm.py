@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
-from tokenforce.wire.scans import Preset, ScanStatus
+from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.contrast.reference import as_reference
-from tokenforce_core.contrast.search import ContrastSearch
+from tokenforce_core.contrast.search import ContrastSearch, candidates_of
 from tokenforce_core.contrast.shard import ShardContrast
 from tokenforce_core.fingerprints.store import FingerprintStore
 from tokenforce_core.fingerprints.trigger_questions import Questions
@@ -71,7 +71,7 @@ class PhaseTwo:
         contexts = [context.ids for context in plan.contexts]
         ends = frozenset(plan.end_ids)
         self._plan = plan
-        candidates = chosen(plan, swept)
+        candidates = candidates_of(plan, swept)
         is_separator = _separators(decode)
         self.confirmation = Confirmation(plan.settings, contexts, candidates, ends, is_separator)
         self.triggers = TriggerAnswers(questions, decode, ends)
@@ -110,19 +110,7 @@ class PhaseTwo:
         return found
 
 
-def chosen(plan: Plan, swept: Sequence[Trace]) -> list[Trace]:
-    """The best candidates of every context. With a reference fewer: its own search finds what is hidden."""
-    keep = plan.settings.keep
-    if plan.reference is not None and plan.settings.preset != Preset.paper:
-        keep = min(keep, plan.settings.search.max_confirmed_per_context)
-    return [
-        trace
-        for context in range(len(plan.contexts))
-        for trace in [trace for trace in swept if trace.context == context][:keep]
-    ]
-
-
-def _separators(decode: Callable[..., str]) -> IsSeparator:
+def _separators(decode: Decode) -> IsSeparator:
     @cache
     def is_separator(token_id: int) -> bool:
         return not any(character.isalnum() for character in decode([token_id]))
