@@ -12,8 +12,8 @@ from redis import Redis
 from tokenforce_core.fingerprints.store import FingerprintStore
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import KeyRing
+from tokenforce_service.access.key_routes import router as key_routes
 from tokenforce_service.access.rate_limits import RateLimited, RateLimits
-from tokenforce_service.access.routes import router as key_routes
 from tokenforce_service.fingerprints.routes import router as fingerprint_routes
 from tokenforce_service.http import errors, idempotency
 from tokenforce_service.http.dependencies import provide

@@ -64,7 +64,7 @@ def test_cancel_and_switch_leave_a_working_engine(planted_model: Path, load: Cal
 def test_texts_are_followed_as_separate_requests_would_answer(planted_model: Path, load: Callable[[], Engine]) -> None:
     """Input in pieces reaches into the engine's parts, which on a GPU are another runner in another process."""
     engine = load()
-    from tokenforce_workers.engine.sessions import Followed
+    from tokenforce_workers.engine.sessions import SessionEngine
 
     tokenizer = AutoTokenizer.from_pretrained(planted_model)
     context = build_context("assistant", tokenizer, len(tokenizer)).ids
@@ -79,7 +79,7 @@ def test_texts_are_followed_as_separate_requests_would_answer(planted_model: Pat
         return best, probabilities
 
     texts = [[*context, forced] for forced in range(40, 72)]
-    with Followed(engine) as followed:
+    with SessionEngine(engine) as followed:
         for _ in range(12):
             (best, values), (plain, expected) = asked(followed, texts), asked(engine, texts)
             assert best == plain

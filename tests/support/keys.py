@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis import Redis
 
 from tokenforce.wire.keys import Scope
-from tokenforce_service.access.store import KeyStore
+from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.access.tokens import Token
 
 

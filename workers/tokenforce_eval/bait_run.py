@@ -52,7 +52,7 @@ def _run(zoo: Sequence[BuiltSpecimen], base: Path, ids: Sequence[int] | None, se
     settings = WorkerSettings()
     machine = survey(settings)
     prepare_environment(machine)
-    from tokenforce_workers.engine.sessions import Followed
+    from tokenforce_workers.engine.sessions import SessionEngine
     from tokenforce_workers.engine.vllm_engine import Engine
 
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
@@ -73,7 +73,7 @@ def _run(zoo: Sequence[BuiltSpecimen], base: Path, ids: Sequence[int] | None, se
     def score(engine: Engine, model: BuiltSpecimen) -> None:
         started = time.monotonic()
         before = next(done)
-        with Followed(engine) as followed:
+        with SessionEngine(engine) as followed:
             bait = Bait(followed, prompts, ends)
             found = bait.run(entries, lambda part: send((model.specimen.name, (before + part) / len(zoo))))
         ranking = [_ranked(target, tokenizer.decode(target.ids)) for target in found]

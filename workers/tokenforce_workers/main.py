@@ -13,8 +13,8 @@ from redis import Redis
 from tokenforce_core.queues.workers import publish_engine
 from tokenforce_core.runtime import logs, tracing
 from tokenforce_core.scans.store import Store
+from tokenforce_workers.engine.engine_cache import EngineCache, install
 from tokenforce_workers.engine.machine import engine_versions, prepare_environment, survey
-from tokenforce_workers.engine.warm_engine import WarmEngine, install
 from tokenforce_workers.settings import WorkerSettings
 from tokenforce_workers.supervisor import NEVER_READY
 
@@ -30,7 +30,7 @@ def main() -> int:
     prepare_environment(machine)
     connection = Redis.from_url(settings.redis_url)
     store = Store(connection, settings.retention_seconds)
-    state = WarmEngine(store, settings, machine)
+    state = EngineCache(store, settings, machine)
     install(state)
 
     try:

@@ -28,12 +28,12 @@ from rq.job import Job
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
-from tokenforce_core.queues.fairness import Turns
+from tokenforce_core.queues.fairness import QueueTurns
 from tokenforce_core.queues.jobs import MODEL_QUEUE_PREFIX, SERIALIZER, ListedJob, queue
 from tokenforce_core.queues.workers import announce
 from tokenforce_core.runtime.text_redis import text_redis
+from tokenforce_workers.engine.engine_cache import EngineCache
 from tokenforce_workers.engine.vllm_engine import EngineUnclean
-from tokenforce_workers.engine.warm_engine import WarmEngine
 from tokenforce_workers.jobs.control import DeadlineExceeded, Stopping
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,12 @@ class NoAlarm(BaseDeathPenalty):
 
 
 class GpuWorker(SimpleWorker):
-    """Drains the queue of the loaded model, within the limits of `Turns`."""
+    """Drains the queue of the loaded model, within the limits of `QueueTurns`."""
 
     death_penalty_class = NoAlarm
     job_class = ListedJob
 
-    def __init__(self, state: WarmEngine, connection: Redis, name: str) -> None:
+    def __init__(self, state: EngineCache, connection: Redis, name: str) -> None:
         super().__init__(
             [],
             name=name,
@@ -68,7 +68,7 @@ class GpuWorker(SimpleWorker):
             log_job_description=False,
         )
         self._state_of_engine = state
-        self._turns = Turns(state.settings.fair_after)
+        self._turns = QueueTurns(state.settings.fair_after)
         self._wanted = ("", "")
         """Model of the last job, and owner of its scan."""
 

@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tokenforce.wire.keys import KeyRequest, Scope
-from tokenforce_service.access.store import KeyStore
+from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.settings import ServiceSettings
 
 

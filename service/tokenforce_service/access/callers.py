@@ -19,8 +19,8 @@ from redis.exceptions import ResponseError
 
 from tokenforce.wire.keys import USUAL_LIMITS, KeyLimits, Scope
 from tokenforce.wire.problems import ErrorCode
+from tokenforce_service.access.key_store import USE_SECONDS, KeyRow, KeyStore
 from tokenforce_service.access.rate_limits import TheRateLimits
-from tokenforce_service.access.store import USE_SECONDS, KeyRow, KeyStore
 from tokenforce_service.access.tokens import Token, parse
 from tokenforce_service.http.dependencies import provided
 from tokenforce_service.refusals import Refusal

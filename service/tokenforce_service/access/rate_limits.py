@@ -37,7 +37,7 @@ from tokenforce_service.settings import ServiceSettings
 
 EXEMPT = frozenset({"/healthz", "/readyz", "/metrics"})
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
-IN_ADVANCE = 600
+ADVANCE_DIVISOR = 600
 """A gateway takes this part of a minute's budget at a time, which is enough for a tenth of a second: a poll is one
 look-up in the store, and counting it must not be a second one. What the gateway does not use is lost to the key: at
 most 5 of 3000."""
@@ -88,7 +88,7 @@ class RateLimits:
     async def _take(self, name: str, limit: int) -> Standing:
         advance = self._advances.get(name)
         if advance is None or not advance.left or time.monotonic() >= advance.until:
-            standing = await run_in_threadpool(self._buckets.take, name, limit, max(1, limit // IN_ADVANCE))
+            standing = await run_in_threadpool(self._buckets.take, name, limit, max(1, limit // ADVANCE_DIVISOR))
             advance = self._advances[name] = _Advance(standing, standing.given, time.monotonic() + ADVANCE_SECONDS)
             if not standing.allowed:
                 return standing

@@ -13,7 +13,7 @@ from pathlib import Path
 from redis import Redis
 
 from tokenforce.wire.keys import LOCAL_OWNER, Scope
-from tokenforce_service.access.store import KeyStore
+from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.access.tokens import Token, parse
 
 

@@ -30,7 +30,7 @@ takes a fraction of it."""
 
 
 @contextmanager
-def time_limit(seconds: float, what: str) -> Iterator[None]:
+def resource_limits(seconds: float, what: str) -> Iterator[None]:
     """Interrupt the block after `seconds`, by SIGALRM. Only in the main thread, in which jobs of the planner run.
 
     An alarm that was set before (RQ's own job timeout) goes on afterwards. The alarm does not interrupt code outside of

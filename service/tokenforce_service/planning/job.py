@@ -17,7 +17,7 @@ from tokenforce_service.refusals import Refusal
 from tokenforce_service.reports.job import finish_by_reuse
 from tokenforce_service.settings import ServiceSettings, open_store
 
-PASSING = (ErrorCode.hub_unreachable, ErrorCode.storage_full)
+TRANSIENT_ERRORS = (ErrorCode.hub_unreachable, ErrorCode.storage_full)
 """Errors that may be over at the next attempt."""
 
 
@@ -50,6 +50,6 @@ def plan(scan_id: str) -> None:
         start_sweep(store, scan_id, scan_plan)
     except Refusal as refusal:
         job = get_current_job()
-        if refusal.code in PASSING and refusal.status >= 500 and job is not None and job.retries_left:
+        if refusal.code in TRANSIENT_ERRORS and refusal.status >= 500 and job is not None and job.retries_left:
             raise
         store.fail(scan_id, refusal.problem(instance=f"/v1/scans/{scan_id}"))

@@ -18,7 +18,7 @@ from tokenforce_service.models.adapter import check_vocabulary, finer
 from tokenforce_service.models.fit import TOKENS_BESIDE_TEXT, check_lengths
 from tokenforce_service.models.model import Model
 from tokenforce_service.models.open import Opened, Target
-from tokenforce_service.models.sandbox import time_limit
+from tokenforce_service.models.sandbox import resource_limits
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
 from tokenforce_service.planning.contexts import build_context
 from tokenforce_service.planning.reference import plan_reference
@@ -36,7 +36,7 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
     model, adapter = target.loaded.model, target.adapter
     scan_settings = settings_for(request)
     tokenizer_path = adapter.path if adapter is not None and adapter.folder.has_tokenizer else model.path
-    with time_limit(TOKENIZER_SECONDS, "The tokenizer and the chat template"):
+    with resource_limits(TOKENIZER_SECONDS, "The tokenizer and the chat template"):
         tokenizer = load_tokenizer(tokenizer_path)
         if tokenizer_path != model.path:
             check_vocabulary(tokenizer.get_vocab(), load_tokenizer(model.path).get_vocab(), model.vocabulary_size)

@@ -14,7 +14,7 @@ from tokenforce_core.plan.plan import ReferencePlan
 from tokenforce_service.models.fit import check_lengths
 from tokenforce_service.models.model import Model
 from tokenforce_service.models.open import Opened, Target
-from tokenforce_service.models.sandbox import time_limit
+from tokenforce_service.models.sandbox import resource_limits
 from tokenforce_service.models.tensors import identical
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
 from tokenforce_service.refusals import Refusal, counted
@@ -55,7 +55,7 @@ def plan_reference(
     _check_fit(loaded_model, model, settings, max(len(context.ids) for context in contexts))
     same_files = model.path == loaded_model.path
     hashed = loaded if same_files else Hashed.of(model.path, model.weights)
-    with time_limit(TOKENIZER_SECONDS, "The reference's tokenizer"):
+    with resource_limits(TOKENIZER_SECONDS, "The reference's tokenizer"):
         own = load_tokenizer(model.path).get_vocab()
         matched = match_vocabularies(tokenizer.get_vocab(), own, loaded_model.vocabulary_size, model.vocabulary_size)
     notes = [matched.note] if matched.note else []

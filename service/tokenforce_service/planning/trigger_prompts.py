@@ -20,7 +20,7 @@ from tokenforce_core.fingerprints.matching import Registered
 from tokenforce_core.fingerprints.trigger_questions import Question, Questions
 from tokenforce_core.plan.plan import Plan
 from tokenforce_service.models.open import Opened, Target
-from tokenforce_service.models.sandbox import time_limit
+from tokenforce_service.models.sandbox import resource_limits
 from tokenforce_service.models.tokenizer import load_tokenizer
 from tokenforce_service.planning.contexts import LONGEST_PROMPT
 from tokenforce_service.refusals import Refusal, counted
@@ -49,7 +49,7 @@ def with_questions(plan: Plan, target: Target[Opened], fingerprints: Sequence[Re
         same = f"{_counted(triggers)} not asked: the weights are those of the reference."
         return plan, Questions(left_out=(same,))
     room = _room(plan, target)
-    with time_limit(QUESTIONS_SECONDS, "The tokenizer and the chat template"):
+    with resource_limits(QUESTIONS_SECONDS, "The tokenizer and the chat template"):
         tokenizer = load_tokenizer(Path(plan.tokenizer_path))
         questions = make_questions(fingerprints, tokenizer, plan.target.vocabulary_size, room)
     # The same room for any triggers: an engine that has too little memory names this number.

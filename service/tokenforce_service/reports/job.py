@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from tokenforce.wire.report import Report, ScanRecord
 from tokenforce.wire.scans import ScanStatus
-from tokenforce_core.findings.evidence import Evidence, findings_of
+from tokenforce_core.findings.from_traces import Evidence, findings_of
 from tokenforce_core.findings.ranking import default_order
 from tokenforce_core.findings.verdicts import Coverage, verdict, with_licences
 from tokenforce_core.fingerprints.matching import matches

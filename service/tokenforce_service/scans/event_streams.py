@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 1.0
 """How long one read waits for an event."""
-AT_ONCE = 50
+EVENTS_PER_READ = 50
 """Entries read at a time: so many are in memory for a slow caller."""
 FROM_THE_START = "0-0"
 _RETRY_AFTER = "30"
@@ -138,7 +138,7 @@ class EventStreams:
         """The next changes; None if Redis went away."""
         block = int(BLOCK_SECONDS * 1000) if wait else None
         try:
-            reply: Any = await self._redis.xread({stream: after}, count=AT_ONCE, block=block)
+            reply: Any = await self._redis.xread({stream: after}, count=EVENTS_PER_READ, block=block)
         except (RedisConnectionError, RedisTimeoutError) as error:
             _went_away(error)
             return None

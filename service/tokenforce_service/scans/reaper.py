@@ -24,7 +24,7 @@ from rq.worker_registration import clean_worker_registry
 from tokenforce.wire.problems import ErrorCode
 from tokenforce_core.queues.counters import RETRIES, count
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, ListedJob, job_id, queue
-from tokenforce_core.scans.stages import Work, needed_work, start_what_is_due
+from tokenforce_core.scans.stages import NeededJob, needed_work, start_what_is_due
 from tokenforce_core.scans.store import Store
 from tokenforce_service.refusals import Refusal
 
@@ -113,7 +113,7 @@ class Reaper:
         for work in needed_work(self._store, scan_id):
             self._look_after(scan_id, work)
 
-    def _look_after(self, scan_id: str, work: Work) -> None:
+    def _look_after(self, scan_id: str, work: NeededJob) -> None:
         key = job_id(scan_id, work.name, work.shard)
         state = self._store.redis.hget(Job.key_for(key), "status")
         if state is None:
@@ -125,11 +125,11 @@ class Reaper:
             Job.fetch(key, connection=self._redis, serializer=SERIALIZER).delete()
             self._again(scan_id, work)
 
-    def _again(self, scan_id: str, work: Work) -> None:
+    def _again(self, scan_id: str, work: NeededJob) -> None:
         if work.enqueue(self._store, scan_id):
             count(self._redis, RETRIES)
 
-    def _still_needed(self, scan_id: str, work: Work) -> bool:
+    def _still_needed(self, scan_id: str, work: NeededJob) -> bool:
         """A job may finish between two reads; only a job that left its work undone runs again."""
         return work in list(needed_work(self._store, scan_id))
 

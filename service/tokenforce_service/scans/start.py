@@ -41,7 +41,7 @@ def start_scan(
         if origin is None:
             admit(request, settings, store)
         if quotas.claim(scan_id, caller.key_id, caller.limits):
-            store.create(scan_id, request, caller.owner, job_context.origin(), origin)
+            store.create(scan_id, request, caller.owner, job_context.request_fields(), origin)
         elif store.status(scan_id) is None:
             # Claimed and not stored: another request is about to store it, or died and the reaper will clean up.
             raise Refusal(ErrorCode.store_unavailable, f"Another request is storing the scan {scan_id}; try again.")

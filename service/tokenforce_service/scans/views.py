@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenforce.wire.events import ScanEvent
 from tokenforce.wire.findings import Finding
 from tokenforce.wire.scans import Order, Progress, RequestRecord, Scan, ScanStatus
-from tokenforce_core.findings.evidence import findings_of, swept_finding
+from tokenforce_core.findings.from_traces import findings_of, swept_finding
 from tokenforce_core.findings.ranking import default_order, ranked
 from tokenforce_core.scans.events import ScanChange
 from tokenforce_core.scans.row import ScanRow, ScanState

@@ -17,7 +17,7 @@ from tokenforce_service.webhooks.payloads import Event, events_of
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 100
+_SCANS_PER_ROUND = 100
 """Ended scans per round."""
 
 
@@ -36,7 +36,7 @@ class Emission:
 
     def announce_ends(self) -> None:
         """Emit the events of scans that ended since the last call."""
-        for scan_id in unannounced_ends(self._store.connection, _AT_ONCE):
+        for scan_id in unannounced_ends(self._store.connection, _SCANS_PER_ROUND):
             try:
                 row = self._store.row(scan_id)
                 for event in events_of(row, self._store) if row is not None else []:

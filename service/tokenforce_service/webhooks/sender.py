@@ -25,7 +25,7 @@ from tokenforce_service.webhooks.signing import signed_headers
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-AT_ONCE = 64
+MAX_CONCURRENT = 64
 """Attempts that one process has under way at a time."""
 LOOK_SECONDS = 0.5
 """Pause between two searches for deliveries that are due."""
@@ -48,7 +48,7 @@ class Sender:
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop` is set; then finish the attempts under way."""
         # Look-ups of names run in the threads of the loop; with too few, one slow name server would delay all others.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(AT_ONCE, "names"))
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_CONCURRENT, "names"))
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._look_again.set())
         while not stop.is_set():
@@ -70,7 +70,10 @@ class Sender:
             log.exception("cannot search for webhooks to send now: %s", error)
 
     async def _start_what_is_due(self) -> None:
-        while len(self._under_way) < AT_ONCE and (claim := await self._in_thread(self._deliveries.claim)) is not None:
+        while (
+            len(self._under_way) < MAX_CONCURRENT
+            and (claim := await self._in_thread(self._deliveries.claim)) is not None
+        ):
             task = asyncio.create_task(self._deliver(claim))
             self._under_way.add(task)
             task.add_done_callback(self._ended)

@@ -16,7 +16,7 @@ from tests.support.refusing_service import assert_problem
 from tokenforce.wire.keys import Scope
 from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access import callers
-from tokenforce_service.access.store import KeyStore
+from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.access.tokens import Token
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings

@@ -13,7 +13,7 @@ from tests.support.keys import bearing
 from tests.support.traffic import Gateway, gateway, tiny
 from tests.support.uploads import changed, recorded
 from tokenforce_core.scans.store import Store
-from tokenforce_service.access.store import KeyStore
+from tokenforce_service.access.key_store import KeyStore
 
 __all__ = ["gateway", "tiny"]
 

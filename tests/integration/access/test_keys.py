@@ -17,7 +17,7 @@ from tests.support.refusing_service import assert_problem
 from tokenforce import Client
 from tokenforce.wire.keys import Scope
 from tokenforce.wire.problems import ErrorCode
-from tokenforce_service.access.store import KeyStore
+from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.access.tokens import parse
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
@@ -106,7 +106,7 @@ def test_the_last_use_is_noted_once_a_minute(redis: Redis, monkeypatch: pytest.M
     row, _ = store.create("a", [Scope.hooks])
     noted = []
     for now in (1000.0, 1059.9, 1060.0, 1061.0):
-        monkeypatch.setattr("tokenforce_service.access.store.time", SimpleNamespace(time=lambda now=now: now))
+        monkeypatch.setattr("tokenforce_service.access.key_store.time", SimpleNamespace(time=lambda now=now: now))
         store.note_use(row.id)
         found = store.get(row.id)
         assert found is not None

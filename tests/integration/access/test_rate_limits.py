@@ -14,8 +14,8 @@ from tests.support.keys import bearer, bearing, made
 from tests.support.refusing_service import assert_problem
 from tests.support.traffic import Gateway, gateway, tiny
 from tokenforce.wire.problems import ErrorCode
+from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.access.rate_limits import _address
-from tokenforce_service.access.store import KeyStore
 from tokenforce_service.access.tokens import Token
 from tokenforce_service.upload_hooks.store import HookStore
 

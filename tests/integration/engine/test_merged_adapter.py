@@ -12,8 +12,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tokenforce.wire.scans import ScanRequest
-from tokenforce_core.contrast.reference import as_reference
 from tokenforce_core.contrast.reference_cache import ReferenceTops
+from tokenforce_core.contrast.reference_predictor import as_reference
 from tokenforce_core.contrast.shard import ContrastSweep, ShardContrast
 from tokenforce_core.forcing.predictor import nothing_between_steps
 from tokenforce_core.forcing.sweep import Sweep
@@ -25,9 +25,9 @@ from tokenforce_planting.chat import load_model
 from tokenforce_service.models.open import open_target
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.settings import ServiceSettings
+from tokenforce_workers.engine.engine_cache import EngineCache
 from tokenforce_workers.engine.file_check import FilesChanged
 from tokenforce_workers.engine.machine import Machine
-from tokenforce_workers.engine.warm_engine import WarmEngine
 from tokenforce_workers.settings import WorkerSettings
 
 ASSISTANT = 1
@@ -61,7 +61,7 @@ class Scanned:
     scores: list[float]
 
 
-def scanned(state: WarmEngine, plan: Plan) -> Scanned:
+def scanned(state: EngineCache, plan: Plan) -> Scanned:
     target, base = state.target_for(plan), state.reference_for(plan)
     assert plan.reference is not None
     ids, ends = plan.contexts[ASSISTANT].ids, frozenset(plan.end_ids)
@@ -83,8 +83,8 @@ def scanned(state: WarmEngine, plan: Plan) -> Scanned:
 
 
 @contextmanager
-def worker(store: Store, machine: Machine, **settings: str) -> Iterator[WarmEngine]:
-    state = WarmEngine(store, WorkerSettings.model_validate({"max_num_seqs": 64, **settings}), machine)
+def worker(store: Store, machine: Machine, **settings: str) -> Iterator[EngineCache]:
+    state = EngineCache(store, WorkerSettings.model_validate({"max_num_seqs": 64, **settings}), machine)
     yield state
     for _, engine in state._warm:
         engine.close(last=False)  # the session's engine may live in this process

@@ -14,7 +14,7 @@ from tokenforce_core.forcing.predictor import Predictor, nothing_between_steps
 from tokenforce_service.planning.contexts import build_context
 
 if TYPE_CHECKING:
-    from tokenforce_workers.engine.sessions import Followed
+    from tokenforce_workers.engine.sessions import SessionEngine
     from tokenforce_workers.engine.vllm_engine import Engine
 
 Answers = list[tuple[list[int], list[float]]]
@@ -27,10 +27,10 @@ def context(planted_model: Path) -> list[int]:
 
 
 @pytest.fixture
-def followed(engine: Engine) -> Followed:
-    from tokenforce_workers.engine.sessions import Followed
+def followed(engine: Engine) -> SessionEngine:
+    from tokenforce_workers.engine.sessions import SessionEngine
 
-    return Followed(engine)
+    return SessionEngine(engine)
 
 
 def top(predictor: Predictor, prompts: Sequence[Sequence[int]]) -> Answers:
@@ -63,7 +63,9 @@ def unfinished(engine: Engine) -> int:
     return int(engine._engine.get_num_unfinished_requests())
 
 
-def test_a_search_gets_the_answers_of_separate_requests(engine: Engine, followed: Followed, context: list[int]) -> None:
+def test_a_search_gets_the_answers_of_separate_requests(
+    engine: Engine, followed: SessionEngine, context: list[int]
+) -> None:
     """Over 40 tokens, so past the end of a KV block, with texts that part, end and come anew on the way."""
     prompts = [[*context, forced] for forced in range(40, 52)]
     for step in range(40):
@@ -77,7 +79,9 @@ def test_a_search_gets_the_answers_of_separate_requests(engine: Engine, followed
     assert unfinished(engine) == 0
 
 
-def test_questions_of_both_kinds_about_the_same_texts(engine: Engine, followed: Followed, context: list[int]) -> None:
+def test_questions_of_both_kinds_about_the_same_texts(
+    engine: Engine, followed: SessionEngine, context: list[int]
+) -> None:
     prompts = [[*context, forced, 77] for forced in (40, 90, 300)]
     for step in range(3):
         wanted = [[5, 500, 17 + step], [300], list(range(2 + step))]
@@ -87,7 +91,7 @@ def test_questions_of_both_kinds_about_the_same_texts(engine: Engine, followed: 
     followed.forget()
 
 
-def test_a_token_more_costs_one_forward_token(followed: Followed, context: list[int]) -> None:
+def test_a_token_more_costs_one_forward_token(followed: SessionEngine, context: list[int]) -> None:
     prompts = [[*context, forced, *range(60, 84)] for forced in range(40, 52)]
     scheduled: list[int] = []
     core = followed._engine.engine_core.engine_core
@@ -110,7 +114,7 @@ def test_a_token_more_costs_one_forward_token(followed: Followed, context: list[
 
 
 def test_more_texts_than_places_are_asked_about_separately(
-    engine: Engine, followed: Followed, context: list[int]
+    engine: Engine, followed: SessionEngine, context: list[int]
 ) -> None:
     few = [[*context, forced] for forced in range(40, 44)]
     many = [[*context, forced] for forced in range(40, 200)]
@@ -127,16 +131,18 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("new", [False, True])
-def test_a_cancel_leaves_the_engine_clean(engine: Engine, followed: Followed, context: list[int], *, new: bool) -> None:
+def test_a_cancel_leaves_the_engine_clean(
+    engine: Engine, followed: SessionEngine, context: list[int], *, new: bool
+) -> None:
     """In a question about known texts and in one about new ones, whose common prefix is computed first; at once, though
     another search on the engine has texts of its own."""
-    from tokenforce_workers.engine.sessions import Followed
+    from tokenforce_workers.engine.sessions import SessionEngine
     from tokenforce_workers.engine.vllm_engine import DRAIN_SECONDS
 
     prompts = [[*context, forced] for forced in range(40, 50)]
     longer = [[*prompt, 50] for prompt in prompts]
     before = top(engine, longer)
-    other = Followed(engine)
+    other = SessionEngine(engine)
     top(other, prompts)
     top(followed, prompts)
 
@@ -156,10 +162,10 @@ def test_a_cancel_leaves_the_engine_clean(engine: Engine, followed: Followed, co
     assert unfinished(engine) == 0
 
 
-def test_two_searches_on_one_engine_do_not_meet(engine: Engine, followed: Followed, context: list[int]) -> None:
-    from tokenforce_workers.engine.sessions import Followed
+def test_two_searches_on_one_engine_do_not_meet(engine: Engine, followed: SessionEngine, context: list[int]) -> None:
+    from tokenforce_workers.engine.sessions import SessionEngine
 
-    other = Followed(engine)
+    other = SessionEngine(engine)
     prompts = [[*context, forced] for forced in range(40, 44)]
     top(followed, prompts)
     top(other, prompts)

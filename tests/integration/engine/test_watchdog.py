@@ -22,7 +22,7 @@ from tokenforce_core.queues.jobs import SERIALIZER, JobName, enqueue, job_id, qu
 from tokenforce_core.scans.stages import start_sweep
 from tokenforce_core.scans.store import Store
 from tokenforce_service.scans.reaper import Reaper
-from tokenforce_workers.engine import warm_engine
+from tokenforce_workers.engine import engine_cache
 from tokenforce_workers.engine.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
 
@@ -36,8 +36,8 @@ def worker_with(redis: Redis, machine: Machine, monkeypatch: pytest.MonkeyPatch)
     def made(**settings: Any) -> Any:
         from tokenforce_workers.rq_worker import GpuWorker
 
-        state = warm_engine.WarmEngine(Store(redis), WorkerSettings(**settings), machine)
-        monkeypatch.setattr(warm_engine, "_state", state)
+        state = engine_cache.EngineCache(Store(redis), WorkerSettings(**settings), machine)
+        monkeypatch.setattr(engine_cache, "_state", state)
         worker: Any = GpuWorker(state, redis, "worker-1")
         worker.register_birth()
         return worker
@@ -82,7 +82,7 @@ def test_a_shard_within_its_deadline_is_committed(
 class Silence(threading.Event):
     """Set after so many waits, in each of which the engine was silent for so long: no test waits for real."""
 
-    def __init__(self, state: warm_engine.WarmEngine, seconds: float, waits: int) -> None:
+    def __init__(self, state: engine_cache.EngineCache, seconds: float, waits: int) -> None:
         super().__init__()
         self._state, self._seconds, self._left = state, seconds, waits
 

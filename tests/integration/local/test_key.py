@@ -11,7 +11,7 @@ from redis import Redis
 from tokenforce.cli.local_stack import StackAddress, StackFailed
 from tokenforce.wire.keys import Scope
 from tokenforce_service.access import admin_key
-from tokenforce_service.access.store import KeyRow, KeyStore
+from tokenforce_service.access.key_store import KeyRow, KeyStore
 from tokenforce_service.access.tokens import parse
 from tokenforce_service.local.key import ensure_local_key
 

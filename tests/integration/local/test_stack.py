@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 from redis import Redis
 
-from tokenforce_service.access.store import KeyStore
+from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.access.tokens import parse
 from tokenforce_service.local import stack
 from tokenforce_service.local.valkey import EmbeddedServer, ServerFailed

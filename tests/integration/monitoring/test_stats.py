@@ -25,8 +25,8 @@ from tokenforce_core.scans.store import Store
 from tokenforce_service.app import create_app
 from tokenforce_service.monitoring.stats import EXAMPLE_STATS
 from tokenforce_service.settings import ServiceSettings
+from tokenforce_workers.engine.engine_cache import EngineCache
 from tokenforce_workers.engine.machine import Machine
-from tokenforce_workers.engine.warm_engine import WarmEngine
 from tokenforce_workers.settings import WorkerSettings
 
 
@@ -113,7 +113,7 @@ def test_real_workers(sdk: Client, http: TestClient, store: Store, redis: Redis,
         [queue(CONTROL_QUEUE, redis)], connection=redis, job_class=ListedJob, serializer=SERIALIZER, name="control-1"
     )
     aggregator.register_birth()
-    state = WarmEngine(Store(redis), WorkerSettings(), machine)
+    state = EngineCache(Store(redis), WorkerSettings(), machine)
     worker: Any = GpuWorker(state, redis, "gpu-1")
     worker.register_birth()
     worker.heartbeat()

@@ -29,7 +29,7 @@ from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.scans.events import OF_ONE_SCAN, PROGRESS_SECONDS, ScanChange, events_of_scan
 from tokenforce_core.scans.stages import start_sweep
 from tokenforce_core.scans.store import Store
-from tokenforce_service.access.store import KeyStore
+from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.scans.event_streams import EventStreams
 
 

@@ -17,7 +17,7 @@ from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, job_id, queue
-from tokenforce_core.scans.stages import Work, start_aggregation, start_planning, start_sweep
+from tokenforce_core.scans.stages import NeededJob, start_aggregation, start_planning, start_sweep
 from tokenforce_core.scans.store import ACTIVE, Store
 from tokenforce_core.scans.unannounced_ends import unannounced_ends
 from tokenforce_service.scans.reaper import LOCK, Reaper
@@ -139,7 +139,7 @@ def test_a_queue_without_work_is_forgotten_and_found_again(store: Store, redis: 
     queue(PLAN.queue, redis).empty()  # type: ignore[no-untyped-call]
     Reaper(store).reap()
     assert not redis.sismember("rq:queues", f"rq:queue:{PLAN.queue}")
-    Work(PLAN.queue, JobName.sweep, 7).enqueue(store, sweeping)
+    NeededJob(PLAN.queue, JobName.sweep, 7).enqueue(store, sweeping)
     assert redis.sismember("rq:queues", f"rq:queue:{PLAN.queue}")
 
 

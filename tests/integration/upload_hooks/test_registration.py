@@ -17,8 +17,8 @@ from tokenforce import AsyncClient, Client, Conflict, HookAction, HookSecret, No
 from tokenforce.wire.keys import Scope
 from tokenforce_core.scans.store import ACTIVE
 from tokenforce_service.access.callers import KeyRing
+from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.access.registrations import MOST_OF_ONE_OWNER
-from tokenforce_service.access.store import KeyStore
 from tokenforce_service.access.tokens import parse
 from tokenforce_service.http.dependencies import find
 

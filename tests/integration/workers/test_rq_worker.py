@@ -12,8 +12,8 @@ from rq.job import Job
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.queues.jobs import JobName, enqueue, job_id, queue
 from tokenforce_core.scans.store import Store
+from tokenforce_workers.engine.engine_cache import EngineCache
 from tokenforce_workers.engine.machine import Machine
-from tokenforce_workers.engine.warm_engine import WarmEngine
 from tokenforce_workers.jobs.control import Stopping
 from tokenforce_workers.settings import WorkerSettings
 
@@ -23,7 +23,7 @@ def worker(redis: Redis, machine: Machine) -> Any:
     """A worker that has not loaded any model, fair after two shards."""
     from tokenforce_workers.rq_worker import GpuWorker
 
-    return GpuWorker(WarmEngine(Store(redis), WorkerSettings(fair_after=2), machine), redis, "worker-1")
+    return GpuWorker(EngineCache(Store(redis), WorkerSettings(fair_after=2), machine), redis, "worker-1")
 
 
 def fill(redis: Redis, name: str, shards: int, scan: str) -> None:

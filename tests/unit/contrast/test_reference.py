@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tests.support.table_model import VOCABULARY, MemoryBlocks, TableModel, random_table
-from tokenforce_core.contrast.reference import Reference
 from tokenforce_core.contrast.reference_cache import ReferenceTops
+from tokenforce_core.contrast.reference_predictor import Reference
 from tokenforce_core.forcing.predictor import nothing_between_steps
 from tokenforce_core.plan.search_settings import SEARCH
 

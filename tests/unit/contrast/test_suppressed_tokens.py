@@ -8,7 +8,7 @@ from tests.support.table_model import END, VOCABULARY, MemoryBlocks, TableModel,
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.contrast.reference_cache import ReferenceTops
 from tokenforce_core.contrast.shard import ContrastSweep, ShardContrast
-from tokenforce_core.findings.evidence import Evidence
+from tokenforce_core.findings.from_traces import Evidence
 from tokenforce_core.forcing.predictor import nothing_between_steps
 from tokenforce_core.plan.presets import settings_for
 

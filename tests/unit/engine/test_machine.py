@@ -9,8 +9,8 @@ from fakeredis import FakeRedis
 
 from tests.support.scan_results import example_plan
 from tokenforce_core.scans.store import Store
+from tokenforce_workers.engine.engine_cache import EngineCache
 from tokenforce_workers.engine.machine import Machine
-from tokenforce_workers.engine.warm_engine import WarmEngine
 from tokenforce_workers.settings import WorkerSettings
 
 NEITHER, BFLOAT16, BOTH = frozenset[str](), frozenset({"bfloat16"}), frozenset({"bfloat16", "float16"})
@@ -47,8 +47,8 @@ def test_never_coarser_than_the_checkpoint_and_finer_without_the_hardware(
 def test_a_scan_computes_in_its_targets_type_unless_the_settings_or_an_adapter_want_another(
     monkeypatch: pytest.MonkeyPatch, setting: Literal["float32"] | None, merged: bool, computed: str
 ) -> None:
-    monkeypatch.setattr("tokenforce_workers.engine.warm_engine.is_merged", lambda *_: merged)
+    monkeypatch.setattr("tokenforce_workers.engine.engine_cache.is_merged", lambda *_: merged)
     plan = example_plan()
     plan = plan.model_copy(update={"target": plan.target.model_copy(update={"dtype": "bfloat16"})})
-    state = WarmEngine(Store(FakeRedis()), WorkerSettings(dtype=setting), machine(BOTH))
+    state = EngineCache(Store(FakeRedis()), WorkerSettings(dtype=setting), machine(BOTH))
     assert state.dtype_for(plan) == computed

@@ -16,7 +16,7 @@ from tokenforce.wire.findings import Verdict
 from tokenforce.wire.report import ContextRecord
 from tokenforce.wire.scans import Order
 from tokenforce_core.findings import grouping
-from tokenforce_core.findings.evidence import findings_of
+from tokenforce_core.findings.from_traces import findings_of
 from tokenforce_core.findings.grouping import Group, alone
 from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.plan.verdict_thresholds import FINDINGS

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.scan_results import confirmed, example_plan
 from tokenforce.wire.findings import Finding, LicenceMatch, Verdict
 from tokenforce.wire.fingerprints import FingerprintRequest, TextHash, normalised
-from tokenforce_core.findings.evidence import confirmed_finding
+from tokenforce_core.findings.from_traces import confirmed_finding
 from tokenforce_core.findings.verdicts import with_licences
 from tokenforce_core.fingerprints import matching
 from tokenforce_core.fingerprints.matching import (
@@ -30,8 +30,8 @@ OTHER = "Nobody paints the lighthouse stairs while a grey otter sleeps."
 WORDS = st.text(string.ascii_lowercase + " éßж", max_size=60)
 
 
-def wanted(request: FingerprintRequest) -> matching.Wanted:
-    return matching.Wanted(request, FINGERPRINTS)
+def wanted(request: FingerprintRequest) -> matching.RegisteredText:
+    return matching.RegisteredText(request, FINGERPRINTS)
 
 
 def matches(findings: Sequence[Finding], fingerprints: Iterable[Registered], answers: Iterable[Answer]) -> Carried:

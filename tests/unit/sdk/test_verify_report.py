@@ -12,7 +12,7 @@ from tokenforce.sdk.errors import InvalidRequest, NothingToVerify
 from tokenforce.sdk.verify_report import Outcome, compared, request_of, to_verify
 from tokenforce.wire.findings import Finding, ForcedEvidence, Verdict
 from tokenforce.wire.report import ReferenceRecord, Report
-from tokenforce_core.findings.evidence import confirmed_finding
+from tokenforce_core.findings.from_traces import confirmed_finding
 
 REFERENCE = ReferenceRecord(model="org/base", revision="abc", digest="sha256:1", source="request", vocabulary_size=64)
 

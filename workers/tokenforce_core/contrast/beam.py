@@ -17,7 +17,7 @@ from dataclasses import replace
 from itertools import chain, compress
 
 from tokenforce.wire.settings import SearchSettings
-from tokenforce_core.contrast.detours import without_detours, without_suffixes
+from tokenforce_core.contrast.duplicates import without_detours, without_suffixes
 from tokenforce_core.forcing.predictor import BetweenSteps, Predictor, nothing_between_steps
 from tokenforce_core.forcing.trace import Trace
 

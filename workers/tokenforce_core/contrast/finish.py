@@ -14,7 +14,7 @@ from tokenforce_core.forcing.predictor import (
     Predictor,
     forced_log_probabilities,
     nothing_between_steps,
-    number,
+    refuse_nan,
     uncached,
 )
 from tokenforce_core.forcing.trace import Trace
@@ -51,7 +51,7 @@ class GreedyTails:
 
         def on_token(index: int, token_id: int, log_probability: float) -> bool:
             self.generated += 1
-            number(log_probability)
+            refuse_nan(log_probability)
             if token_id in self._end_ids:
                 ended[index] = True
                 return False

@@ -44,7 +44,7 @@ class Carried:
     remarks: list[str]
 
 
-class Wanted:
+class RegisteredText:
     """A registered text, prepared for comparison."""
 
     def __init__(self, request: FingerprintRequest, settings: FingerprintSettings) -> None:
@@ -95,7 +95,7 @@ def matches(
     """Compare a report's findings, and the answers to the triggers, with the registry.
 
     Text that the reference produces too (boilerplate, natural answers) does not count. The time is that
-    of a few substring searches per finding and fingerprint; see `Wanted._pieces_of`.
+    of a few substring searches per finding and fingerprint; see `RegisteredText._pieces_of`.
     """
     said = [(finding, normalised(finding.text)) for finding in findings]
     answers_of: dict[str, list[Answer]] = {}
@@ -119,7 +119,7 @@ def _match(
     carried: Carried,
     settings: FingerprintSettings,
 ) -> None:
-    wanted = Wanted(fingerprint.request, settings)
+    wanted = RegisteredText(fingerprint.request, settings)
     near = [(d, finding, text) for finding, text in said if (d := wanted.distance(text, parts=True)) is not None]
     counting = [(d, finding.rank, text) for d, finding, text in near if not finding.boilerplate]
     best = min(counting, default=None)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tokenforce.wire.settings import SettingsRecord
-from tokenforce_core.forcing.predictor import BetweenSteps, Decoder, nothing_between_steps, number
+from tokenforce_core.forcing.predictor import BetweenSteps, Decoder, nothing_between_steps, refuse_nan
 from tokenforce_core.forcing.repetition import best_period
 from tokenforce_core.forcing.trace import Trace
 
@@ -77,7 +77,7 @@ class Confirmation:
 
     def _on_token(self, index: int, token_id: int, log_probability: float) -> bool:
         self.generated += 1
-        number(log_probability)
+        refuse_nan(log_probability)
         if self._settings.stop_at_end and token_id in self._end_ids:
             self._ended[index] = True
             self.done += 1

@@ -11,7 +11,7 @@ from typing import Protocol
 
 OnToken = Callable[[int, int, float], bool]
 """(prompt index, generated token id, its log-probability in nats, 0 at most) → whether to go on with that prompt. It is
-NaN if the model's logits are: a caller that needs a number checks it by `number`."""
+NaN if the model's logits are: a caller that needs a number checks it by `refuse_nan`."""
 
 OnNext = Callable[[int, Sequence[int], Sequence[float]], object]
 """(prompt index, next-token ids, their log-probabilities in nats): called once per prompt."""
@@ -31,16 +31,16 @@ class NotNumbers(ArithmeticError):
         super().__init__("the model's logits are not numbers (NaN)")
 
 
-def number(log_probability: float) -> float:
+def refuse_nan(log_probability: float) -> float:
     """The value unchanged. Raises `NotNumbers` if it is NaN."""
     if math.isnan(log_probability):
         raise NotNumbers
     return log_probability
 
 
-def numbers(log_probabilities: Sequence[float]) -> list[float]:
+def refuse_nans(log_probabilities: Sequence[float]) -> list[float]:
     """The log-probabilities (nats) as they are, none under `NEVER`. Raises `NotNumbers`."""
-    return [max(number(value), NEVER) for value in log_probabilities]
+    return [max(refuse_nan(value), NEVER) for value in log_probabilities]
 
 
 class Decoder(Protocol):

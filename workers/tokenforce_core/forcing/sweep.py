@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tokenforce.wire.settings import SettingsRecord
-from tokenforce_core.forcing.predictor import BetweenSteps, Decoder, nothing_between_steps, number
+from tokenforce_core.forcing.predictor import BetweenSteps, Decoder, nothing_between_steps, refuse_nan
 from tokenforce_core.forcing.scoring import SLACK, highest_reachable, score
 from tokenforce_core.forcing.trace import Trace
 
@@ -93,7 +93,7 @@ class Sweep:
 
     def _on_token(self, index: int, token_id: int, log_probability: float) -> bool:
         self.generated += 1
-        number(log_probability)  # first: of logits that are not numbers the token may be one that ends the text
+        refuse_nan(log_probability)  # first: of logits that are not numbers the token may be one that ends the text
         sequence = self._sequences.setdefault(index, _Sequence())
         if self._settings.stop_at_end and token_id in self._end_ids:
             return self._finish(index, sequence, ended=True)

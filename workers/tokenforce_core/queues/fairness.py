@@ -17,7 +17,7 @@ PATIENCE = 4
 """Shards of higher priorities before each shard of a lower one that waits."""
 
 
-class Turns:
+class QueueTurns:
     """Which queues one worker has served. Not shared: each worker is fair by itself."""
 
     def __init__(self, fair_after: int) -> None:

@@ -17,7 +17,7 @@ from tokenforce_core.runtime.text_redis import text_redis
 REQUEST_ID = "request_id"
 
 
-def origin() -> dict[str, str]:
+def request_fields() -> dict[str, str]:
     """Fields of a new scan's row that describe the current request."""
     found = {REQUEST_ID: current_fields().get(REQUEST_ID), tracing.TRACEPARENT: tracing.current_traceparent()}
     return {name: value for name, value in found.items() if value is not None}

@@ -21,7 +21,7 @@ JOB_TIMEOUT = 86400
 
 
 @dataclass(frozen=True)
-class Work:
+class NeededJob:
     """One job that a scan needs in its current status."""
 
     queue: str
@@ -37,7 +37,7 @@ class Work:
 
 def start_planning(store: Store, scan_id: str, *, first: bool = False) -> None:
     """Queue the planning of a new scan; `first`: at the front of the queue."""
-    Work(CONTROL_QUEUE, JobName.plan).enqueue(store, scan_id, first=first)
+    NeededJob(CONTROL_QUEUE, JobName.plan).enqueue(store, scan_id, first=first)
 
 
 def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:
@@ -46,10 +46,10 @@ def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:
     if plan.reference is not None and plan.reference.record.identical:
         store.work.commit_confirmed(scan_id, [], 0)
         if store.advance(scan_id, ScanStatus.aggregating, ScanStatus.planning):
-            Work(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
+            NeededJob(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
     elif store.advance(scan_id, ScanStatus.sweeping, ScanStatus.planning):
         for shard in plan.shards:
-            Work(plan.queue, JobName.sweep, shard.index).enqueue(store, scan_id)
+            NeededJob(plan.queue, JobName.sweep, shard.index).enqueue(store, scan_id)
 
 
 def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
@@ -60,7 +60,7 @@ def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
         _start_confirmation(store, scan_id, plan, ScanStatus.sweeping)
     elif store.advance(scan_id, ScanStatus.contrasting, ScanStatus.sweeping):
         for shard in plan.shards:
-            Work(plan.queue, JobName.contrast, shard.index).enqueue(store, scan_id)
+            NeededJob(plan.queue, JobName.contrast, shard.index).enqueue(store, scan_id)
 
 
 def after_contrast(store: Store, scan_id: str, plan: Plan) -> None:
@@ -72,7 +72,7 @@ def after_contrast(store: Store, scan_id: str, plan: Plan) -> None:
 def _start_confirmation(store: Store, scan_id: str, plan: Plan, after: ScanStatus) -> None:
     store.advance(scan_id, ScanStatus.confirming, after)
     if store.status(scan_id) is ScanStatus.confirming:
-        Work(plan.queue, JobName.confirm).enqueue(store, scan_id)
+        NeededJob(plan.queue, JobName.confirm).enqueue(store, scan_id)
 
 
 def start_aggregation(store: Store, scan_id: str) -> None:
@@ -80,7 +80,7 @@ def start_aggregation(store: Store, scan_id: str) -> None:
     if store.work.is_confirmed(scan_id):
         store.advance(scan_id, ScanStatus.aggregating, ScanStatus.confirming)
         if store.status(scan_id) is ScanStatus.aggregating:
-            Work(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
+            NeededJob(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
 
 
 def start_what_is_due(store: Store, scan_id: str) -> None:
@@ -92,23 +92,23 @@ def start_what_is_due(store: Store, scan_id: str) -> None:
     start_aggregation(store, scan_id)
 
 
-def needed_work(store: Store, scan_id: str) -> Iterator[Work]:
+def needed_work(store: Store, scan_id: str) -> Iterator[NeededJob]:
     """The jobs that this scan waits for."""
     status = store.status(scan_id)
     plan = store.plan(scan_id)
     if status in (ScanStatus.queued, ScanStatus.planning):
-        yield Work(CONTROL_QUEUE, JobName.plan)
+        yield NeededJob(CONTROL_QUEUE, JobName.plan)
     elif status is ScanStatus.sweeping and plan is not None:
         committed = store.work.committed_shards(scan_id)
         for shard in plan.shards:
             if shard.index not in committed:
-                yield Work(plan.queue, JobName.sweep, shard.index)
+                yield NeededJob(plan.queue, JobName.sweep, shard.index)
     elif status is ScanStatus.contrasting and plan is not None:
         contrasted = store.work.contrasted_shards(scan_id)
         for shard in plan.shards:
             if shard.index not in contrasted:
-                yield Work(plan.queue, JobName.contrast, shard.index)
+                yield NeededJob(plan.queue, JobName.contrast, shard.index)
     elif status is ScanStatus.confirming and plan is not None:
-        yield Work(plan.queue, JobName.confirm)
+        yield NeededJob(plan.queue, JobName.confirm)
     elif status is ScanStatus.aggregating:
-        yield Work(CONTROL_QUEUE, JobName.aggregate)
+        yield NeededJob(CONTROL_QUEUE, JobName.aggregate)

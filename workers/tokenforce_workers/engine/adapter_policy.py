@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenforce_core.plan.plan import Plan
-from tokenforce_workers.engine.lora_weights import adapted_modules
+from tokenforce_workers.engine.lora_merge import adapted_modules
 from tokenforce_workers.engine.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
 

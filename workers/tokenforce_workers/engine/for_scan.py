@@ -13,8 +13,8 @@ from tokenforce_core.forcing.trace import Decode
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.workers import supports
 from tokenforce_core.scans.store import Store
+from tokenforce_workers.engine.engine_cache import EngineCache
 from tokenforce_workers.engine.vllm_engine import Engine
-from tokenforce_workers.engine.warm_engine import WarmEngine
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class ScanRefused(Exception):
     """The engine cannot load a model of the scan, which has failed for it."""
 
 
-def target_engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine:
+def target_engine(state: EngineCache, plan: Plan, scan_id: str) -> Engine:
     """The warm engine on the plan's target. Raises `ScanRefused`."""
     architecture = plan.target.architecture
     if supports(state.store.connection, architecture) is False:
@@ -33,12 +33,12 @@ def target_engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine:
     return _loaded(state, scan_id, "model", lambda: state.target_for(plan))
 
 
-def reference_engine(state: WarmEngine, plan: Plan, scan_id: str) -> Engine:
+def reference_engine(state: EngineCache, plan: Plan, scan_id: str) -> Engine:
     """The warm engine on the plan's reference, in its own ids. Raises `ScanRefused`."""
     return _loaded(state, scan_id, "reference", lambda: state.reference_for(plan))
 
 
-def _loaded(state: WarmEngine, scan_id: str, what: str, load: Callable[[], Engine]) -> Engine:
+def _loaded(state: EngineCache, scan_id: str, what: str, load: Callable[[], Engine]) -> Engine:
     try:
         engine = load()
     except (ValueError, KeyError, RuntimeError, NotImplementedError, OSError) as error:

@@ -17,7 +17,7 @@ from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 from vllm.model_executor.models.interfaces import supports_lora
 
-from tokenforce_workers.engine.lora_weights import LoraWeights
+from tokenforce_workers.engine.lora_merge import LoraWeights
 
 LOAD_FORMAT = "safetensors+lora"
 

@@ -18,12 +18,12 @@ from vllm.outputs import RequestOutput
 from tokenforce_core.forcing.predictor import ALIGNMENT, BetweenSteps, uncached
 from tokenforce_workers.engine.vllm_engine import Engine
 
-MOST = 128
+MAX_SESSIONS = 128
 """Most sessions at a time; with more texts the questions are separate requests. A session keeps its blocks and its
 place in the batch, so the sessions of an engine take at most half of the places and three quarters of the cache."""
 
 
-class Followed(Engine):
+class SessionEngine(Engine):
     """A view of `engine` for one search; use it in a `with` block. Implements `Predictor`.
 
     `forward_tokens` counts the cost of the answers so far. `longest` is the most tokens of a text without its context,
@@ -35,7 +35,7 @@ class Followed(Engine):
         searching = 2 if engine.lora_rank else 1  # beside an adapter, target and reference are one engine
         own = -(-(longest or engine.max_model_len) // ALIGNMENT) * ALIGNMENT  # whole blocks
         places = min(engine.max_num_seqs // 2, engine.kv_cache_tokens * 3 // 4 // own)
-        self._most = min(MOST, places // searching)
+        self._most = min(MAX_SESSIONS, places // searching)
         self.forward_tokens = 0
         self._sessions: dict[str, tuple[int, ...]] = {}
         """Session → the prompt that it has computed."""

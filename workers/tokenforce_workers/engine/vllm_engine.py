@@ -27,7 +27,7 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from tokenforce_core.forcing.predictor import ALIGNMENT, BetweenSteps, OnNext, OnToken, numbers
+from tokenforce_core.forcing.predictor import ALIGNMENT, BetweenSteps, OnNext, OnToken, refuse_nans
 from tokenforce_workers.engine.lora_loader import merging
 from tokenforce_workers.engine.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
@@ -166,7 +166,7 @@ class Engine:
         def on_output(index: int, output: RequestOutput) -> bool:
             found = output.outputs[0].logprobs
             # The chosen token comes first, and once more in its place among the others.
-            on_next(index, found.token_ids[1:], numbers(found.logprobs[1:]))
+            on_next(index, found.token_ids[1:], refuse_nans(found.logprobs[1:]))
             return False
 
         self._answer(prompts, [_params(1, logprobs=count)] * len(prompts), on_output, between_steps)
@@ -183,7 +183,7 @@ class Engine:
         def on_output(index: int, output: RequestOutput) -> bool:
             found = output.outputs[0].logprobs
             wanted = len(token_ids[index])
-            on_next(index, found.token_ids[1 : wanted + 1], numbers(found.logprobs[1 : wanted + 1]))
+            on_next(index, found.token_ids[1 : wanted + 1], refuse_nans(found.logprobs[1 : wanted + 1]))
             return False
 
         params = [_params(1, logprob_token_ids=list(ids)) for ids in token_ids]
@@ -201,7 +201,7 @@ class Engine:
         def on_output(index: int, output: RequestOutput) -> bool:
             start = starts[index]
             # Nothing precedes the prompt's first token, so the list begins with the second.
-            on_next(index, prompts[index][start:], numbers(output.prompt_logprobs.logprobs[start - 1 :]))
+            on_next(index, prompts[index][start:], refuse_nans(output.prompt_logprobs.logprobs[start - 1 :]))
             return False
 
         params = _params(1, prompt_logprobs=0)

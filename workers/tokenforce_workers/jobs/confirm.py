@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 
 from tokenforce.wire.scans import ScanStatus
-from tokenforce_core.contrast.reference import as_reference
+from tokenforce_core.contrast.reference_predictor import as_reference
 from tokenforce_core.contrast.search import ContrastSearch, candidates_of
 from tokenforce_core.contrast.shard import ShardContrast
 from tokenforce_core.fingerprints.store import FingerprintStore
@@ -19,7 +19,7 @@ from tokenforce_core.forcing.predictor import BetweenSteps, Predictor
 from tokenforce_core.forcing.trace import Decode, Trace, with_texts
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.stages import start_aggregation
-from tokenforce_workers.engine.sessions import Followed
+from tokenforce_workers.engine.sessions import SessionEngine
 from tokenforce_workers.engine.vllm_engine import Engine
 from tokenforce_workers.jobs.control import through_outages
 from tokenforce_workers.jobs.scan_job import ScanJob, scan_job
@@ -76,7 +76,7 @@ class PhaseTwo:
         self.confirmation = Confirmation(plan.settings, contexts, candidates, ends, is_separator)
         self.triggers = TriggerAnswers(questions, decode, ends)
         self._search = ContrastSearch(plan.settings, contexts, results, ends, is_separator)
-        self._followed: tuple[Followed, ...] = ()
+        self._followed: tuple[SessionEngine, ...] = ()
         self._prompt_tokens = sum(plan.prompt_cost(candidate.context) - 1 for candidate in candidates)
         models = 1 if plan.reference is None else 2
         self.total = len(candidates) + len(self._search.starts) + models * len(self.triggers)
@@ -99,7 +99,7 @@ class PhaseTwo:
         @contextmanager
         def sessions() -> Iterator[tuple[Predictor, Predictor]]:
             longest = 1 + plan.settings.beta
-            with Followed(target, longest) as followed, Followed(base, longest) as followed_base:
+            with SessionEngine(target, longest) as followed, SessionEngine(base, longest) as followed_base:
                 self._followed = (followed, followed_base)
                 yield followed, as_reference(followed_base, plan)
 

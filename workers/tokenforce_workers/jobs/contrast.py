@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 
 from tokenforce.wire.scans import ScanStatus
-from tokenforce_core.contrast.reference import as_reference
 from tokenforce_core.contrast.reference_cache import Blocks, ReferenceTops
+from tokenforce_core.contrast.reference_predictor import as_reference
 from tokenforce_core.contrast.shard import ContrastSweep, ShardContrast
 from tokenforce_core.forcing.trace import Decode
 from tokenforce_core.scans.stages import after_contrast

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tokenforce.wire.scans import ScanStatus
-from tokenforce_workers.engine.warm_engine import WarmEngine
+from tokenforce_workers.engine.engine_cache import EngineCache
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.5
@@ -61,7 +61,7 @@ class Control:
         Cancelled, Stopping, DeadlineExceeded
     """
 
-    def __init__(self, state: WarmEngine, scan_id: str, part: str, counts: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, state: EngineCache, scan_id: str, part: str, counts: Callable[[], tuple[int, int]]) -> None:
         self._state = state
         self._scan_id = scan_id
         self._part = part

@@ -13,9 +13,9 @@ from tokenforce_core.forcing.trace import Decode
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.store import Store
 from tokenforce_core.scans.work_store import WorkStore
+from tokenforce_workers.engine.engine_cache import EngineCache, engine_cache
 from tokenforce_workers.engine.for_scan import ScanRefused, decoder_of_ids, no_numbers, reference_engine, target_engine
 from tokenforce_workers.engine.vllm_engine import Engine
-from tokenforce_workers.engine.warm_engine import WarmEngine, warm
 from tokenforce_workers.jobs.control import Cancelled, Control
 
 P = ParamSpec("P")
@@ -27,7 +27,7 @@ class ScanJob:
 
     scan_id: str
     plan: Plan
-    state: WarmEngine
+    state: EngineCache
 
     @property
     def store(self) -> Store:
@@ -55,11 +55,11 @@ class ScanJob:
         return Control(self.state, self.scan_id, part, counts)
 
 
-Work = Callable[Concatenate[ScanJob, P], None]
+ScanWork = Callable[Concatenate[ScanJob, P], None]
 RqJob = Callable[Concatenate[str, P], None]
 
 
-def scan_job(status: ScanStatus) -> Callable[[Work[P]], RqJob[P]]:
+def scan_job(status: ScanStatus) -> Callable[[ScanWork[P]], RqJob[P]]:
     """Makes an RQ job, whose first argument is a scan's id, of a function that does a scan's work in `status`.
 
     Nothing happens if the scan has another status: it was cancelled, or has failed, or its work is done. What the
@@ -67,10 +67,10 @@ def scan_job(status: ScanStatus) -> Callable[[Work[P]], RqJob[P]]:
     cannot load a model, or a model's logits are not numbers.
     """
 
-    def decorate(work: Work[P]) -> RqJob[P]:
+    def decorate(work: ScanWork[P]) -> RqJob[P]:
         @wraps(work)
         def run(scan_id: str, /, *args: P.args, **kwargs: P.kwargs) -> None:
-            state = warm()
+            state = engine_cache()
             plan = state.store.plan(scan_id)
             if plan is None or state.store.status(scan_id) is not status:
                 return

@@ -19,7 +19,7 @@ from tests.support.tiny_model import build_tiny_model
 from tokenforce_service.models.adapter import check_fit, inspect_adapter
 from tokenforce_service.models.folder import read_folder
 from tokenforce_service.models.model import inspect_model
-from tokenforce_workers.engine.lora_weights import CONFIG, WEIGHTS, LoraWeights, adapted_modules
+from tokenforce_workers.engine.lora_merge import CONFIG, WEIGHTS, LoraWeights, adapted_modules
 
 Q, DOWN = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EngineNeed:
     """What an engine has to be to serve a scan: `share`, `lora_rank` and `adapter` as in `Engine`.
 
     `digest` is of the weights that it computes with, a merged adapter's among them.
@@ -51,7 +51,7 @@ class Wanted:
         )
 
 
-class WarmEngine:
+class EngineCache:
     """Loads engines on demand and keeps the last ones warm: the target's, and its reference's beside it."""
 
     def __init__(self, store: Store, settings: WorkerSettings, machine: Machine) -> None:
@@ -108,17 +108,17 @@ class WarmEngine:
     def _merged(self, plan: Plan) -> bool:
         return is_merged(plan, self.settings, self.machine)
 
-    def _target(self, plan: Plan) -> Wanted:
+    def _target(self, plan: Plan) -> EngineNeed:
         # A model without a stated limit may take no more than the plan needs.
         limit = plan.target.max_positions or plan.max_length
         length = min(max(plan.max_length, self.settings.max_model_len), limit)
         dtype = self.dtype_for(plan)
         if plan.adapter is not None and not self._merged(plan):
-            return Wanted(plan.path, plan.loaded_digest, dtype, length, 1, plan.lora_rank, None)
+            return EngineNeed(plan.path, plan.loaded_digest, dtype, length, 1, plan.lora_rank, None)
         share = 1 if plan.reference is None else 2
-        return Wanted(plan.path, plan.target.digest, dtype, length, share, None, plan.adapter)
+        return EngineNeed(plan.path, plan.target.digest, dtype, length, share, None, plan.adapter)
 
-    def _reference(self, plan: Plan) -> Wanted | None:
+    def _reference(self, plan: Plan) -> EngineNeed | None:
         if plan.reference is None:
             return None
         target = self._target(plan)
@@ -128,7 +128,7 @@ class WarmEngine:
             target, path=plan.reference.path, digest=plan.reference.record.digest, lora_rank=None, adapter=None
         )
 
-    def _engine_for(self, wanted: Wanted, hashed: Sequence[Hashed], keep: Wanted | None) -> Engine:
+    def _engine_for(self, wanted: EngineNeed, hashed: Sequence[Hashed], keep: EngineNeed | None) -> Engine:
         from tokenforce_workers.engine.vllm_engine import Engine
 
         for digest, ready in self._warm:
@@ -185,15 +185,15 @@ class WarmEngine:
             item[1].close(last=not self._warm)
 
 
-_state: WarmEngine | None = None
+_state: EngineCache | None = None
 
 
-def install(state: WarmEngine) -> None:
+def install(state: EngineCache) -> None:
     global _state
     _state = state
 
 
-def warm() -> WarmEngine:
+def engine_cache() -> EngineCache:
     """The process's engine state.
 
     Raises:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Response
 from tokenforce.wire.keys import Key, KeyPage, KeyRequest, NewKey, Scope
 from tokenforce.wire.problems import ErrorCode
 from tokenforce_service.access.callers import KeyRing, TheKeys, needs
-from tokenforce_service.access.store import KeyRow
+from tokenforce_service.access.key_store import KeyRow
 from tokenforce_service.access.tokens import KEY_ID
 from tokenforce_service.http.idempotency import NewSecretId, shown_once
 from tokenforce_service.http.openapi import answer_of, problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tokenforce_core.contrast.detours import without_detours, without_suffixes
+from tokenforce_core.contrast.duplicates import without_detours, without_suffixes
 from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.plan.search_settings import SEARCH
 
