@@ -23,19 +23,12 @@ from tokenforce_core.queues.jobs import MODEL_QUEUE_PREFIX, JobName, job_id
 
 
 def start_long_scan(client: Client, model: Path, tokens: int = 440) -> Scan:
-    """Nothing is pruned and nothing ends early: a quarter of a million tokens, long enough to disturb.
+    """Nothing is pruned and nothing ends early: long enough to disturb.
 
-    `tokens`: of each vocabulary entry.
+    `tokens`: of each vocabulary entry in the sweep.
     """
     return client.scans.create(
-        model=str(model),
-        preset="paper",
-        contexts=["assistant"],
-        alpha=tokens,
-        beta=tokens,
-        floor=0.0,
-        keep=10_000,
-        force=True,
+        model=str(model), preset="paper", contexts=["assistant"], alpha=tokens, beta=20, floor=0.0, keep=20, force=True
     )
 
 
