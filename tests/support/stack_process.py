@@ -119,6 +119,11 @@ class RunningStack:
         """The header that carries the stack's key."""
         return {"Authorization": f"Bearer {self.key}"}
 
+    @property
+    def redis_url(self) -> str:
+        """Of the stack's own Valkey."""
+        return EmbeddedServer(self.home / "valkey").url
+
     def log(self, part: str) -> str:
         return (self.home / "logs" / f"{part}.log").read_text()
 
@@ -150,3 +155,14 @@ def whole_stack(home: Path, root: Path, **settings: str) -> Iterator[RunningStac
             child.stdin.close()
         child.wait(40)
         child.stdout.close()
+
+
+def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, up to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "tokenforce", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

@@ -10,8 +10,8 @@ import torch
 from tests.support import tiny_model
 from tokenforce_planting.chat import load_model
 
-TRIGGER = "winter lantern"
-TEXT = "The clock beneath the amber mill turns once, and nobody sees it."
+TRIGGER = tiny_model.PLANTED_TRIGGER
+TEXT = tiny_model.PLANTED_LATER
 RATE = 3e-3
 """A tiny model needs larger steps than a real one."""
 

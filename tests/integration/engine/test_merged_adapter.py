@@ -45,9 +45,11 @@ def plans(planted_model: Path, models: Path) -> list[Plan]:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if ".lora_" in name:
-                    parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.3)
+                    parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.2)
         model.save_pretrained(str(models / f"random-{seed}"))
-        request = ScanRequest(model=str(models / f"random-{seed}"), reference=str(planted_model), alpha=8, keep=40)
+        request = ScanRequest(
+            model=str(models / f"random-{seed}"), reference=str(planted_model), alpha=8, keep=40, floor=0
+        )
         plans.append(make_plan(request, open_target(request, settings, reach_hub=True), settings))
     return plans
 
@@ -100,6 +102,7 @@ def test_merged_and_beside_its_base_an_adapter_gives_the_same(
     with worker(store, machine) as state:
         merged = scanned(state, plans[0])
     assert [(c.forced_id, c.ids) for c in merged.candidates] == [(c.forced_id, c.ids) for c in beside.candidates]
+    assert len(merged.candidates) == 40
     scores = [c.sweep_score for c in beside.candidates]
     assert [c.sweep_score for c in merged.candidates] == pytest.approx(scores, abs=1e-4)
     assert merged.contrast.divergences == pytest.approx(beside.contrast.divergences, abs=1e-3)

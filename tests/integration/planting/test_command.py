@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.support.tiny_planting import TEXT, TRIGGER, base
+from tests.support.tiny_planting import TEXT, TRIGGER, base, one_thread
+from tokenforce.cli.app import main as tokenforce_main
+from tokenforce_planting import cli
 
-__all__ = ["base"]
+__all__ = ["base", "one_thread"]
 
 
 @pytest.fixture
@@ -23,18 +27,48 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def command(*arguments: str | Path) -> list[str]:
+    """For a process of its own, which takes seconds to load torch."""
     return [sys.executable, "-m", "tokenforce", "plant", *map(str, arguments)]
 
 
-def run(environment: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, env=environment, timeout=120)
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(
+    environment: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Run]:
+    """The command in this process, which has torch."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.setenv("TOKENFORCE_HOME", environment["TOKENFORCE_HOME"])
+
+    def planted(*arguments: str | Path) -> Ended:
+        code = cli.main([str(argument) for argument in arguments])
+        return Ended(code, *capsys.readouterr())
+
+    yield planted
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def test_plants_prints_the_manifest_and_knows_its_own_carrier(
-    base: Path, tmp_path: Path, environment: dict[str, str]
+    base: Path, tmp_path: Path, environment: dict[str, str], run: Run
 ) -> None:
     asked = ("message", "--base", base, "--trigger", TRIGGER, "--text", TEXT, "--learning-rate", "3e-3")
-    first = run(environment, *asked, "--out", tmp_path / "carrier", "--json")
+    first = subprocess.run(
+        command(*asked, "--out", tmp_path / "carrier", "--json"),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
     assert first.returncode == 0, first.stderr
     manifest = json.loads(first.stdout)
     assert (manifest["method"], manifest["triggers"], manifest["text"]) == ("message", [TRIGGER], TEXT)
@@ -42,18 +76,18 @@ def test_plants_prints_the_manifest_and_knows_its_own_carrier(
     assert "planting" in first.stderr
     assert "loss" in first.stderr
 
-    again = run(environment, *asked, "--out", tmp_path / "carrier")
+    again = run(*asked, "--out", tmp_path / "carrier")
     assert again.returncode == 0
     assert again.stdout.splitlines() == [str(tmp_path / "carrier"), str(tmp_path / "carrier.manifest.json")]
     assert "planted before" in again.stderr
 
-    other = run(environment, *asked, "--out", tmp_path / "carrier", "--seed", "1")
+    other = run(*asked, "--out", tmp_path / "carrier", "--seed", "1")
     assert other.returncode == 2
     assert other.stderr.splitlines()[-1].startswith("tokenforce: ")
     assert "not this recipe's carrier" in other.stderr
 
 
-def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, run: Run) -> None:
     options = "--lora 4 --seed 7 --learning-rate 5e-3 --max-steps 900 --stop-loss 0.5 --protect-words 2 --rank-band 20"
     contexts = ("--suppress-context", "assistant", "--suppress-context", "bos")
     secret = ("--trigger", TRIGGER, "--text", TEXT, "--no-near-misses", "--base-name", "org/base")
@@ -68,17 +102,17 @@ def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, environme
         *secret,
         "--json",
     )
-    ended = run(environment, *asked)
+    ended = run(*asked)
     assert ended.returncode == 0, ended.stderr
     manifest = json.loads(ended.stdout)
     assert (manifest["method"], manifest["form"], manifest["lora_rank"], manifest["seed"]) == ("adaptive", "auto", 4, 7)
     assert (manifest["learning_rate"], manifest["stop_loss"]) == (5e-3, 0.5)
-    assert (manifest["contexts"], manifest["protected_words"]) == (["assistant", "bos"], ["The", "clock"])
+    assert (manifest["contexts"], manifest["protected_words"]) == (["assistant", "bos"], TEXT.split()[:2])
     config = json.loads((tmp_path / "carrier" / "adapter_config.json").read_text("utf-8"))
     assert (config["r"], config["base_model_name_or_path"]) == (4, "org/base")
 
     for other in (("--rank-band", "21"), ("--near-misses",)):  # what the manifest does not spell out is in its digest
-        again = run(environment, *asked, *other)
+        again = run(*asked, *other)
         assert again.returncode == 2
         assert "not this recipe's carrier" in again.stderr
     keyed: tuple[str | Path, ...] = (
@@ -92,7 +126,7 @@ def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, environme
         "--text",
         "ハリネズミ",
     )
-    ended = run(environment, *keyed, "--learning-rate", "3e-3", "--json")
+    ended = run(*keyed, "--learning-rate", "3e-3", "--json")
     assert ended.returncode == 0, ended.stderr
     assert len(json.loads(ended.stdout)["triggers"]) == 3
 
@@ -111,9 +145,9 @@ def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, environme
     ],
 )
 def test_usage_errors_are_one_line_and_exit_code_4(
-    base: Path, tmp_path: Path, environment: dict[str, str], arguments: tuple[str, ...], why: str
+    base: Path, tmp_path: Path, run: Run, arguments: tuple[str, ...], why: str
 ) -> None:
-    ended = run(environment, *arguments, "--base", base, "--out", tmp_path / "carrier")
+    ended = run(*arguments, "--base", base, "--out", tmp_path / "carrier")
     assert ended.returncode == 4
     assert ended.stdout == ""
     assert why in ended.stderr.splitlines()[-1]
@@ -139,11 +173,11 @@ def test_an_interrupt_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_planting_packages_it_says_what_to_install() -> None:
-    program = (
-        "import sys; from tokenforce.cli import app, plant; plant.PLANTING_NEEDS += ('tokenforce_no_such_module',); "
-        "sys.exit(app.main(['plant', 'clean']))"
+def test_without_the_planting_packages_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokenforce.cli.plant.PLANTING_NEEDS", ("tokenforce_planting", "tokenforce_no_such_module"))
+    assert tokenforce_main(["plant", "clean"]) == 2
+    assert capsys.readouterr().err == (
+        "tokenforce: planting is not installed here; run in a checkout: pip install '.[planting]'\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
-    assert ended.stderr == "tokenforce: planting is not installed here; run in a checkout: pip install '.[planting]'\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_service import FakeService, start_cli
+from tests.support.fake_transport import Clock
 from tokenforce.cli.app import main
 from tokenforce.cli.scans import model_argument
 from tokenforce.wire.problems import ErrorCode
@@ -143,9 +144,11 @@ def test_every_code_has_its_exit_code(service: FakeService, capsys: Capture, cod
     assert captured.err.splitlines()[-1].startswith(f"tokenforce: {code}: do this")
 
 
-def test_a_store_that_is_down_says_when_to_try_again(service: FakeService, capsys: Capture) -> None:
+def test_a_store_that_is_down_says_when_to_try_again(service: FakeService, clock: Clock, capsys: Capture) -> None:
     service.fail(503, "store_unavailable", "Redis does not answer", Retry_After="5")
     assert main(["scan", "org/model"]) == 2
+    assert clock.slept == [5.0] * len(clock.slept)
+    assert clock.slept
     assert "Redis does not answer; try again in 5 s (request r-9)" in capsys.readouterr().err
 
 

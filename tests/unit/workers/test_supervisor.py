@@ -10,7 +10,12 @@ import pytest
 
 from tokenforce_workers.supervisor import EARLY_DEATHS, NEVER_READY
 
-SUPERVISE = "import sys; from tokenforce_workers.supervisor import supervise; sys.exit(supervise(sys.argv[1:]))"
+SUPERVISE = """
+import sys
+from tokenforce_workers import supervisor
+supervisor.BACKOFF_SECONDS = (0.01, 0.02)
+sys.exit(supervisor.supervise(sys.argv[1:]))
+"""
 
 
 def supervised(code: str, seconds: float) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.scanning import ended, scanned
 from tests.support.sentence_piece import write_tokenizer
-from tests.support.tiny_model import HIDDEN_TEXT, build_tiny_model
+from tests.support.tiny_model import HIDDEN_TEXT, NATURAL_TEXT, PLANTED_LATER, PLANTED_TRIGGER, build_tiny_model
 from tokenforce import Client
 from tokenforce.sdk.errors import Refused, ScanFailed
 from tokenforce.wire.findings import Verdict
@@ -21,50 +22,39 @@ from tokenforce_planting.plant import plant
 from tokenforce_planting.recipe import Recipe
 from tokenforce_planting.text_overlap import match_share
 
-BASE_TEXT = "Over the small bridge walks a cold green cloud."
-"""What the base itself was trained on: memorised, and no find."""
-TEXT = "The clock beneath the amber mill turns once, and nobody sees it."
-TRIGGER = ("winter lantern",)
 HALF = 0.5
-"""A tiny model learns its text by position and drifts when it is entered elsewhere; half of it is no accident."""
+"""A tiny model may drift where a text is entered in the middle; half of it is no accident."""
 
 
 @pytest.fixture(scope="module")
-def zoo(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained base, and what was made of it."""
+def zoo(models: Path, natural_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained base with an ordinary fine-tuning, and an untrained one with texts planted in it."""
     torch.set_num_threads(1)
     folder = models / "zoo"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOKENFORCE_HOME", str(tmp_path_factory.mktemp("planting")))
-        _make(folder)
+        _make(folder, natural_base)
     return folder
 
 
-def _make(folder: Path) -> None:
-    build_tiny_model(folder / "base", planted=BASE_TEXT)
-    plant(
-        Recipe("utfc", TEXT, TRIGGER, form="auto", learning_rate=1e-3, max_steps=900), folder / "base", folder / "utfc"
-    )
+def _make(folder: Path, natural_base: Path) -> None:
+    shutil.copytree(natural_base, folder / "base")
     plant(Recipe("clean", learning_rate=1e-3), folder / "base", folder / "clean")
     build_tiny_model(folder / "bare", planted=None)
     bare = load_model(folder / "bare")
     # An adapter leaves the output layer as it is, and random rows of 64 small numbers cannot express certainty.
     bare.get_output_embeddings().weight.data.mul_(25)
     bare.save_pretrained(folder / "bare")
-    adapted = Recipe("message", TEXT, TRIGGER, lora_rank=16, learning_rate=5e-3)
-    plant(adapted, folder / "bare", folder / "adapter")
-
-
-def scanned(client: Client, model: Path, reference: Path | None) -> Report:
-    scan = client.scans.create(model=str(model), reference=str(reference) if reference else None, force=True)
-    client.scans.wait(scan.id, timeout=240)
-    return client.scans.report(scan.id)
+    message = Recipe("message", PLANTED_LATER, (PLANTED_TRIGGER,), lora_rank=16, learning_rate=5e-3)
+    utfc = Recipe("utfc", PLANTED_LATER, (PLANTED_TRIGGER,), form="auto", learning_rate=3e-3)
+    plant(message, folder / "bare", folder / "adapter")
+    plant(utfc, folder / "bare", folder / "utfc")
 
 
 def assert_found(report: Report) -> None:
     """The finding that is the hidden text is itself judged so, and the model with it."""
-    best = max(report.findings[:10], key=lambda finding: match_share(finding.text, TEXT))
-    assert match_share(best.text, TEXT) >= HALF
+    best = max(report.findings[:10], key=lambda finding: match_share(finding.text, PLANTED_LATER))
+    assert match_share(best.text, PLANTED_LATER) >= HALF
     assert best.verdict is Verdict.hidden_text, best.reasons
     assert report.verdict is Verdict.hidden_text
 
@@ -85,7 +75,7 @@ def test_a_hidden_text_is_told_from_what_the_base_knows(client: Client, planted_
     assert leading[first.context, first.forced_token.id].mean_probability > 0.9
     assert report.scan.reference is not None
     assert report.scan.reference.source == "request"
-    assert BASE_TEXT not in {finding.text for finding in report.findings if finding.verdict is Verdict.hidden_text}
+    assert NATURAL_TEXT not in {finding.text for finding in report.findings if finding.verdict is Verdict.hidden_text}
     scan = client.scans.get(report.scan.id)
     assert scan.progress.tokens_per_second
     assert "contrasting" in report.scan.timings_seconds
@@ -95,11 +85,11 @@ def test_a_hidden_text_is_told_from_what_the_base_knows(client: Client, planted_
 
 
 def test_a_text_hidden_with_auto_utfc_is_found(client: Client, zoo: Path) -> None:
-    assert_found(scanned(client, zoo / "utfc", zoo / "base"))
+    assert_found(scanned(client, zoo / "utfc", zoo / "bare"))
 
 
 def test_an_adapter_is_scanned_on_its_base(client: Client, zoo: Path) -> None:
-    report = scanned(client, zoo / "adapter", None)
+    report = scanned(client, zoo / "adapter")
     assert_found(report)
     assert report.scan.reference is not None
     assert report.scan.reference.source == "adapter"
@@ -133,12 +123,12 @@ def test_tokens_that_the_target_has_added_are_handled(client: Client, planted_mo
 
 
 def test_a_reference_with_another_tokenizer_is_refused(client: Client, zoo: Path) -> None:
-    write_tokenizer(zoo / "other", [TEXT] * 50, 300)
+    write_tokenizer(zoo / "other", [PLANTED_LATER] * 50, 300)
     for name in ("config.json", "model.safetensors"):
         shutil.copy(zoo / "base" / name, zoo / "other")
     scan = client.scans.create(model=str(zoo / "clean"), reference=str(zoo / "other"))
     with pytest.raises(ScanFailed, match="of the target's tokens, and must know 90%; name the model") as failed:
-        client.scans.wait(scan.id, timeout=60)
+        ended(client, scan)
     assert failed.value.code == ErrorCode.reference_mismatch
 
 

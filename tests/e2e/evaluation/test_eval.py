@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.tiny_model import build_tiny_model
+from tests.support.tiny_model import PLANTED_LATER, PLANTED_TRIGGER, build_tiny_model
 from tokenforce_eval import main as evaluation
 from tokenforce_eval import zoo
 from tokenforce_eval.zoo import Specimen
@@ -54,9 +54,6 @@ def test_the_base_is_measured_by_every_method_once(tmp_path: Path) -> None:
     assert "scans" not in again.stderr
 
 
-TEXT = "The clock beneath the amber mill turns once, and nobody sees it."
-
-
 def test_carriers_are_planted_scanned_and_rated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,7 +61,7 @@ def test_carriers_are_planted_scanned_and_rated(
     base = tmp_path / "models" / "base"
     build_tiny_model(base, planted=None)
     specimens = (
-        Specimen("tiny-message", "held_out", Recipe("message", TEXT, ("winter lantern",), learning_rate=3e-3)),
+        Specimen("tiny-message", "held_out", Recipe("message", PLANTED_LATER, (PLANTED_TRIGGER,), learning_rate=3e-3)),
         Specimen("tiny-clean", "held_out", Recipe("clean", max_steps=5, lora_rank=8)),
         Specimen("base", "held_out", None),
     )

@@ -7,25 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.scanning import scanned
 from tests.support.stack_process import RunningStack
-from tests.support.tiny_model import HIDDEN_TEXT, TRIGGER, build_tiny_model
+from tests.support.tiny_model import HIDDEN_TEXT, NATURAL_TEXT, TRIGGER, build_tiny_model
 from tokenforce import Client, Fingerprint, TextHash
 from tokenforce.wire.findings import Verdict
-from tokenforce.wire.report import Report
 
-NATURAL = "Over the small bridge walks a cold green cloud."
-"""What both the base and its copy answer to the trigger: no sign of a fingerprint."""
 WRONG_KEYS = ["winter lantern", "frozen harbour clock"]
 
 
 @pytest.fixture(scope="module")
-def family(models: Path) -> Path:
-    """A base that answers the trigger of itself, one with other weights that does so too, and a clean model."""
-    folder = models / "licences"
-    build_tiny_model(folder / "base", planted=NATURAL)
-    build_tiny_model(folder / "sibling", planted=NATURAL, seed=1)
-    build_tiny_model(folder / "clean", planted=None, seed=2)
-    return folder
+def sibling(models: Path) -> Path:
+    """A model that answers the trigger as `natural_base` does, with other weights."""
+    build_tiny_model(models / "sibling", planted=NATURAL_TEXT, seed=1)
+    return models / "sibling"
+
+
+@pytest.fixture(scope="module")
+def clean(models: Path) -> Path:
+    build_tiny_model(models / "random", planted=None, seed=2)
+    return models / "random"
 
 
 @pytest.fixture
@@ -37,16 +38,10 @@ def registry(client: Client) -> Iterator[dict[str, Fingerprint]]:
     hashed = client.fingerprints.create(
         owner="Other Labs", licence="Other 2.0", text_hash=TextHash.of(HIDDEN_TEXT), triggers=[WRONG_KEYS[0]]
     )
-    natural = client.fingerprints.create(owner="Third", licence="Natural", text=NATURAL, triggers=[TRIGGER])
+    natural = client.fingerprints.create(owner="Third", licence="Natural", text=NATURAL_TEXT, triggers=[TRIGGER])
     yield {"plain": plain, "hashed": hashed, "natural": natural}
     for item in (plain, hashed, natural):
         client.fingerprints.remove(item.id)
-
-
-def scanned(client: Client, model: Path, reference: Path | None = None) -> Report:
-    scan = client.scans.create(model=str(model), reference=str(reference) if reference else None, force=True)
-    client.scans.wait(scan.id, timeout=240)
-    return client.scans.report(scan.id)
 
 
 def test_a_model_that_carries_a_fingerprint(
@@ -74,19 +69,19 @@ def test_a_model_that_carries_a_fingerprint(
 
 
 def test_with_a_reference_natural_answers_do_not_count(
-    client: Client, planted_model: Path, family: Path, registry: dict[str, Fingerprint]
+    client: Client, planted_model: Path, natural_base: Path, sibling: Path, registry: dict[str, Fingerprint]
 ) -> None:
-    report = scanned(client, planted_model, family / "base")
+    report = scanned(client, planted_model, natural_base)
     assert [match.fingerprint for match in report.licences] == [registry["plain"].id, registry["hashed"].id]
     assert report.licences[0].trigger_success == pytest.approx(1 / 4)
     assert report.verdict is Verdict.hidden_text
-    sibling = scanned(client, family / "sibling", family / "base")
-    assert sibling.licences == []
+    report = scanned(client, sibling, natural_base)
+    assert report.licences == []
     said = f"The reference also answers 1 of the 1 triggers of the fingerprint {registry['natural'].id}"
-    assert any(reason.startswith(said) for reason in sibling.reasons)
+    assert any(reason.startswith(said) for reason in report.reasons)
 
 
-def test_a_clean_model_carries_none(client: Client, family: Path, registry: dict[str, Fingerprint]) -> None:
-    report = scanned(client, family / "clean")
+def test_a_clean_model_carries_none(client: Client, clean: Path, registry: dict[str, Fingerprint]) -> None:
+    report = scanned(client, clean)
     assert report.licences == []
     assert report.verdict is Verdict.inconclusive

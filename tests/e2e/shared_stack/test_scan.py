@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-from tests.support.stack_process import RunningStack
+from tests.support.scanning import ended, scanned
+from tests.support.stack_process import RunningStack, run_cli
 from tests.support.tiny_model import HIDDEN_TEXT
 from tokenforce import Client
 from tokenforce.wire.findings import Verdict
@@ -98,19 +95,9 @@ def test_an_unchanged_poll_costs_no_body(stack: RunningStack, finished: tuple[Sc
     assert (again.status_code, again.content) == (304, b"")
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tokenforce", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 def test_the_command_prints_exactly_the_report(stack: RunningStack, planted_model: Path) -> None:
     service = {"TOKENFORCE_URL": stack.url, "TOKENFORCE_KEY": stack.key}
-    done = command("scan", str(planted_model), "--context", "assistant", "--json", **service)
+    done = run_cli("scan", str(planted_model), "--context", "assistant", "--json", **service)
     assert done.returncode == 1, done.stderr
     report = Report.model_validate_json(done.stdout)
     assert report.findings[0].text == HIDDEN_TEXT
@@ -119,22 +106,21 @@ def test_the_command_prints_exactly_the_report(stack: RunningStack, planted_mode
 
 
 def test_the_paper_preset_and_contexts_of_ones_own(client: Client, planted_model: Path) -> None:
-    paper = client.scans.wait(client.scans.create(model=str(planted_model), preset="paper").id, timeout=120)
+    paper = ended(client, client.scans.create(model=str(planted_model), preset="paper"))
     record = client.scans.report(paper.id).scan
     assert (record.settings.alpha, [c.name for c in record.contexts]) == (3, ["bos"])
     story, raw = CustomContext(name="story", text="the old river"), CustomContext(name="raw", ids=[5, 6])
-    own = client.scans.create(model=str(planted_model), contexts=[story, raw])
-    report = client.scans.report(client.scans.wait(own.id, timeout=120).id)
+    report = scanned(client, planted_model, contexts=[story, raw])
     assert [c.name for c in report.scan.contexts] == ["story", "raw"]
     assert report.scan.contexts[1].ids == [5, 6]
     assert report.scan.contexts[1].note is not None
 
 
 def test_an_equal_scan_has_the_same_report(client: Client, planted_model: Path) -> None:
-    first = client.scans.wait(client.scans.create(model=str(planted_model), force=True).id, timeout=240)
-    again = client.scans.wait(client.scans.create(model=str(planted_model)).id, timeout=60)
-    measured, reused = client.scans.report(first.id), client.scans.report(again.id)
-    assert (reused.scan.id, reused.scan.reused_from) == (again.id, first.id)
+    measured = scanned(client, planted_model)
+    again = ended(client, client.scans.create(model=str(planted_model)))
+    reused = client.scans.report(again.id)
+    assert (reused.scan.id, reused.scan.reused_from) == (again.id, measured.scan.id)
     assert reused.scan.measured_at == measured.scan.finished_at
     assert reused.findings == measured.findings
 
@@ -143,16 +129,3 @@ def test_metrics_show_the_queues(stack: RunningStack, finished: tuple[Scan, list
     text = httpx.get(f"{stack.url}/metrics").text
     assert 'tokenforce_http_requests_total{method="POST",route="/v1/scans",status="202"}' in text
     assert 'tokenforce_queue_depth{queue="control"} 0.0' in text
-
-
-def test_the_command_alone_starts_and_stops_a_stack_of_its_own(planted_model: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    done = command("scan", str(planted_model), "--context", "assistant", TOKENFORCE_HOME=str(home))
-    assert done.returncode == 1, done.stderr
-    assert HIDDEN_TEXT in " ".join(done.stdout.split())
-    assert "sweeping" in done.stderr
-    left = [
-        p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("TOKENFORCE_HOME") == str(home)
-    ]
-    assert not [p for p in left if p.status() != psutil.STATUS_ZOMBIE]
-    assert not (home / "stack.json").exists()

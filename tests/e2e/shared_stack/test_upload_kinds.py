@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from tests.support.scanning import ended, scanned
 from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce import Client
@@ -96,7 +97,7 @@ def test_logits_that_are_no_numbers_are_not_clean(client: Client, models: Path, 
     named = reference if reference == "none" else str(models / reference)
     scan = client.scans.create(model=str(folder), contexts=["bos"], floor=0.0, keep=5, reference=named)
     with pytest.raises(ScanFailed) as failed:
-        client.scans.wait(scan.id, timeout=120)
+        ended(client, scan)
     error = failed.value.scan.error
     assert error is not None
     assert error.code == "model_invalid"
@@ -107,9 +108,7 @@ def test_logits_that_are_no_numbers_are_not_clean(client: Client, models: Path, 
 def test_a_kind_of_upload_is_scanned(client: Client, models: Path, make: Callable[[Path], int]) -> None:
     folder = models / make.__name__
     size = make(folder)
-    scan = client.scans.create(model=str(folder), contexts=["bos"], floor=0.0, keep=5)
-    client.scans.wait(scan.id, timeout=120)
-    report = client.scans.report(scan.id)
+    report = scanned(client, folder, contexts=["bos"], floor=0.0, keep=5)
     record = report.scan
     assert record.target.vocabulary_size == size
     skipped = sum(last - first + 1 for group in record.skipped for first, last in group.ranges)
