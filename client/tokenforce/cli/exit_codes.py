@@ -93,7 +93,7 @@ def explain(error: Exception) -> str:
 
 @contextmanager
 def reporting(debug: bool) -> Iterator[None]:
-    """QueueTurns an error of a command into one line on stderr and an exit code; `debug` prints the traceback too."""
+    """Turns an error of a command into one line on stderr and an exit code; `debug` prints the traceback too."""
     DEBUG.set(debug or DEBUG.get())
     try:
         yield

@@ -14,8 +14,9 @@ from typing import Any
 from redis import Redis
 
 from tokenforce.wire.keys import USUAL_LIMITS, KeyLimits, KeyLimitsRecord, Scope
+from tokenforce_core.runtime.places import Place
 from tokenforce_service.access.tokens import Token, digest, new_token
-from tokenforce_service.http.rows import Place, Row, Rows
+from tokenforce_service.http.rows import Row, Rows
 
 KEYS = "tf:keys"
 USE_SECONDS = 60

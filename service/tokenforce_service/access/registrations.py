@@ -12,9 +12,10 @@ from typing import Any
 
 from redis import Redis
 
+from tokenforce_core.runtime.places import Place
 from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_service.access.rotating_secrets import RotatingSecrets
-from tokenforce_service.http.rows import Place, Row, Rows
+from tokenforce_service.http.rows import Row, Rows
 
 MOST_OF_ONE_OWNER = 50
 

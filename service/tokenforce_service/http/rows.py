@@ -7,24 +7,10 @@ from typing import TypeAlias
 
 from redis import Redis
 
-from tokenforce_core.runtime.text_redis import TextRedis, text_redis
+from tokenforce_core.runtime.places import Place, places
+from tokenforce_core.runtime.text_redis import text_redis
 
-Place: TypeAlias = tuple[float, str]
-"""Where a row stands in a list: time of creation in seconds since the epoch, id."""
 Row: TypeAlias = Mapping[str, str]
-
-
-def places(connection: TextRedis, index: str, limit: int, before: Place | None = None) -> list[Place]:
-    """Up to `limit` places of a list, newest first, strictly older than `before`.
-
-    What has been removed since `before` was read shifts nothing. Several rows may be as old as `before`.
-    """
-    start, ties = 0, 0
-    if before is not None:
-        start = connection.zcount(index, f"({before[0]!r}", "+inf")
-        ties = connection.zcount(index, before[0], before[0])
-    found: list[tuple[str, float]] = connection.zrevrange(index, start, start + ties + limit - 1, withscores=True)
-    return [(at, row_id) for row_id, at in found if before is None or (at, row_id) < before][:limit]
 
 
 class Rows:

@@ -144,6 +144,19 @@ def test_pages(sdk: Client) -> None:
     assert [*first, *(item.id for item in walk)] == made[::-1]
 
 
+def test_a_page_after_one_that_is_as_old_as_others_and_was_removed(service: Service) -> None:
+    """Registrations of one batch can have the same time stamp."""
+    registry, redis = FingerprintStore(service.store.connection), service.store.connection
+    for number in range(5):
+        request = FingerprintRequest(owner="Labs", licence="L", text=f"{TEXT} {number}")
+        registry.create(f"fp_{number}", request, LOCAL_OWNER)
+        redis.zadd("tf:fingerprints", {f"fp_{number}": 1000.5 if number else 2000.0})
+    first = [item.id for item in registry.page(2)]
+    assert first == ["fp_0", "fp_4"]
+    registry.remove("fp_4")
+    assert [item.id for item in registry.page(9, (1000.5, "fp_4"))] == ["fp_3", "fp_2", "fp_1"]
+
+
 @pytest.mark.parametrize("again", [TEXT, TEXT.upper(), f" {TEXT.replace(' ', ' - ')}"])
 def test_the_same_text_of_the_same_owner_is_there_already(sdk: Client, again: str) -> None:
     made = registered(sdk)
@@ -234,11 +247,12 @@ def test_one_that_cannot_be_read_any_more_is_left_out_and_not_quoted(
     redis, registry = service.store.connection, FingerprintStore(service.store.connection)
     key = f"tf:fingerprint:{broken.id}"
     stored = cast(bytes, redis.get(key))
-    for document in (stored.replace(b'"owner"', b'"holder"'), stored[:-9], b'["herons"]', b'{"herons": 1}'):
+    renamed = stored.replace(b'"owner"', b'"holder"')
+    for document in (renamed, stored[:-9], b'["herons"]', b'{"herons": 1}', b'["herons \xff"]'):
         redis.set(key, document)
         assert [item.id for item in registry.all()] == [whole.id]
         assert [item.id for item in sdk.fingerprints.iter()] == [whole.id]
-    assert caplog.text.count(f"fingerprint {broken.id} cannot be read") == 4
+    assert caplog.text.count(f"fingerprint {broken.id} cannot be read") == 5
     assert "herons" not in caplog.text
     redis.delete(key)  # what the log says to do
     assert registered(sdk).id != broken.id

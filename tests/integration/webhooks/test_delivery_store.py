@@ -213,10 +213,13 @@ def test_replay_starts_anew_once(deliveries: DeliveryStore) -> None:
     assert deliveries.replay("wh_a", made("evt_unknown")) is None
 
 
-def test_an_unreadable_delivery_is_dropped_and_the_next_one_sent(deliveries: DeliveryStore, redis: Redis) -> None:
+@pytest.mark.parametrize("damaged", [b"{}", b"\xff"])
+def test_an_unreadable_delivery_is_dropped_and_the_next_one_sent(
+    deliveries: DeliveryStore, redis: Redis, damaged: bytes
+) -> None:
     deliveries.add("wh_a", made("evt_1", 1.0))
     deliveries.add("wh_a", made("evt_2", 2.0))
-    redis.hset("tf:webhook:wh_a:deliveries", "evt_1", "{}")
+    redis.hset("tf:webhook:wh_a:deliveries", "evt_1", damaged)
     assert deliveries.claim() is None
     claim = deliveries.claim()
     assert claim is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -159,6 +161,35 @@ def test_it_answers_in_time_when_nothing_else_does(
     assert "pass-word" not in printed.out + printed.err
 
 
+def test_it_answers_in_time_when_names_do_not_resolve(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(*_: object, **__: object) -> None:
+        time.sleep(60)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    began = time.monotonic()
+    assert main(["doctor", "--url", "http://scans.example.org"]) == 2
+    assert time.monotonic() - began < 5
+    assert "fail  service: no answer within 4 s" in capsys.readouterr().out
+
+
+def test_it_answers_in_time_when_the_service_sends_its_answer_byte_by_byte(capsys: Capture) -> None:
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n")
+                while True:
+                    connection.sendall(b" ")
+                    time.sleep(0.5)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, daemon=True).start()
+        began = time.monotonic()
+        assert main(["doctor", "--url", f"http://127.0.0.1:{server.getsockname()[1]}"]) == 2
+        assert time.monotonic() - began < 5
+    assert "fail  service: no answer within 4 s" in capsys.readouterr().out
+
+
 def test_levels_decide_the_exit_code(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "service_checks", lambda _url: [Check("key", Level.ok, "good")] * 2)
     monkeypatch.setattr(command, "machine_checks", lambda: [Check("disk", Level.warn, "\x1b[2Jlittle", "make room")])
@@ -166,7 +197,7 @@ def test_levels_decide_the_exit_code(capsys: Capture, monkeypatch: pytest.Monkey
     out = capsys.readouterr().out
     assert "→ make room" in out
     assert r"\x1b[2Jlittle" in out
-    assert "2 passed, 1 warnings, 0 failed" in out
+    assert "2 passed, 1 warning, 0 failed" in out
 
 
 def seen(*modules: str, **versions: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tokenforce.wire.fingerprints import FingerprintRequest, normalised
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.matching import Answer, Registered
 from tokenforce_core.fingerprints.trigger_questions import Questions
+from tokenforce_core.runtime.places import Place, places
 from tokenforce_core.runtime.text_redis import text_redis
 
 log = logging.getLogger(__name__)
@@ -95,26 +96,19 @@ class FingerprintStore:
         raw = self._redis.get(_key(fingerprint_id))
         return None if raw is None else _registered(fingerprint_id, raw)
 
-    def page(
-        self, limit: int, before: tuple[float, str] | None = None, registered_by: str | None = None
-    ) -> list[Registered]:
+    def page(self, limit: int, before: Place | None = None, registered_by: str | None = None) -> list[Registered]:
         """Up to `limit` fingerprints, of one key's owner or of all, newest first, strictly older than `before`.
 
-        `before` is (registration time, id). No index by owner: a registry is small, and every scan reads all of it.
+        No index by owner: a registry is small, and every scan reads all of it.
         """
-        start = 0
-        if before is not None:
-            place = self._redis.zrevrank(FINGERPRINTS, before[1])
-            # The fingerprint may have been removed meanwhile: go on with older ones.
-            newer = self._redis.zcount(FINGERPRINTS, before[0], "+inf")
-            start = place + 1 if place is not None else newer
         found: list[Registered] = []
         while len(found) < limit:
-            ids: list[str] = self._redis.zrevrange(FINGERPRINTS, start, start + _CHUNK - 1)
-            if not ids:
+            older = places(self._redis, FINGERPRINTS, _CHUNK, before)
+            if not older:
                 break
-            found += [item for item in self._read(ids) if registered_by in (None, item.registered_by)]
-            start += len(ids)
+            read = self._read([fingerprint_id for _, fingerprint_id in older])
+            found += [item for item in read if registered_by in (None, item.registered_by)]
+            before = older[-1]
         return found[:limit]
 
     def all(self) -> list[Registered]:

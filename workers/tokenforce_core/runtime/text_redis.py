@@ -41,7 +41,6 @@ class TextRedis(Redis):
             self, name: str, min: float | str, max: float | str, start: int | None = None, num: int | None = None
         ) -> list[str]: ...
         def zrevrangebyscore(self, name: str, max: float | str, min: float | str) -> list[str]: ...  # type: ignore[override]
-        def zrevrank(self, name: str, value: str) -> int | None: ...  # type: ignore[override]
 
 
 def text_redis(connection: Redis) -> TextRedis:
@@ -50,7 +49,13 @@ def text_redis(connection: Redis) -> TextRedis:
         return connection
     pool = connection.connection_pool
     if pool not in _POOLS:
-        options: dict[str, Any] = {**pool.connection_kwargs, "decode_responses": True}
+        # Bytes that are not UTF-8 become half a surrogate pair, which no parser of ours accepts. So one damaged record
+        # is one bad record; by default redis-py raises for all that it has read together.
+        options: dict[str, Any] = {
+            **pool.connection_kwargs,
+            "decode_responses": True,
+            "encoding_errors": "surrogateescape",
+        }
         _POOLS[pool] = type(pool)(
             connection_class=pool.connection_class, max_connections=pool.max_connections, **options
         )

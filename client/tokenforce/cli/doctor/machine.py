@@ -13,11 +13,10 @@ from typing import Any
 from tokenforce.cli.doctor.check import Check, Level, judged
 from tokenforce.cli.local_stack import home, running_stack, safe_environment
 
-SECONDS = 4.0  # for the probe: `doctor` answers within 5 s
+SECONDS = 4.0  # for the probe, and for the service: `doctor` answers within 5 s
 OLDEST_REDIS = (7, 0)  # the first with SET NX GET, by which the service recognises repeated events
 NEARLY_FULL = 0.8  # share of maxmemory
-GIB = 1 << 30
-LITTLE_BYTES, TOO_LITTLE_BYTES = 20 * GIB, 1 * GIB
+LITTLE_BYTES, TOO_LITTLE_BYTES = 20 << 30, 1 << 30
 SETUP = "run `make setup` in a checkout; with a GPU: pip install '.[service,workers]' there"
 # Runs in its own process, because this package may not import redis. Does not load vLLM: that takes tens of seconds.
 _PROBE = """
@@ -46,8 +45,7 @@ def machine_checks() -> list[Check]:
     models = Path(os.environ.get("TOKENFORCE_CACHE_DIR") or home() / "hub").expanduser().absolute()
     disks = [disk("data disk", home(), "TOKENFORCE_HOME"), disk("model disk", models, "TOKENFORCE_CACHE_DIR")]
     url = os.environ.get("REDIS_URL", "")
-    seen = probe(_PROBE, {"ASKED_REDIS": url, "ASKED_HOME": str(home().resolve())})
-    if "error" in seen:
+    if "error" in (seen := probe(_PROBE, {"ASKED_REDIS": url, "ASKED_HOME": str(home().resolve())})):
         return [Check("Redis, engine", Level.fail, seen["error"], "try again when the machine is less busy"), *disks]
     store = redis("the server at REDIS_URL" if url else "the local stack's Valkey", seen["redis"])
     if not url and running_stack() is None:
@@ -107,7 +105,7 @@ def disk(name: str, folder: Path, variable: str) -> Check:
     elsewhere = f"set {variable} to another folder"
     return judged(
         name,
-        f"{free / GIB:.1f} GiB free for {folder}",
+        f"{free / 2**30:.1f} GiB free for {folder}",
         (locked, Level.fail, f"you cannot write to {there}: {elsewhere}"),
         (free < TOO_LITTLE_BYTES, Level.fail, f"make room, or {elsewhere}"),
         (free < LITTLE_BYTES, Level.warn, f"make room, or {elsewhere}"),

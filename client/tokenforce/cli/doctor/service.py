@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -16,7 +15,8 @@ from tokenforce.sdk.errors import NotAuthenticated, NotPermitted, TokenforceErro
 from tokenforce.sdk.stats import get_call
 from tokenforce.sdk.transport import KEY_VARIABLE, URL_VARIABLE
 
-SECONDS = 1.5  # for each request
+SECONDS = 1.5  # for each request, until nothing comes for so long
+START_IT = f"start it, read its logs, or fix {URL_VARIABLE} and {KEY_VARIABLE}"
 WORKERS = {"control": "python -m tokenforce_service.aggregator", "engine": "python -m tokenforce_workers"}
 
 
@@ -34,8 +34,7 @@ def service_checks(url: str | None) -> list[Check]:
             client.transport.send(Call("GET", "/readyz", nothing, attempts=1))
             return [Check("service", Level.ok, f"{client.transport.place} is ready"), *_key_and_workers(client)]
     except TokenforceError as error:
-        advice = f"start it, read its logs, or fix {URL_VARIABLE} and {KEY_VARIABLE}"
-        return [Check("service", Level.fail, f"not ready: {explain(error)}", advice)]
+        return [Check("service", Level.fail, f"not ready: {explain(error)}", START_IT)]
 
 
 def _key_and_workers(client: Client) -> list[Check]:
@@ -51,9 +50,9 @@ def _key_and_workers(client: Client) -> list[Check]:
 
 def _workers(client: Client) -> Check:
     stats = client.transport.send(replace(get_call(), attempts=1))
-    count = Counter(worker.kind for worker in stats.workers)
-    waiting = sum(queue.waiting for queue in stats.queues)
-    found = f"{count['control']} for planning and reports, {count['engine']} with an engine; {waiting} jobs wait"
-    missing = [f"`{command}`" for kind, command in WORKERS.items() if not count[kind]]
+    kinds = [worker.kind for worker in stats.workers]
+    control, engine, waiting = kinds.count("control"), kinds.count("engine"), sum(q.waiting for q in stats.queues)
+    found = f"{control} for planning and reports, {engine} with an engine; {waiting} jobs wait"
+    missing = [f"`{command}`" for kind, command in WORKERS.items() if kind not in kinds]
     advice = f"scans wait until you run {' and '.join(missing)} with the service's REDIS_URL"
     return judged("workers", found, (missing, Level.warn, advice))
