@@ -21,9 +21,9 @@ STYLES = {Level.ok: "green", Level.warn: "yellow", Level.fail: "bold red"}
 
 
 def doctor(url: Url = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Check the service, the key, Redis, the engine and the disk; say how to fix problems.
+    """Check the service, the key, Redis, the engine and the disk.
 
-    Exits with 2 if a check fails, else with 0. Prints no secrets.
+    Says how to fix problems. Exits with 2 if a check fails, else with 0. Prints no secrets.
     """
     with reporting(debug):
         with ThreadPool(2) as pool:  # of daemons: nobody waits for a name server that takes minutes

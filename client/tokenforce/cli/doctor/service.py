@@ -22,8 +22,7 @@ WORKERS = {"control": "python -m tokenforce_service.aggregator", "engine": "pyth
 
 def service_checks(url: str | None) -> list[Check]:
     """The service at `url` or TOKENFORCE_URL, else the local stack if it runs."""
-    url = url or os.environ.get(URL_VARIABLE)
-    stack = None if url else running_stack()
+    stack = None if (url := url or os.environ.get(URL_VARIABLE)) else running_stack()
     if not url and stack is None:
         missing = [module for module in NEEDED if find_spec(module) is None]
         advice = f"set {URL_VARIABLE} and {KEY_VARIABLE}, or run `make setup` in a checkout to scan on this machine"
