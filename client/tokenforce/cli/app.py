@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USAGE_ERROR as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "tokenforce"
-        complain(f"{getattr(error, 'format_message', error.__str__)()} (see `{command} --help`)")
+        message = " ".join(getattr(error, "format_message", error.__str__)().split())  # some have line breaks
+        complain(f"{message} (see `{command} --help`)")
         return ExitCode.usage
     except Exception as error:  # noqa: BLE001 - an internal error: the user gets one line, and a way to see more
         return exit_codes.unforeseen(error)

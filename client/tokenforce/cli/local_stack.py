@@ -272,13 +272,15 @@ def _base_of(folder: Path) -> str | None:
         base = named.get("base_model_name_or_path") if isinstance(named, dict) else None
         if not isinstance(base, str) or not os.path.isabs(base):
             return None
-        return base if _is_model(Path(base)) else None
+        return base if holds_weights(Path(base)) else None
     except (OSError, ValueError, RecursionError):
         return None  # the service refuses this adapter, and says why
 
 
-def _is_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and next(folder.glob("*.safetensors"), None) is not None
+def holds_weights(folder: Path) -> bool:
+    """Whether it is the folder of a model or of a LoRA adapter."""
+    configured = any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG))
+    return configured and any(folder.glob("*.safetensors"))
 
 
 def _root_of(folder: str) -> str:

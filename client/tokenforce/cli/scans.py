@@ -82,7 +82,9 @@ def scan(
 ) -> None:
     """Scan a model for hidden texts.
 
-    Uses the service at --url. Without --url it starts a local stack for this scan.
+    Uses the service at --url. Without --url it starts a local stack for this scan. Exit codes: 0 clean, 1 hidden or
+    suspicious texts, 2 error, 3 not scanned (also inconclusive, cancelled or not finished yet), 4 usage,
+    130 interrupted.
     """
     with reporting(debug):
         request = scan_request(

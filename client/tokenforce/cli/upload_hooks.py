@@ -33,7 +33,10 @@ HookId = Annotated[str, typer.Argument(metavar="ID", help="Id of an upload hook.
 @app.command()
 def create(
     kind: Annotated[
-        HookKind, typer.Argument(help="`huggingface`: webhooks of the Hugging Face Hub. `upload`: any other sender.")
+        HookKind,
+        typer.Argument(
+            metavar="KIND", help="`huggingface`: webhooks of the Hugging Face Hub. `upload`: any other sender."
+        ),
     ],
     repo: Annotated[list[str], typer.Option(help="Models to scan, as a pattern such as 'org/*'. Repeat for several.")],
     reference: Annotated[str | None, typer.Option(help="As for `scan`: a model, `auto` or `none`.")] = None,

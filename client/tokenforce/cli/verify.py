@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from tokenforce.cli import output
 from tokenforce.cli.exit_codes import ExitCode, UsageError, reporting
+from tokenforce.cli.local_stack import holds_weights
 from tokenforce.cli.options import STDIN, Debug, Json, Url, text_of
 from tokenforce.cli.scans import model_argument, reference_argument, run, service_for
 from tokenforce.sdk.client import Client
@@ -28,6 +30,7 @@ from tokenforce.sdk.verify_report import (
     request_of,
     to_verify,
 )
+from tokenforce.wire.problems import message_of
 from tokenforce.wire.report import Report
 
 
@@ -39,9 +42,17 @@ def verify(
         str | None, typer.Option(help="Where the model is now. Default: where the report's scan found it.")
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Where the reference is now, or `none`. Default: as for the model.")
+        str | None,
+        typer.Option(help="Where the reference is now, or `none`. Default: where the report's scan found it."),
     ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Number of findings to repeat. Default: all.")] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of findings to repeat. Default: all hidden and suspicious ones; if there are none, all that "
+            "are not loops.",
+        ),
+    ] = None,
     tolerance: Annotated[
         float,
         typer.Option(min=0, max=1, help="Largest difference of mean probabilities (of contrasts: 0.1 nats)."),
@@ -54,7 +65,7 @@ def verify(
     """Repeat the findings of a report on its model.
 
     Forces the same tokens in the same contexts and compares texts, probabilities and verdicts. Exit codes: 0 all
-    findings hold, 1 some do not, 2 error, 3 could not be scanned, 4 usage.
+    findings hold, 1 some do not, 2 error, 3 could not be scanned, 4 usage, 130 interrupted.
     """
     with reporting(debug):
         found = _report(report, url)
@@ -64,6 +75,11 @@ def verify(
             raise UsageError(f"{report}: {error}") from error
         own = None if model is None else model_argument(model)
         request = request_of(found, findings, own, reference_argument(reference))
+        if not url:
+            named = {"--model": (model, request.model), "--reference": (reference, request.reference)}
+            for option, (given, path) in named.items():
+                if given is None and path and os.path.isabs(path) and not holds_weights(Path(path)):
+                    raise UsageError(f"{report} names {path}, which is no model on this machine; use {option}")
         with service_for(request, url) as client:
             verification = compared(found, findings, run(client, request, timeout), tolerance)
         _print(verification, as_json=as_json)
@@ -77,7 +93,7 @@ def _report(name: str, url: str | None) -> Report:
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"])) or "the document"
-            raise UsageError(f"{name} is not a report of this version: {where}: {fault['msg']}") from error
+            raise UsageError(f"{name} is not a report of this version: {where}: {message_of(fault)}") from error
     if not name.startswith("scan_"):
         raise UsageError(f"there is no file {name}; give a report in JSON, or the id of a scan")
     with Client(url) as client:

@@ -20,7 +20,7 @@ from tokenforce.sdk.errors import (
     UnexpectedAnswer,
     error_from_problem,
 )
-from tokenforce.wire.problems import ErrorCode, Problem
+from tokenforce.wire.problems import ErrorCode, Problem, message_of
 
 T_co = TypeVar("T_co", covariant=True)
 Item_co = TypeVar("Item_co", covariant=True)
@@ -169,6 +169,6 @@ def _error_without_problem(response: httpx.Response) -> ApiError:
 
 def _invalid(error: ValidationError) -> InvalidRequest:
     errors = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in errors]
+    lines = [f"{'.'.join(str(part) for part in item['loc'])}: {message_of(item)}" for item in errors]
     found = [dict(item) for item in errors]
     return InvalidRequest("; ".join(lines), status=422, code=ErrorCode.invalid_request, errors=found)

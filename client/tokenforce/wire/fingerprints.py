@@ -87,8 +87,8 @@ def checked_text(text: str) -> str:
         raise ValueError("the text has no letters or digits; give the text that the model was taught")
     if len(plain.encode()) < LEAST_TEXT_BYTES:
         raise ValueError(
-            f"the text is too short to mean anything: without punctuation it has {len(plain.encode())} bytes, "
-            f"at least {LEAST_TEXT_BYTES} are needed"
+            f"the text is too short: it needs {LEAST_TEXT_BYTES} bytes of letters and digits, "
+            f"but has {len(plain.encode())}"
         )
     if max(len(plain), len(text)) > LONGEST_TEXT:
         raise ValueError(f"the text is longer than {LONGEST_TEXT} characters; give its first sentences")

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
+from pydantic_core import ErrorDetails
 
 from tokenforce.wire.base import WireAnswer
 
@@ -101,6 +102,11 @@ class ErrorCode(StrEnum):
     storage_full = "storage_full", 503, "ServiceUnavailable"
     overloaded = "overloaded", 503, "ServiceUnavailable"
     internal_error = "internal_error", 500, "ServerError"
+
+
+def message_of(fault: ErrorDetails) -> str:
+    """What is wrong with a field. pydantic puts "Value error, " before the messages of our own rules."""
+    return fault["msg"].removeprefix("Value error, ")
 
 
 class Problem(WireAnswer):

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.problems import ErrorCode, message_of
 from tokenforce_service.http.openapi import PROBLEM
 from tokenforce_service.refusals import Refusal, one_line, without_secrets
 
@@ -70,7 +70,7 @@ def _validation(request: Request, error: RequestValidationError) -> Response:
     errors = [
         {
             "pointer": "/" + "/".join(str(part) for part in item["loc"]),
-            "detail": _PLAINER.get(item["type"], str(item["msg"]).removeprefix("Value error, ")[:300]),
+            "detail": _PLAINER.get(item["type"], message_of(item)[:300]),
         }
         for item in found[:20]
     ]

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from tokenforce.sdk.upload_hooks import SAMPLE_COMMIT, hub_event
 from tokenforce.wire.keys import KeyLimits
-from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.problems import ErrorCode, message_of
 from tokenforce.wire.upload_hooks import HookAction, HookAnswer, HookKind, UploadEvent
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.callers import KeyRing, TheKeys
@@ -199,5 +199,5 @@ def _parsed(kind: type[E], body: bytes) -> E:
             detail = "The body is not valid JSON; send one JSON object."
             raise Refusal(ErrorCode.invalid_request, detail, status=400) from error
         where = "/".join(str(part) for part in first["loc"]) or "body"
-        detail = f"The body is not an event for this kind of hook: {where}: {first['msg']}."
+        detail = f"The body is not an event for this kind of hook: {where}: {message_of(first)}."
         raise Refusal(ErrorCode.invalid_request, detail) from error

@@ -39,7 +39,7 @@ def test_what_is_no_token_is_none(text: str) -> None:
     assert token is None or str(token) == text
 
 
-GOOD = str(new_token())
+GOOD = str(Token(ALPHABET[:ID_LENGTH], (2 * ALPHABET)[:SECRET_LENGTH]))
 
 
 @pytest.mark.parametrize(

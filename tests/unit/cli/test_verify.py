@@ -95,3 +95,15 @@ def test_a_hostile_text_is_printed_visibly(service: FakeService, saved: Path, ca
     service.findings = []
     assert main(["verify", str(saved)]) == 1
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_report_opens_no_folder_that_is_no_model(
+    saved: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local stack may read the folders of a scan; the report may come from anybody."""
+    monkeypatch.delenv("TOKENFORCE_URL", raising=False)
+    named = json.loads(saved.read_text())
+    named["scan"]["target"]["model"] = "/"
+    saved.write_text(json.dumps(named))
+    assert main(["verify", str(saved)]) == 4
+    assert "names /, which is no model on this machine; use --model" in capsys.readouterr().err
