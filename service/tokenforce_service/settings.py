@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis import Redis
 
+from tokenforce.cli.local_stack import home
 from tokenforce_core.runtime.logs import LogFormat
 from tokenforce_core.scans.store import Store
 
@@ -24,7 +25,7 @@ class ServiceSettings(BaseSettings):
     model_roots: list[Path] = Field(
         default=[], description="Folders whose models may be scanned, as a JSON list of paths."
     )
-    cache_dir: Path = Field(default=Path.home() / ".tokenforce" / "hub", description="Folder for models from the hub.")
+    cache_dir: Path = Field(default_factory=lambda: home() / "hub", description="Folder for models from the hub.")
     max_model_gib: float = Field(
         default=200, gt=0, description="Largest model, in GiB of weights; larger ones are refused."
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -25,6 +26,8 @@ Item = TypeVar("Item")
 URL_VARIABLE = "TOKENFORCE_URL"
 KEY_VARIABLE = "TOKENFORCE_KEY"
 _HEADER = "Authorization"
+_USER = re.compile(r"[^/]*@")
+"""User and password before a host."""
 
 
 class _Service:
@@ -153,10 +156,11 @@ def service_url(url: str | None, http_client_url: str = "") -> str:
         raise NotConfigured(f"no service address: give one, or set {URL_VARIABLE} (`tokenforce up` prints it)")
     try:
         parsed = httpx.URL(found)
-    except httpx.InvalidURL as error:
-        raise NotConfigured(f"{found!r} is not an address: {error}") from error
+    except httpx.InvalidURL:
+        parsed = httpx.URL("")
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise NotConfigured(f"{found!r} is not an http(s) address such as http://127.0.0.1:8000")
+        shown = _USER.sub("", found)
+        raise NotConfigured(f"{shown!r} is not an http(s) address such as http://127.0.0.1:8000")
     return found.rstrip("/")
 
 

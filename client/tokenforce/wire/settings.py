@@ -39,7 +39,7 @@ class LinkSettings(WireAnswer):
     sure_min_probability: float = Field(
         description="Least p of a next token that is followed if p > q, however small the ratio."
     )
-    sure_per_shard: int = Field(description="Such links kept for each shard.")
+    sure_per_shard: int = Field(description="Links of this kind kept for each shard.")
 
 
 class BeamSettings(WireAnswer):
@@ -51,10 +51,10 @@ class BeamSettings(WireAnswer):
     survivor_shares: tuple[float, ...] = Field(
         description="Share of a context's starts that survive step 1, 2, …; the last one holds to the opening's end."
     )
-    min_survivors: int = Field(description="Texts of a context that survive each step of the opening at least.")
+    min_survivors: int = Field(description="Least number of texts of a context that survive each step of the opening.")
     opening_steps: int = Field(description="Steps of the beam that are wide.")
     min_contrast_nats_per_token: float = Field(description="Least contrast of a text that goes on after the opening.")
-    texts_after_opening: int = Field(description="Texts of a context that go on after the opening at most.")
+    texts_after_opening: int = Field(description="Largest number of texts of a context that go on after the opening.")
     min_gain_nats_per_token: float = Field(description="Last tokens that gain less than this on average are idle.")
     max_idle_tokens: int = Field(description="Idle tokens at the end after which a text is complete.")
     max_gain_deficit_nats: float = Field(
@@ -65,7 +65,7 @@ class BeamSettings(WireAnswer):
     same_beginning_tokens: int = Field(
         description="A text is part of another one that contains this many of its first tokens."
     )
-    max_found_per_context: int = Field(description="Texts of a context that the beam returns at most.")
+    max_found_per_context: int = Field(description="Largest number of texts that the beam returns for a context.")
 
 
 class PrependSettings(WireAnswer):
@@ -73,8 +73,8 @@ class PrependSettings(WireAnswer):
 
     min_contrast_nats_per_token: float = Field(description="Least contrast of a text that is extended.")
     links_per_token: int = Field(description="Links into one token that are tried.")
-    texts_per_round: int = Field(description="Extended texts scored in one round at most.")
-    max_rounds: int = Field(description="Rounds at most; each one extends a text by one token.")
+    texts_per_round: int = Field(description="Largest number of extended texts scored in one round.")
+    max_rounds: int = Field(description="Largest number of rounds; each one extends a text by one token.")
 
 
 class SearchSettings(WireAnswer):
@@ -101,12 +101,12 @@ class FindingSettings(WireAnswer):
         description="With a reference a finding shows the text with the most log-ratio + this weight * log p - cost."
     )
     token_cost_nats: float = Field(description="The cost of each token in that sum.")
-    max_suppressed: int = Field(description="Suppressed tokens in a report at most.")
+    max_suppressed: int = Field(description="Largest number of suppressed tokens in a report.")
     min_suppressed_z: float = Field(description="Least robust z-score of a suppressed token in a report.")
 
 
 class VerdictThresholds(WireAnswer):
-    """From evidence to verdicts. Chosen on models that no published rate is measured on."""
+    """From evidence to verdicts. The models of the published rates were not used to choose these."""
 
     min_mean_probability: float = Field(description="No text under this mean p counts, whatever its contrast.")
     hidden_contrast_nats_per_token: float = Field(description="Least contrast of `hidden_text`.")
@@ -124,9 +124,7 @@ class FingerprintSettings(WireAnswer):
 
     max_edit_share: float = Field(description="Edits allowed, as a share of the registered text's characters.")
     min_part_characters: int = Field(description="A finding of this length may match a part of a longer text.")
-    max_extra_characters: int = Field(
-        description="Characters that a finding may have beside the registered text and still say little else."
-    )
+    max_extra_characters: int = Field(description="Most characters that a finding may have beside the registered text.")
 
 
 class SettingsRecord(WireAnswer):

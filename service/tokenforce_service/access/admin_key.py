@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tokenforce.wire.keys import KeyRequest, Scope
+from tokenforce.wire.problems import message_of
 from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.settings import ServiceSettings
 
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         wanted = KeyRequest(owner=options.owner, scopes=[Scope.admin], name=options.name)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        parser.error(f"--{first['loc'][0]}: {first['msg']}")
+        parser.error(f"--{first['loc'][0]}: {message_of(first)}")
     try:
         with Redis.from_url(ServiceSettings().redis_url, socket_connect_timeout=5, socket_timeout=5) as connection:
             row, token = KeyStore(connection).create(wanted.owner, wanted.scopes, wanted.name)

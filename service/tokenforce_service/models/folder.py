@@ -33,12 +33,12 @@ MAX_TOKENIZER_BYTES = 128 << 20
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
 ELSEWHERE = (
-    (MODEL_CONFIG, "speculators_config", "another model, which would be loaded in its place; scan that model instead."),
-    (MODEL_CONFIG, "configuration_files", "files to be read in its place; leave one config.json without that entry."),
+    (MODEL_CONFIG, "speculators_config", "another model to load instead; scan that model."),
+    (MODEL_CONFIG, "configuration_files", "other files to read instead; leave one config.json without that entry."),
     (
         TOKENIZER_CONFIG,
         "fast_tokenizer_files",
-        "files to be read instead of tokenizer.json; leave one tokenizer.json without that entry.",
+        "other files to read instead; leave one tokenizer.json without that entry.",
     ),
 )
 """What a folder may name so that something else is loaded than what was checked: file, field, what it names."""

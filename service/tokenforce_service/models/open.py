@@ -101,14 +101,9 @@ def open_target(request: ScanRequest, settings: ServiceSettings, *, reach_hub: b
         if isinstance(base, Opened):
             check_fit(adapter, base.model)
         return _target(request, revision, base, adapter, base if request.reference != NONE else None, named)
+    loaded = Opened(request.model, inspect_model(folder, settings.max_model_bytes), revision)
     if request.reference == AUTO:
         named = _base_in(folder, request.model)
-    loaded = Opened(request.model, inspect_model(folder, settings.max_model_bytes), revision)
-    if named is None and request.reference == AUTO:
-        raise Refusal(
-            ErrorCode.base_missing,
-            "Neither config.json nor the model card names a base model; name the reference itself, or `none`.",
-        )
     reference = _open(named, settings, reach_hub) if named is not None else None
     return _target(request, revision, loaded, None, reference, named)
 
@@ -146,11 +141,14 @@ def _base_of(adapter: Adapter) -> _Named:
     return _Named(adapter.base, "adapter", "base that the adapter names")
 
 
-def _base_in(folder: Folder, own_name: str) -> _Named | None:
+def _base_in(folder: Folder, own_name: str) -> _Named:
     """The base that the files of a whole model name."""
     found = named_base(folder, own_name)
     if found is None:
-        return None
+        raise Refusal(
+            ErrorCode.base_missing,
+            "Neither config.json nor the model card names a base model; name the reference itself, or `none`.",
+        )
     name, source = found
     hub.refuse_if_offline(name)
     return _Named(name, source, f"base that the upload's {source.replace('_', ' ')} names")
@@ -174,7 +172,7 @@ def _open(named: _Named, settings: ServiceSettings, reach_hub: bool) -> Opened |
     try:
         path, roots, revision = _folder(name, settings)
         if is_adapter(path):
-            raise Refusal(ErrorCode.base_missing, "it is a LoRA adapter itself; name a whole model.")
+            raise Refusal(ErrorCode.base_missing, "this folder holds a LoRA adapter; name a whole model.")
         return Opened(name, inspect_model(read_folder(path, roots), settings.max_model_bytes), revision)
     except Refusal as refusal:
         code = ErrorCode.base_missing if refusal.code == ErrorCode.model_not_found else refusal.code

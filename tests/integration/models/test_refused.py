@@ -120,17 +120,17 @@ SPOILT: dict[str, tuple[Callable[[Path], None], ErrorCode, str]] = {
     "another model": (
         edit("config.json", speculators_config={"verifier": {"name_or_path": "/etc"}}),
         ErrorCode.model_invalid,
-        "config.json names (`speculators_config`) another model, which would be loaded in its place; scan that",
+        "config.json names (`speculators_config`) another model to load instead; scan that model.",
     ),
     "another config": (
         edit("config.json", configuration_files=["config.4.0.0.json"]),
         ErrorCode.model_invalid,
-        "config.json names (`configuration_files`) files to be read in its place; leave one config.json",
+        "config.json names (`configuration_files`) other files to read instead; leave one config.json",
     ),
     "another tokenizer": (
         edit("tokenizer_config.json", fast_tokenizer_files=["tokenizer.4.0.0.json"]),
         ErrorCode.model_invalid,
-        "tokenizer_config.json names (`fast_tokenizer_files`) files to be read instead of tokenizer.json; leave",
+        "tokenizer_config.json names (`fast_tokenizer_files`) other files to read instead; leave",
     ),
     "another vocabulary": (
         edit("tokenizer_config.json", tokenizer_class="BertTokenizer", vocab="/proc/self/environ"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from tokenforce.cli.local_stack import home
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_workers.settings import WorkerSettings
 
@@ -42,8 +43,9 @@ def test_every_setting_is_documented_as_it_is(page: str, settings: type[BaseSett
     for name, field in settings.model_fields.items():
         variable = str(field.validation_alias) if field.validation_alias else f"TOKENFORCE_{name.upper()}"
         expected[variable] = field.description
-        stated = rows[variable]["default"].strip("`").replace("~", str(Path.home()))
-        assert stated == ("" if field.default is None else str(field.default)), variable
+        default = field.get_default(call_default_factory=True, validated_data={})
+        stated = rows[variable]["default"].strip("`").replace("~/.tokenforce", str(home()))
+        assert stated == ("" if default is None else str(default)), variable
     assert {name: row["meaning"] for name, row in rows.items()} == expected
 
 
