@@ -20,9 +20,9 @@ def aliases() -> dict[str, Any]:
         if module.name.endswith("__main__"):
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
-            made = [part for part in get_args(value)[1:] if isinstance(part, Depends) and part.dependency]
-            if made and made[0].dependency.__qualname__.startswith(f"{provided.__name__}."):
-                found[name] = value
+            for part in get_args(value)[1:]:
+                if isinstance(part, Depends) and getattr(part.dependency, "__module__", "") == provided.__module__:
+                    found[name] = value
     return found
 
 
