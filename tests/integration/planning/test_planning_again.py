@@ -15,7 +15,6 @@ from tokenforce_core.scans.stages import start_planning
 from tokenforce_core.scans.store import Store
 from tokenforce_service.planning import job
 from tokenforce_service.refusals import Refusal
-from tokenforce_service.settings import ServiceSettings
 
 HUB_AWAY = Refusal(ErrorCode.hub_unreachable, "The model hub cannot be reached for org/name; check the network.")
 DISK_FULL = Refusal(ErrorCode.storage_full, "The disk is too full for org/name; free some space.")
@@ -27,7 +26,7 @@ NONE_SUCH = Refusal(ErrorCode.model_not_found, "The hub has no org/name; check t
 def attempts(redis: Redis, monkeypatch: pytest.MonkeyPatch, *refusals: Refusal) -> tuple[int, Store]:
     """How often a scan is planned of which each attempt is refused for the next of these reasons."""
     left, store = list(refusals), Store(redis)
-    monkeypatch.setattr(job, "_open", lambda: (ServiceSettings(), store))
+    monkeypatch.setattr(job, "open_store", lambda _settings: store)
 
     def refused(*_: object, **__: object) -> NoReturn:
         raise left.pop(0)
