@@ -49,14 +49,17 @@ eval-full: $(STAMP) ## the same over the whole vocabulary: hours
 gpu: ## the tests that need a GPU, in an environment of yours (tests/README.md)
 	$(PYTHON) -m pytest -m gpu tests/gpu
 
+# Processes that run the tests; each has its share of the cores and needs up to 5 GB of memory.
+PROCESSES ?= 2
+
 test: lint unit ## lint, types, arrows and every test
-	$(BIN)/python -m pytest tests/integration tests/e2e
+	$(BIN)/python -m pytest -n $(PROCESSES) tests/integration tests/e2e
 
 bench: $(STAMP) ## polls and pages with 10,000 scans in the store, beside /healthz
 	$(BIN)/python -m tests.bench.polls $(ARGS)
 
 unit: $(STAMP) ## the fast tests only
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n $(PROCESSES) tests/unit
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check client service workers tests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test an id of its own, as several processes share tests out by id: of two with one id, one is lost.
+
+    schemathesis tells its tests apart by name only.
+    """
+    for item in items:
+        if not item.nodeid.endswith(item.name):
+            item._id = item.id.parse(f"{item.nodeid.rpartition('::')[0]}::{item.name}")
+    if twice := [node_id for node_id, count in Counter(item.nodeid for item in items).items() if count > 1]:
+        raise pytest.UsageError(f"several tests have one id: {', '.join(twice)}")
     if "PYTEST_XDIST_WORKER" in os.environ:
         places = {folder: place for place, folder in enumerate(LONGEST_FIRST)}
         items.sort(key=lambda item: places.get(folder_of(item.nodeid), len(places)))
