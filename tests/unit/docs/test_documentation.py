@@ -11,6 +11,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from tokenforce.cli.local_stack import home
+from tokenforce_core.plan.verdict_thresholds import VERDICT
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_workers.settings import WorkerSettings
 
@@ -89,3 +90,14 @@ def test_no_python_file_is_over_400_lines() -> None:
     files = [f for top in ("client", "service", "workers", "tests") for f in (REPOSITORY / top).rglob("*.py")]
     assert files
     assert [f.name for f in files if len(f.read_text("utf-8").splitlines()) > 400] == []
+
+
+def test_the_stated_thresholds_are_those_of_verdicts() -> None:
+    text = (REPOSITORY / "workers/MEASURED.md").read_text("utf-8")
+    probability, ratio = VERDICT.min_mean_probability, VERDICT.hidden_log_likelihood_ratio_nats
+    hidden, suspicious = VERDICT.hidden_contrast_nats_per_token, VERDICT.suspicious_contrast_nats_per_token
+    boilerplate = VERDICT.boilerplate_log_ratio_nats_per_token
+    assert f"| `hidden_text` | ≥ {probability} | ≥ {hidden} nats per token | ≥ {ratio:.0f} nats |" in text
+    assert f"| `suspicious` | ≥ {probability} | ≥ {suspicious} nats per token | any |" in text
+    assert f"| `clean`, boilerplate | any | lower | < {boilerplate} nats per token" in text
+    assert f"a score of {VERDICT.suspicious_score} or more makes a model `suspicious`" in text
