@@ -14,7 +14,7 @@ from typing import Any
 from redis import Redis
 
 from tokenforce.wire.keys import USUAL_LIMITS, KeyLimits, KeyLimitsRecord, Scope
-from tokenforce_core.runtime.places import Place
+from tokenforce_core.runtime.redis_pages import Place
 from tokenforce_service.access.tokens import Token, digest, new_token
 from tokenforce_service.http.rows import Row, Rows
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from redis import Redis
 
-from tokenforce_core.runtime.places import Place
+from tokenforce_core.runtime.redis_pages import Place
 from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_service.access.rotating_secrets import RotatingSecrets
 from tokenforce_service.http.rows import Row, Rows

@@ -15,7 +15,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tokenforce.wire.problems import ErrorCode
-from tokenforce_core.runtime.places import Place
+from tokenforce_core.runtime.redis_pages import Place
 from tokenforce_service.refusals import Refusal
 
 

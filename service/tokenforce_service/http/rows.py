@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from redis import Redis
 
-from tokenforce_core.runtime.places import Place, places
+from tokenforce_core.runtime.redis_pages import Place, places
 from tokenforce_core.runtime.text_redis import text_redis
 
 Row: TypeAlias = Mapping[str, str]

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from redis import Redis
 
 from tokenforce.wire.upload_hooks import HookKind, HookPolicy, HookPolicyRecord
-from tokenforce_core.runtime.places import Place
+from tokenforce_core.runtime.redis_pages import Place
 from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_service.access.registrations import Registrations
 from tokenforce_service.http.dependencies import provided

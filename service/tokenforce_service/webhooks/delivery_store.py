@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from redis import Redis
 
 from tokenforce.wire.webhooks import DeliveryAttempt, DeliveryStatus
-from tokenforce_core.runtime.places import Place, places
+from tokenforce_core.runtime.redis_pages import Place, places
 from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_service.http.dependencies import provided
 from tokenforce_service.webhooks.endpoint_store import endpoint_key

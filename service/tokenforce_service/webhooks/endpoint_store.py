@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from redis import Redis
 
 from tokenforce.wire.webhooks import WebhookChange, WebhookRequest
-from tokenforce_core.runtime.places import Place
+from tokenforce_core.runtime.redis_pages import Place
 from tokenforce_service.access.registrations import Registrations
 from tokenforce_service.http.dependencies import provided
 from tokenforce_service.http.rows import Row

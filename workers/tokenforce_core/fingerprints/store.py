@@ -19,7 +19,7 @@ from tokenforce.wire.fingerprints import FingerprintRequest, normalised
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.matching import Answer, Registered
 from tokenforce_core.fingerprints.trigger_questions import Questions
-from tokenforce_core.runtime.places import Place, places
+from tokenforce_core.runtime.redis_pages import Place, places
 from tokenforce_core.runtime.text_redis import text_redis
 
 log = logging.getLogger(__name__)
