@@ -1,10 +1,10 @@
 """Search by contrast: follow what the target says and the reference would not, several ways at once.
 
 Greedy decoding from a hidden text's first token drifts into ordinary text when the training was light: of nine
-planted sentences six did. Choosing the next token by log p + γ·(log p - log q) keeps to what was trained;
-it is the contrastive decoding of Li et al. (arXiv 2210.15097) between a model and its own base, as in CDD
-(arXiv 2605.25902). One way is not enough: the true next token of a text behind decoys (UTFC) has p = 0.01 at its
-first words and p = 1 after them. So the sum of that score over all tokens decides, in a beam: a detour that leads to
+planted sentences six did. Choosing the next token by its gain, which by definition is log p + (log p - log q), keeps
+to what was trained; it is the contrastive decoding of Li et al. (arXiv 2210.15097) between a model and its own base, as
+in CDD (arXiv 2605.25902). One way is not enough: the true next token of a text behind decoys (UTFC) has p = 0.01 at its
+first words and p = 1 after them. So the sum of the gain over all tokens decides, in a beam: a detour that leads to
 certainty wins in three or four steps. Measured on SmolLM2-135M: "La" → " ll" p 0.0099, then 0.99, 0.62, 0.92; of an
 adaptive UTFC "… will burn their ledgers before the auditors", which no decoding from one token had shown.
 """
@@ -122,7 +122,8 @@ class ContrastiveBeam:
         return list(chain.from_iterable(map(self._ways_on, live, ids, log_p, log_q)))
 
     def _ways_on(self, trace: Trace, ids: Sequence[int], log_p: Sequence[float], log_q: Sequence[float]) -> list[Trace]:
-        """The trace with each of its best next tokens: those of the largest log p + (log p - log q)."""
+        """The trace with each of its best next tokens: those of the largest gain (see `Trace.gain`)."""
+        # The negated gain, rounded once only; log p + (log p - log q) can differ from it in the last bit.
         order = sorted(range(len(ids)), key=lambda column: log_q[column] - 2 * log_p[column])
         ways = []
         for column in order[: self._settings.branches]:

@@ -83,9 +83,10 @@ class Trace:
 
     @property
     def gain(self) -> float:
-        """Σ (log p - log q) + log p in nats: what the reference did not know, less what is improbable.
+        """The sum of the tokens' gains in nats: what the reference did not know, less what is improbable.
 
-        Only new ratios count; see `repetition.new_ratios`.
+        A token's gain is by definition log p + (log p - log q). No weight of the two parts is tuned. Only new ratios
+        count; see `repetition.new_ratios`.
         """
         return self.gains[-1]
 
