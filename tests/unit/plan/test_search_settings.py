@@ -2,91 +2,138 @@
 
 from __future__ import annotations
 
-import ast
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+import tokenforce_core
+from tests.support.numeric_constants import numbers_in
 from tests.support.scan_results import example_report
 from tokenforce.wire.report import Report
 from tokenforce_core.plan import search_settings, verdict_thresholds
 
-PACKAGES = ("contrast", "findings", "forcing", "fingerprints")
-NOT_THE_ALGORITHM = "store.py"
-"""Keeps fingerprints in Redis; decides nothing about a model."""
-HARMLESS = {(int, -1), (int, 0), (int, 1), (int, 2), (float, 0.0), (float, 1.0)}
-"""Within functions: counts, signs, places, halves, limits of probabilities. A named constant is not, unless it is 0."""
+PACKAGES = ("contrast", "findings", "forcing", "fingerprints", "plan")
+NOT_THE_ALGORITHM = {
+    "fingerprints/store": "keeps fingerprints in Redis; decides nothing about a model",
+    "plan/presets": "the place for the numbers of a preset",
+    "plan/search_settings": "the place for tuned numbers",
+    "plan/verdict_thresholds": "the place for tuned numbers",
+}
 NOT_TUNED = {
-    ("statistics", "MAD_TO_SIGMA"): "mathematics",
-    ("scoring", "SLACK"): "rounding of a sum",
-    ("predictor", "NEVER"): "stands for minus infinity",
-    ("predictor", "ALIGNMENT"): "the engines' block size",
-    ("reference_cache", "DIGEST_CHARACTERS"): "the length of a name",
-    ("shard", "DECIMALS"): "rounding of what is kept",
+    ("contrast/statistics", "MAD_TO_SIGMA"): "mathematics",
+    ("contrast/reference_cache", "DIGEST_CHARACTERS"): "the length of a name",
+    ("contrast/shard", "DECIMALS"): "rounding of what is kept",
+    ("forcing/scoring", "SLACK"): "rounding of a sum",
+    ("forcing/predictor", "NEVER"): "stands for minus infinity",
+    ("forcing/predictor", "ALIGNMENT"): "the engines' block size",
+    ("plan/plan", "MAX_LORA_RANK"): "the engine's limit; another one changes no result",
 }
 
 
-def sources() -> list[Path]:
-    found = []
-    for package in PACKAGES:
-        spec = find_spec(f"tokenforce_core.{package}")
-        assert spec is not None
-        assert spec.origin is not None
-        found += sorted(set(Path(spec.origin).parent.glob("*.py")) - {Path(spec.origin).parent / NOT_THE_ALGORITHM})
-    return found
+def modules() -> dict[str, Path]:
+    """Every module of the algorithm: package and name, and its file."""
+    root = Path(tokenforce_core.__file__).parent
+    files = [file for package in PACKAGES for file in sorted((root / package).rglob("*.py"))]
+    named = {file.relative_to(root).with_suffix("").as_posix(): file for file in files}
+    assert set(NOT_THE_ALGORITHM) < set(named)
+    return {name: file for name, file in named.items() if name not in NOT_THE_ALGORITHM}
 
 
-def numbers_in(source: str, module: str = "") -> list[str]:
-    """Line and value of every number that is neither harmless nor in `NOT_TUNED`."""
-    tree = ast.parse(source)
-    allowed: set[ast.AST] = set()
-    constants: set[ast.AST] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [target.id for target in targets if isinstance(target, ast.Name)]
-            if any((module, name) in NOT_TUNED for name in names):
-                allowed |= set(ast.walk(node))
-            elif any(name.isupper() for name in names):
-                constants |= set(ast.walk(node))
-    return [
-        f"line {node.lineno}: {node.value}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, int | float)
-        and not isinstance(node.value, bool)
-        and ((node in constants and node.value != 0) or (type(node.value), node.value) not in HARMLESS)
-        and node not in allowed
-    ]
+MODULES = modules()
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_no_module_of_the_algorithm_has_a_number_of_its_own(path: Path) -> None:
-    assert numbers_in(path.read_text("utf-8"), path.stem) == [], "give it a name and a unit in tokenforce.wire.settings"
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_of_the_algorithm_has_a_number_of_its_own(module: str) -> None:
+    allowed = {name for place, name in NOT_TUNED if place == module}
+    found = numbers_in(MODULES[module].read_text("utf-8"), allowed)
+    assert found == [], "give it a name and a unit in tokenforce.wire.settings"
+
+
+@pytest.mark.parametrize(("module", "name"), NOT_TUNED)
+def test_every_exception_is_needed(module: str, name: str) -> None:
+    others = {other for place, other in NOT_TUNED if place == module} - {name}
+    assert numbers_in(MODULES[module].read_text("utf-8"), others) != []
 
 
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("KEPT = 256", ["line 1: 256"]),
-        ("EACH = 1.0", ["line 1: 1.0"]),
-        ("HIDDEN: float = 2.0", ["line 1: 2.0"]),
-        ("RETRIES = 1", ["line 1: 1"]),
-        ("def f(x, share=0.25): return x > 0.3", ["line 1: 0.25", "line 1: 0.3"]),
-        ("def f(x): return x >= 2.0", ["line 1: 2.0"]),
-        ("SHARES = {1: 0.5}", ["line 1: 1", "line 1: 0.5"]),
-        ("SLACK = 0.37", ["line 1: 0.37"]),
-        ("def f(x): return x[-1] + 2 * min(1.0, x[0])", []),
+        ("KEPT = 256", ["256"]),
+        ("EACH = 1.0", ["1.0"]),
+        ("HIDDEN: float = 2.0", ["2.0"]),
+        ("RETRIES = 1", ["1"]),
+        ("SIGN = -1", ["1"]),
+        ("SHARES = {1: 0.5}", ["1", "0.5"]),
+        ("SLACK = 0.37", ["0.37"]),
+        ("limits = [2, 1]", ["2", "1"]),
+        ("few, many = 0, 2", ["2"]),
+        ("weigh = lambda p, q: 2 * p - q", ["2"]),
+        ("class Beam:\n few = 2", ["2"]),
+        ("class Beam:\n few: int = 1", ["1"]),
+        ("def f():\n class Beam:\n  few = 1", ["1"]),
+        ("@cache(maxsize=1)\ndef f(): ...", ["1"]),
+        ("def f(x, most=2): ...", ["2"]),
+        ("def f(x, *, most=1): ...", ["1"]),
+        ("async def f(x, most=1): ...", ["1"]),
+        ("def f():\n return lambda x, most=1: x", ["1"]),
+        ("def f():\n MOST = 1", ["1"]),
+        ("def f(x):\n return (MOST := 1) < x", ["1"]),
+        ("def f():\n limits = [2, 1]", ["2", "1"]),
+        ("def f():\n few = 2", ["2"]),
+        ("def f():\n return {'few': 1}", ["1"]),
+        ("def f(x, share=0.25): return x > 0.3", ["0.25", "0.3"]),
+        ("def f(x): return x >= 2.0", ["2.0"]),
+        ("def f(n): return n >= 2", ["2"]),
+        ("def f(n): return n > -2", ["2"]),
+        ("def f(n):\n match n:\n  case 2: return n", ["2"]),
+        ("def f(x): return x > 1/2", ["1", "2"]),
+        ("def f(x): return x > -1 / 2", ["1", "2"]),
+        ("def f(x): return x > 1 << 1", ["1", "1"]),
+        ("def f(x): return x > 1 + 1 + 1", ["1", "1", "1"]),
+        ("def f(x): return x[1 + 1]", ["1", "1"]),
+        ("def f(x): return x + 2", ["2"]),
+        ("def f(x): return range(2, x)", ["2"]),
+        ("def f(x): return g(x, most=2)", ["2"]),
+        ("def f(x): return x > 3j", ["3j"]),
+        ("def f(x): return x > float('0.85')", ["'0.85'"]),
+        ("def f(x): return x > int('2')", ["'2'"]),
+        ("def f(x): return x > float(b'1e-3')", ["b'1e-3'"]),
+        ("def f(x): return x > decimal.Decimal('0.85')", ["'0.85'"]),
+        ("def f(x): return x > Fraction('1/3')", ["'1/3'"]),
+        ("def f(x): return x > np.float32('0.85')", ["'0.85'"]),
     ],
 )
 def test_a_number_is_found_wherever_it_stands(source: str, found: list[str]) -> None:
-    assert sorted(numbers_in(source, "verdicts")) == sorted(found)
+    assert sorted(line.partition(": ")[2] for line in numbers_in(source)) == sorted(found)
 
 
-def test_a_number_that_is_not_tuned_is_so_in_its_own_module_only() -> None:
-    assert numbers_in("SLACK = 1e-12", "scoring") == []
-    assert numbers_in("SLACK = 1e-12", "verdicts") == ["line 1: 1e-12"]
+@pytest.mark.parametrize(
+    "source",
+    [
+        "NOTHING = Period(0, 0, 0.0)",
+        "class Trace:\n score: float = 0.0\n ended: bool = True",
+        "def f(x, start=0, best=0.0, strict=True): ...",
+        "def f(x): return x[-1] + 2 * min(1.0, x[0])",
+        "def f(x): return x[2] + x[:2] + x[::2] + x[0, 2] + x[:, 1:2]",
+        "def f(x): return x**2 + x / 2 + x // 2 + x % 2 + 2**x",
+        "def f(x): return len(x) > 1 or x == -1 or x.sum(axis=1) == 0 or x.any(axis=2)",
+        "def f(x):\n count = 1\n count += 1\n return 1 - x + (count - 1)",
+        "def f(x): return max(x, key=lambda one: -2 * one)",
+        "def f(x): return float('inf') > float(x) > float('-inf')",
+        "def f(x): return f'{x:.2f} of 3', '0.85'",
+    ],
+)
+def test_a_number_that_its_place_explains_is_not_tuned(source: str) -> None:
+    assert numbers_in(source) == []
+
+
+def test_the_line_of_a_number_is_named() -> None:
+    assert numbers_in("\nKEPT = 256") == ["line 2: 256"]
+
+
+def test_a_number_that_is_not_tuned_is_so_under_its_own_name_only() -> None:
+    assert numbers_in("SLACK = 1e-12", {"SLACK"}) == []
+    assert numbers_in("SLACK = 1e-12\nOTHER = 1e-12", {"SLACK"}) == ["line 2: 1e-12"]
 
 
 def test_a_report_says_every_number_that_it_rests_on() -> None:
