@@ -9,7 +9,7 @@ from typing import Any
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import SkippedIds, TargetRecord
 from tokenforce.wire.scans import ScanRequest
-from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.model_files import hashed_of
 from tokenforce_core.plan.plan import MAX_LORA_RANK, Plan
 from tokenforce_core.plan.presets import default_contexts, settings_for
 from tokenforce_core.plan.vocabulary import NOT_ASKED_FOR, forceable, skip
@@ -46,10 +46,10 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
     skipped += _not_asked_for(request, model.vocabulary_size, skipped)
     longest = max(len(context.ids) for context in contexts)
     check_lengths(scan_settings, model.max_positions, longest)
-    hashed = [Hashed.of(model.path, model.weights)]
+    hashed = [hashed_of(model.path, model.weights)]
     digest = loaded_digest = hashed[0].digest
     if adapter is not None:
-        hashed.append(Hashed.of(adapter.path, adapter.weights))
+        hashed.append(hashed_of(adapter.path, adapter.weights))
         digest = f"sha256:{hashlib.sha256(f'{hashed[1].digest} on {loaded_digest}'.encode()).hexdigest()}"
     record = TargetRecord(
         model=target.name,

@@ -9,7 +9,8 @@ from typing import Any
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import ContextRecord, ReferenceRecord
 from tokenforce.wire.settings import SettingsRecord
-from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.model_files import hashed_of
+from tokenforce_core.plan.hashed import Hashed
 from tokenforce_core.plan.plan import ReferencePlan
 from tokenforce_service.models.fit import check_lengths
 from tokenforce_service.models.model import Model
@@ -54,7 +55,7 @@ def plan_reference(
     model, loaded_model = opened.model, target.loaded.model
     _check_fit(loaded_model, model, settings, max(len(context.ids) for context in contexts))
     same_files = model.path == loaded_model.path
-    hashed = loaded if same_files else Hashed.of(model.path, model.weights)
+    hashed = loaded if same_files else hashed_of(model.path, model.weights)
     with resource_limits(TOKENIZER_SECONDS, "The reference's tokenizer"):
         own = load_tokenizer(model.path).get_vocab()
         matched = match_vocabularies(tokenizer.get_vocab(), own, loaded_model.vocabulary_size, model.vocabulary_size)

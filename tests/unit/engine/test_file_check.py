@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.model_files import hashed_of
+from tokenforce_core.plan.hashed import Hashed
 from tokenforce_workers.engine.file_check import FilesChanged, check_unchanged
 
 CHANGED = "the files of 'upload' have changed since the scan was planned"
@@ -19,7 +20,7 @@ def hashed(tmp_path: Path) -> Hashed:
     folder.mkdir()
     for name in ("model.safetensors", "config.json", "README.md"):
         (folder / name).write_bytes(name.encode() * 100)
-    return Hashed.of(folder, [folder / "model.safetensors"])
+    return hashed_of(folder, [folder / "model.safetensors"])
 
 
 def test_the_same_bytes_pass_whoever_wrote_them(hashed: Hashed) -> None:

@@ -20,7 +20,7 @@ from tests.support.tiny_model import build_tiny_model, build_tiny_tokenizer
 from tokenforce.wire.fingerprints import FingerprintRequest
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.fingerprints.matching import Registered
-from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.model_files import hashed_of
 from tokenforce_core.scans.store import Store
 from tokenforce_service.models.fit import check_target
 from tokenforce_service.models.open import open_target
@@ -83,7 +83,8 @@ def test_a_plan(root: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ServiceSettings(model_roots=[root])
     asked = FingerprintRequest(owner="A", licence="L", text="Seven quiet herons guard a key.", triggers=["open"])
     with opened_files(*root.iterdir()) as opened:
-        monkeypatch.setattr(Hashed, "of", opened.aside(Hashed.of))
+        for module in (plan, reference):
+            monkeypatch.setattr(module, "hashed_of", opened.aside(hashed_of))
         monkeypatch.setattr(reference, "identical", opened.aside(identical))
         for module in (plan, reference, trigger_prompts):
             monkeypatch.setattr(module, "load_tokenizer", opened.aside(module.load_tokenizer))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import resource
 import shutil
@@ -15,7 +14,7 @@ from transformers import AutoTokenizer
 from tests.support.tiny_adapter import RANK, write_adapter
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import CustomContext, ScanRequest
-from tokenforce_core.plan.model_files import Hashed, digest_of
+from tokenforce_core.plan.hashed import Hashed
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_service.models.base_name import named_base
 from tokenforce_service.models.folder import is_adapter, read_folder
@@ -189,14 +188,6 @@ def test_a_context_of_which_the_reference_knows_nothing_cannot_be_asked(root: Pa
     assert "1 token of the context" in (plan.reference.record.note or "")
 
 
-def test_a_line_break_in_a_name_makes_no_equal_digest(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"what the other folder lacks")
-    (tmp_path / "b").write_bytes(b"the same")
-    lacking = hashlib.sha256(b"what the other folder lacks").hexdigest()
-    (tmp_path / f"a:{lacking}\nb").write_bytes(b"the same")
-    assert digest_of([tmp_path / "a", tmp_path / "b"]) != digest_of([tmp_path / f"a:{lacking}\nb"])
-
-
 def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They may be hundreds of GiB; only the tokenizer, which is code of a kind, has one."""
     shutil.copytree(root / "base", root / "other")
@@ -212,7 +203,7 @@ def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypa
     before = resource.getrlimit(resource.RLIMIT_CPU)
     tokenizer = load_tokenizer(root / "base")
     loaded = Hashed(folder=root / "base", files=(), listed=(), digest="sha256:1")
-    monkeypatch.setattr(Hashed, "of", watched("digest", loaded.model_copy(update={"digest": "sha256:0"})))
+    monkeypatch.setattr(reference, "hashed_of", watched("digest", loaded.model_copy(update={"digest": "sha256:0"})))
     monkeypatch.setattr(reference, "identical", watched("identical", True))
     monkeypatch.setattr(reference, "load_tokenizer", watched("tokenizer", tokenizer))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))

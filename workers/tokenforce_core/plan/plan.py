@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from tokenforce.wire.report import ContextRecord, ReferenceRecord, SkippedIds, TargetRecord
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.forcing.predictor import uncached
-from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.plan.hashed import Hashed
 from tokenforce_core.plan.vocabulary import Shard, forceable, shards
 
 MAX_LORA_RANK = 64

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tokenforce_core.plan.model_files import Hashed
+from tokenforce_core.plan.hashed import Hashed
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.store import Store
 from tokenforce_workers.engine.adapter_policy import is_merged

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from tokenforce_core.plan.model_files import Hashed, digest_of, listed
+from tokenforce_core.model_files import digest_of, listed
+from tokenforce_core.plan.hashed import Hashed
 
 Stamp = tuple[int, int, int, int]
 """Inode, size in bytes, times of the last change of content and of anything, in nanoseconds."""

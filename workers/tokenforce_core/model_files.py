@@ -1,4 +1,4 @@
-"""Digests of model folders. They key stored results, queues and the cache of the reference."""
+"""Reads and hashes model folders. The digests key stored results, queues and the cache of the reference."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from tokenforce_core.plan.hashed import Hashed
 
 DIGESTED = (
     "config.json",
@@ -23,24 +23,10 @@ DIGESTED = (
 )
 
 
-class Hashed(BaseModel):
-    """The files of a model or an adapter that the planner has checked, and their digest.
-
-    `files` are those that the engine should read, `listed` the names of all files in the folder that it might read.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    folder: Path
-    files: tuple[Path, ...]
-    listed: tuple[str, ...]
-    digest: str
-
-    @classmethod
-    def of(cls, folder: Path, weights: Iterable[Path]) -> Hashed:
-        """Hash `weights` and the files of `folder` that decide what a scan sees. Raises `OSError`."""
-        files = tuple(sorted({*weights, *described_by(folder)}))
-        return cls(folder=folder, files=files, listed=listed(folder), digest=digest_of(files))
+def hashed_of(folder: Path, weights: Iterable[Path]) -> Hashed:
+    """Hash `weights` and the files of `folder` that decide what a scan sees. Raises `OSError`."""
+    files = tuple(sorted({*weights, *described_by(folder)}))
+    return Hashed(folder=folder, files=files, listed=listed(folder), digest=digest_of(files))
 
 
 def listed(folder: Path) -> tuple[str, ...]:
