@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis import Redis
 
-from tokenforce.cli.local_stack import home
+from tokenforce.home import home
 from tokenforce_core.runtime.logs import LogFormat
 from tokenforce_core.scans.store import Store
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tokenforce.cli.local_stack import home
+from tokenforce.home import home
 
 
 def default_cache() -> Path:

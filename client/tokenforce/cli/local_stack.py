@@ -1,4 +1,4 @@
-"""The local stack: where its files are, and the whole service as a child process that ends when we close its stdin."""
+"""The local stack: the whole service as a child process that ends when we close its stdin."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import IO, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tokenforce.home import home
 from tokenforce.sdk.errors import TokenforceError
 from tokenforce.wire.scans import ScanRequest
 
@@ -37,11 +38,6 @@ SECONDS_TO_GO = 2.0
 """A stack whose service does not answer may need so long to end."""
 ADAPTER_CONFIG = "adapter_config.json"
 LARGEST_CONFIG_BYTES = 1 << 20
-
-
-def home() -> Path:
-    """The folder of the local stack, its models and its logs: `TOKENFORCE_HOME`, else `~/.tokenforce`; absolute."""
-    return Path(os.environ.get("TOKENFORCE_HOME") or "~/.tokenforce").expanduser().absolute()
 
 
 class StackFailed(TokenforceError):

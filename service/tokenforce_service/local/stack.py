@@ -26,7 +26,7 @@ import psutil
 from filelock import FileLock, Timeout
 from redis.exceptions import RedisError
 
-from tokenforce.cli.local_stack import home
+from tokenforce.home import home
 from tokenforce_core.runtime.child_process import start
 from tokenforce_core.runtime.gpus import gpus
 from tokenforce_service.local.key import ensure_local_key

@@ -1,4 +1,4 @@
-"""Where the local stack has its files, and what one that is started for a scan may read."""
+"""What a local stack that is started for a scan may read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documented import REPOSITORY
 from tests.support.tiny_adapter import write_adapter
-from tokenforce.cli.local_stack import home, roots_of
+from tokenforce.cli.local_stack import roots_of
 from tokenforce.wire.scans import ScanRequest
 
 
@@ -83,19 +82,3 @@ def test_a_config_that_cannot_be_read(adapter: Path, config: str) -> None:
 def test_a_whole_model_s_adapter_config_is_not_read(adapter: Path) -> None:
     (adapter / "config.json").write_text("{}")
     assert roots(adapter) == [adapter]
-
-
-def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    for given, meant in [("", "user/.tokenforce"), ("~/x", "user/x"), ("here", "here"), (f"{tmp_path}/y", "y")]:
-        monkeypatch.setenv("TOKENFORCE_HOME", given)
-        assert home() == tmp_path / meant
-    monkeypatch.delenv("TOKENFORCE_HOME")
-    assert home() == tmp_path / "user" / ".tokenforce"
-
-
-def test_the_home_folder_is_read_in_one_place() -> None:
-    sources = [path for top in ("client", "service", "workers") for path in (REPOSITORY / top).rglob("*.py")]
-    read = [path.name for path in sources if 'environ.get("TOKENFORCE_HOME")' in path.read_text("utf-8")]
-    assert read == ["local_stack.py"]

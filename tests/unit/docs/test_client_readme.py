@@ -15,7 +15,10 @@ def test_its_prose_is_short() -> None:
 
 
 def test_its_map_names_every_file_with_few_words() -> None:
-    rooms = re.split(r"^tokenforce/(\w+)/.*\n", PAGES["client"].rpartition("## Files")[2], flags=re.MULTILINE)[1:]
+    files = PAGES["client"].rpartition("## Files")[2]
+    alone = {path.stem for path in (REPOSITORY / "client" / "tokenforce").glob("[!_]*.py")}
+    assert re.findall(r"^tokenforce/(\w+) +\w.*$", files, re.MULTILINE) == sorted(alone)
+    rooms = re.split(r"^tokenforce/(\w+)/.*\n", files, flags=re.MULTILINE)[1:]
     shown = dict(zip(rooms[::2], rooms[1::2], strict=True))
     assert list(shown) == ["cli", "sdk", "wire"]
     for room, lines in shown.items():

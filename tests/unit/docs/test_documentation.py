@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
-from tokenforce.cli.local_stack import home
+from tokenforce.home import home
 from tokenforce_core.plan.verdict_thresholds import VERDICT
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_workers.settings import WorkerSettings

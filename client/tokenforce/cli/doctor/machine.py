@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tokenforce.cli.doctor.check import Check, Level, judged
-from tokenforce.cli.local_stack import home, running_stack, safe_environment
+from tokenforce.cli.local_stack import running_stack, safe_environment
+from tokenforce.home import home
 
 SECONDS = 4.0  # for the probe, and for the service: `doctor` answers within 5 s
 OLDEST_REDIS = (7, 0)  # the first with SET NX GET, by which the service recognises repeated events
