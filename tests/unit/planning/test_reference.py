@@ -18,7 +18,7 @@ from tokenforce.wire.scans import CustomContext, ScanRequest
 from tokenforce_core.plan.model_files import Hashed, digest_of
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_service.models.base_name import named_base
-from tokenforce_service.models.folder import is_adapter, read_folder
+from tokenforce_service.models.folder import read_folder
 from tokenforce_service.models.open import Opened, Target, open_target
 from tokenforce_service.models.tokenizer import load_tokenizer
 from tokenforce_service.planning import reference
@@ -100,7 +100,7 @@ def test_what_an_upload_names_obeys_the_roots(root: Path, tmp_path_factory: pyte
     assert refusal(ScanRequest(model=str(root / "sly")), root).code == ErrorCode.path_not_allowed
     write_adapter(root / "circle", root / "circle")
     assert refusal(ScanRequest(model=str(root / "circle")), root).code == ErrorCode.base_missing
-    assert is_adapter(root / "circle")
+    assert read_folder(root / "circle", [root]).is_adapter
 
 
 def test_auto_reads_the_config_then_the_model_card(root: Path) -> None:
