@@ -16,7 +16,7 @@ from tokenforce_service.models.model import Model
 from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import resource_limits
 from tokenforce_service.models.tensors import identical
-from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
+from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, Tokenizers
 from tokenforce_service.refusals import Refusal, counted
 
 LEAST_SHARED = 0.9
@@ -35,7 +35,12 @@ class IdMap:
 
 
 def plan_reference(
-    target: Target[Opened], tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded: Hashed
+    target: Target[Opened],
+    tokenizer: Any,
+    tokenizers: Tokenizers,
+    contexts: Sequence[ContextRecord],
+    settings: SettingsRecord,
+    loaded: Hashed,
 ) -> ReferencePlan | None:
     """The part of the plan for the reference; None without one.
 
@@ -56,7 +61,7 @@ def plan_reference(
     same_files = model.path == loaded_model.path
     hashed = loaded if same_files else Hashed.of(model.path, model.weights)
     with resource_limits(TOKENIZER_SECONDS, "The reference's tokenizer"):
-        own = load_tokenizer(model.path).get_vocab()
+        own = tokenizers.of(model.path).get_vocab()
         matched = match_vocabularies(tokenizer.get_vocab(), own, loaded_model.vocabulary_size, model.vocabulary_size)
     notes = [matched.note] if matched.note else []
     for context in contexts:

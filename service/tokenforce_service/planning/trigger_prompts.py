@@ -21,7 +21,7 @@ from tokenforce_core.fingerprints.trigger_questions import Question, Questions
 from tokenforce_core.plan.plan import Plan
 from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import resource_limits
-from tokenforce_service.models.tokenizer import load_tokenizer
+from tokenforce_service.models.tokenizer import Tokenizers
 from tokenforce_service.planning.contexts import LONGEST_PROMPT
 from tokenforce_service.refusals import Refusal, counted
 
@@ -36,7 +36,9 @@ QUESTIONS_SECONDS = 60.0
 """Deadline for the tokenizer and the chat template."""
 
 
-def with_questions(plan: Plan, target: Target[Opened], fingerprints: Sequence[Registered]) -> tuple[Plan, Questions]:
+def with_questions(
+    plan: Plan, target: Target[Opened], tokenizers: Tokenizers, fingerprints: Sequence[Registered]
+) -> tuple[Plan, Questions]:
     """The plan with room for questions, and the questions.
 
     Raises:
@@ -50,7 +52,7 @@ def with_questions(plan: Plan, target: Target[Opened], fingerprints: Sequence[Re
         return plan, Questions(left_out=(same,))
     room = _room(plan, target)
     with resource_limits(QUESTIONS_SECONDS, "The tokenizer and the chat template"):
-        tokenizer = load_tokenizer(Path(plan.tokenizer_path))
+        tokenizer = tokenizers.of(Path(plan.tokenizer_path))
         questions = make_questions(fingerprints, tokenizer, plan.target.vocabulary_size, room)
     # The same room for any triggers: an engine that has too little memory names this number.
     return plan.model_copy(update={"max_length": max(plan.max_length, room)}), questions

@@ -1,6 +1,7 @@
 """No file of an upload is opened twice for its content: neither by one request at the gateway nor by one plan.
 
-Not counted: hashing and comparing weights, which read every byte, and what the tokenizer library loads by itself.
+Not counted: hashing and comparing weights, which read every byte, and the opens of transformers. It opens a file
+several times within one load, which we cannot change, so the loads are counted instead.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import shutil
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import fakeredis
 import pytest
@@ -22,10 +24,13 @@ from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.fingerprints.matching import Registered
 from tokenforce_core.plan.model_files import Hashed
 from tokenforce_core.scans.store import Store
+from tokenforce_service.models import tokenizer
 from tokenforce_service.models.fit import check_target
 from tokenforce_service.models.open import open_target
 from tokenforce_service.models.tensors import identical
-from tokenforce_service.planning import plan, reference, trigger_prompts
+from tokenforce_service.planning import reference
+from tokenforce_service.planning.plan import make_plan
+from tokenforce_service.planning.trigger_prompts import with_questions
 from tokenforce_service.scans.admission import admit
 from tokenforce_service.settings import ServiceSettings
 
@@ -103,17 +108,25 @@ def test_a_plan(root: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     request = asked(root, model, named)
     settings = ServiceSettings(model_roots=[root])
     fingerprint = FingerprintRequest(owner="A", licence="L", text="Seven quiet herons guard a key.", triggers=["open"])
+    loaded: list[Path] = []
     with opened_files(*folders_in(root)) as opened:
+        load = opened.aside(tokenizer.load_tokenizer)
+
+        def counted(folder: Path) -> Any:
+            loaded.append(folder)
+            return load(folder)
+
         monkeypatch.setattr(Hashed, "of", opened.aside(Hashed.of))
         monkeypatch.setattr(reference, "identical", opened.aside(identical))
-        for module in (plan, reference, trigger_prompts):
-            monkeypatch.setattr(module, "load_tokenizer", opened.aside(module.load_tokenizer))
+        monkeypatch.setattr(tokenizer, "load_tokenizer", counted)
+        tokenizers = tokenizer.Tokenizers()
         target = open_target(request, settings, reach_hub=True)
         check_target(request, target, Store(fakeredis.FakeRedis()))
-        planned = plan.make_plan(request, target, settings)
-        trigger_prompts.with_questions(planned, target, [Registered("fp_1", 1.0, fingerprint, "local")])
+        planned = make_plan(request, target, settings, tokenizers)
+        with_questions(planned, target, tokenizers, [Registered("fp_1", 1.0, fingerprint, "local")])
         assert opened.read() == once(root, read)
-        assert (planned.reference is None) == (case in WITHOUT_REFERENCE)
+    assert sorted(loaded) == sorted(root / folder for folder in read)
+    assert (planned.reference is None) == (case in WITHOUT_REFERENCE)
 
 
 def test_the_count_sees_what_python_does_not_open(root: Path) -> None:

@@ -20,7 +20,7 @@ from tokenforce_core.plan.presets import settings_for
 from tokenforce_service.models.base_name import named_base
 from tokenforce_service.models.folder import read_folder
 from tokenforce_service.models.open import Opened, Target, open_target
-from tokenforce_service.models.tokenizer import load_tokenizer
+from tokenforce_service.models.tokenizer import Tokenizers
 from tokenforce_service.planning import reference
 from tokenforce_service.planning.contexts import build_context
 from tokenforce_service.planning.plan import make_plan
@@ -165,7 +165,7 @@ def test_a_reference_that_the_target_was_not_made_from(
     (root / "other" / "config.json").write_text(json.dumps({**config, **changed}))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
     with pytest.raises(Refusal) as refused:
-        make_plan(request, opened(request, root), settings(root))
+        make_plan(request, opened(request, root), settings(root), Tokenizers())
     assert refused.value.code == code
     assert refused.value.detail.startswith(said)
 
@@ -179,12 +179,12 @@ def test_a_context_of_which_the_reference_knows_nothing_cannot_be_asked(root: Pa
             file.write_text(file.read_text().replace(tokenizer.bos_token, "<|another|>"))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"), contexts=["bos"])
     with pytest.raises(Refusal, match="knows no token of the context 'bos'") as refused:
-        make_plan(request, opened(request, root), settings(root))
+        make_plan(request, opened(request, root), settings(root), Tokenizers())
     assert refused.value.code is ErrorCode.reference_mismatch
     beside = ScanRequest(
         model=str(root / "base"), reference=str(root / "other"), contexts=[CustomContext(name="own", ids=[bos, 40, 41])]
     )
-    plan = make_plan(beside, opened(beside, root), settings(root))
+    plan = make_plan(beside, opened(beside, root), settings(root), Tokenizers())
     assert plan.reference is not None
     assert "1 token of the context" in (plan.reference.record.note or "")
 
@@ -210,15 +210,16 @@ def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypa
         return call
 
     before = resource.getrlimit(resource.RLIMIT_CPU)
-    tokenizer = load_tokenizer(root / "base")
+    tokenizers = Tokenizers()
+    tokenizer = tokenizers.of(root / "base")
     loaded = Hashed(folder=root / "base", files=(), listed=(), digest="sha256:1")
     monkeypatch.setattr(Hashed, "of", watched("digest", loaded.model_copy(update={"digest": "sha256:0"})))
     monkeypatch.setattr(reference, "identical", watched("identical", True))
-    monkeypatch.setattr(reference, "load_tokenizer", watched("tokenizer", tokenizer))
+    monkeypatch.setattr(tokenizers, "of", watched("tokenizer", tokenizer))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
     context = build_context("bos", tokenizer, len(tokenizer))
     target = opened(request, root)
-    plan = reference.plan_reference(target, tokenizer, [context], settings_for(request), loaded)
+    plan = reference.plan_reference(target, tokenizer, tokenizers, [context], settings_for(request), loaded)
     assert plan is not None
     assert plan.record.identical
     assert deadlines == [("digest", False), ("tokenizer", True), ("identical", False)]

@@ -19,6 +19,7 @@ from tokenforce_core.fingerprints.matching import Answer, Registered
 from tokenforce_core.fingerprints.trigger_questions import Question, Questions
 from tokenforce_core.forcing.predictor import nothing_between_steps
 from tokenforce_core.plan.plan import ReferencePlan
+from tokenforce_service.models.tokenizer import Tokenizers
 from tokenforce_service.planning import trigger_prompts as questions_module
 from tokenforce_service.planning.trigger_prompts import (
     ANSWER_SLACK,
@@ -158,10 +159,11 @@ def test_a_template_that_takes_for_ever_is_the_model_s_fault(monkeypatch: pytest
     endless = build_tiny_tokenizer()
     endless.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     monkeypatch.setattr(questions_module, "QUESTIONS_SECONDS", 0.2)
-    monkeypatch.setattr(questions_module, "load_tokenizer", lambda _: endless)
+    tokenizers = Tokenizers()
+    monkeypatch.setattr(tokenizers, "of", lambda _: endless)
     monkeypatch.setattr(questions_module, "_room", lambda *_: 512)
     with pytest.raises(Refusal, match="took longer") as refused:
-        with_questions(example_plan(), None, [registered("fp_1", "go")])  # type: ignore[arg-type]
+        with_questions(example_plan(), None, tokenizers, [registered("fp_1", "go")])  # type: ignore[arg-type]
     assert refused.value.code is ErrorCode.model_invalid
 
 
@@ -192,14 +194,15 @@ def test_one_owner_s_many_triggers_do_not_crowd_out_another_s(tokenizer: Any) ->
 def test_identical_weights_are_not_asked() -> None:
     record = ReferenceRecord(model="m", digest="d", source="request", vocabulary_size=9, identical=True)
     plan = example_plan().model_copy(update={"reference": ReferencePlan(record=record, path="/m")})
-    same, found = with_questions(plan, None, [registered("fp_1", "a", "b")])  # type: ignore[arg-type]
+    same, found = with_questions(plan, None, Tokenizers(), [registered("fp_1", "a", "b")])  # type: ignore[arg-type]
     assert same == plan
     assert found == Questions((), ("2 registered triggers were not asked: the weights are those of the reference.",))
 
 
 def test_no_triggers_no_tokenizer() -> None:
     """The folder of this plan does not exist."""
-    assert with_questions(example_plan(), None, [registered("fp_1")]) == (example_plan(), Questions())  # type: ignore[arg-type]
+    plan = example_plan()
+    assert with_questions(plan, None, Tokenizers(), [registered("fp_1")]) == (plan, Questions())  # type: ignore[arg-type]
 
 
 # --- asking ---------------------------------------------------------------------------------------------
