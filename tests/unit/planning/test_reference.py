@@ -129,16 +129,17 @@ def test_auto_that_leads_nowhere_says_what_to_do(root: Path) -> None:
 
 def test_vocabularies_are_matched_by_their_tokens() -> None:
     base = {f"t{i}": i for i in range(100)}
-    assert match_vocabularies(base, base, 100, 100).ids is None
-    added = match_vocabularies({**base, "<new>": 100}, base, 101, 100)
+    assert match_vocabularies(base, base, 100, 100, 0.9).ids is None
+    added = match_vocabularies({**base, "<new>": 100}, base, 101, 100, 0.9)
     assert added.ids is None
     assert added.note == "The reference does not know 1 token of the target."
-    moved = match_vocabularies({token: 99 - i for token, i in base.items()}, base, 100, 100)
+    moved = match_vocabularies({token: 99 - i for token, i in base.items()}, base, 100, 100, 0.9)
     assert moved.ids == list(range(99, -1, -1))
     with pytest.raises(Refusal, match="knows 50% of the target's tokens") as refused:
-        match_vocabularies(base, {f"t{i}": i for i in range(50)}, 100, 50)
+        match_vocabularies(base, {f"t{i}": i for i in range(50)}, 100, 50, 0.51)
+    assert match_vocabularies(base, {f"t{i}": i for i in range(50)}, 100, 50, 0.5).ids is None
     assert refused.value.code == ErrorCode.reference_mismatch
-    inserted = match_vocabularies({"<pad>": 0, **{token: i + 1 for token, i in base.items()}}, base, 101, 100)
+    inserted = match_vocabularies({"<pad>": 0, **{token: i + 1 for token, i in base.items()}}, base, 101, 100, 0.9)
     assert inserted.ids == [-1, *range(100)]
 
 
