@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scan_results import example_plan
+from tests.support.scan_results import NO_FILES, example_plan
 from tests.support.scripted_decoder import ScriptedDecoder
 from tests.support.tiny_model import SYSTEM_PROMPT, build_tiny_tokenizer
 from tokenforce.wire.fingerprints import FingerprintRequest, TextHash
@@ -195,7 +195,7 @@ def test_one_owner_s_many_triggers_do_not_crowd_out_another_s(tokenizer: Any) ->
 
 def test_identical_weights_are_not_asked() -> None:
     record = ReferenceRecord(model="m", digest="d", source="request", vocabulary_size=9, identical=True)
-    plan = example_plan().model_copy(update={"reference": ReferencePlan(record=record, path="/m")})
+    plan = example_plan().model_copy(update={"reference": ReferencePlan(record=record, path="/m", hashed=NO_FILES)})
     same, found = with_questions(plan, None, Tokenizers(), [registered("fp_1", "a", "b")])  # type: ignore[arg-type]
     assert same == plan
     assert found == Questions((), ("2 registered triggers were not asked: the weights are those of the reference.",))
