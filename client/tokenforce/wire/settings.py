@@ -85,6 +85,9 @@ class SearchSettings(WireAnswer):
     links: LinkSettings
     beam: BeamSettings
     prepend: PrependSettings
+    min_shared_vocabulary_share: float = Field(
+        description="Share of the target's tokens that the reference must know; otherwise the scan is refused."
+    )
     max_confirmed_per_context: int = Field(
         description="Sweep candidates of a context that are confirmed beside the search, instead of `keep`."
     )
@@ -126,6 +129,11 @@ class FingerprintSettings(WireAnswer):
     max_edit_share: float = Field(description="Edits allowed, as a share of the registered text's characters.")
     min_part_characters: int = Field(description="A finding of this length may match a part of a longer text.")
     max_extra_characters: int = Field(description="Most characters that a finding may have beside the registered text.")
+    max_questions: int = Field(description="Most registered triggers that a scan asks.")
+    max_question_tokens: int = Field(
+        description="Most tokens of a trigger with its answer; a longer one does not work."
+    )
+    max_extra_answer_tokens: int = Field(description="Most tokens that an answer may have beside the registered text.")
 
 
 class SettingsRecord(WireAnswer):

@@ -15,6 +15,8 @@ from tokenforce_core.plan import search_settings, verdict_thresholds
 PACKAGES = ("contrast", "findings", "forcing", "fingerprints")
 NOT_THE_ALGORITHM = "store.py"
 """Keeps fingerprints in Redis; decides nothing about a model."""
+PLANNING = ("trigger_prompts", "reference")
+"""Modules of the service that decide which triggers are asked, and whether a reference fits."""
 HARMLESS = {(int, -1), (int, 0), (int, 1), (int, 2), (float, 0.0), (float, 1.0)}
 """Within functions: counts, signs, places, halves, limits of probabilities. A named constant is not, unless it is 0."""
 NOT_TUNED = {
@@ -24,17 +26,26 @@ NOT_TUNED = {
     ("predictor", "ALIGNMENT"): "the engines' block size",
     ("reference_cache", "DIGEST_CHARACTERS"): "the length of a name",
     ("shard", "DECIMALS"): "rounding of what is kept",
+    ("trigger_prompts", "QUESTIONS_SECONDS"): "a deadline, over which the upload is refused",
+    ("trigger_prompts", "WORDS"): "how many words a trigger replaces",
+    ("trigger_prompts", "WORD_LETTERS"): "how long these words are",
+    ("reference", "NAME_CHARACTERS"): "how much of a name a refusal quotes",
 }
 
 
 def sources() -> list[Path]:
     found = []
     for package in PACKAGES:
-        spec = find_spec(f"tokenforce_core.{package}")
-        assert spec is not None
-        assert spec.origin is not None
-        found += sorted(set(Path(spec.origin).parent.glob("*.py")) - {Path(spec.origin).parent / NOT_THE_ALGORITHM})
-    return found
+        folder = folder_of(f"tokenforce_core.{package}")
+        found += sorted(set(folder.glob("*.py")) - {folder / NOT_THE_ALGORITHM})
+    return found + [folder_of("tokenforce_service.planning") / f"{module}.py" for module in PLANNING]
+
+
+def folder_of(package: str) -> Path:
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
 
 
 def numbers_in(source: str, module: str = "") -> list[str]:
