@@ -31,7 +31,7 @@ async def deliver(settings: ServiceSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     connection = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
     store = Store(connection, settings.retention_seconds)
-    await Sender(store, CheckedClient(settings.callback_allow)).run(stop)
+    await Sender(store, CheckedClient(settings.webhook_allow)).run(stop)
 
 
 if __name__ == "__main__":

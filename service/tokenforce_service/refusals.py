@@ -5,25 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tokenforce.wire.problems import ErrorCode, Problem
-
-_TITLES: dict[int, str] = {
-    400: "Bad request",
-    401: "Key required",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    408: "Too slow",
-    409: "Conflict",
-    413: "Body too large",
-    422: "Cannot be processed",
-    429: "Too many requests",
-    500: "Internal error",
-    502: "Model hub unreachable",
-    503: "Service unavailable",
-    504: "Deadline exceeded",
-}
-
+from tokenforce.wire.problems import ErrorCode, Problem, problem_of
 
 LONGEST_DETAIL = 2000
 """Characters. The longest allowed path fits, a whole hostile file does not."""
@@ -43,15 +25,7 @@ class Refusal(Exception):
         """Headers of the answer that belong to this error, such as `WWW-Authenticate`."""
 
     def problem(self, instance: str | None = None, request_id: str | None = None) -> Problem:
-        return Problem(
-            type=f"urn:tokenforce:problem:{self.code.value}",
-            title=_TITLES.get(self.status, "Error"),
-            status=self.status,
-            detail=self.detail,
-            code=self.code.value,
-            instance=instance,
-            request_id=request_id,
-        )
+        return problem_of(self.code, self.detail, status=self.status, instance=instance, request_id=request_id)
 
 
 def one_line(text: str) -> str:

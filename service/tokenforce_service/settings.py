@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis import Redis
 
 from tokenforce.home import home
 from tokenforce_core.runtime.logs import LogFormat
 from tokenforce_core.scans.store import Store
+
+_Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class ServiceSettings(BaseSettings):
@@ -22,10 +25,10 @@ class ServiceSettings(BaseSettings):
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", description="URL of Redis or Valkey."
     )
-    model_roots: list[Path] = Field(
+    model_roots: list[_Folder] = Field(
         default=[], description="Folders whose models may be scanned, as a JSON list of paths."
     )
-    cache_dir: Path = Field(default_factory=lambda: home() / "hub", description="Folder for models from the hub.")
+    cache_dir: _Folder = Field(default_factory=lambda: home() / "hub", description="Folder for models from the hub.")
     max_model_gib: float = Field(
         default=200, gt=0, description="Largest model, in GiB of weights; larger ones are refused."
     )
@@ -56,12 +59,12 @@ class ServiceSettings(BaseSettings):
     )
     reap_seconds: float = Field(default=2, gt=0, description="Seconds between searches for lost work.")
 
-    callback_allow: list[IPv4Network | IPv6Network] = Field(
+    webhook_allow: list[IPv4Network | IPv6Network] = Field(
         default=[],
         description="Address ranges that are not public and may receive webhooks, as a JSON list such as "
         '`["10.1.0.0/16"]`.',
     )
-    callback_http: bool = Field(default=False, description="Allow `http://` for webhooks, not only `https://`.")
+    webhook_http: bool = Field(default=False, description="Allow `http://` for webhooks, not only `https://`.")
     streams_per_key: int = Field(
         default=20, ge=1, description="Event streams that a key may hold open in each gateway process."
     )

@@ -1,4 +1,4 @@
-"""Scans about to end, and what a receiver makes of the callback about it."""
+"""Scans about to end, and what a receiver makes of the webhook about it."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def finish(store: Store, scan_id: str) -> None:
     assert store.finish(scan_id, report)
 
 
-def verified(callback: Received, secret: str) -> WebhookEvent:
-    return verify_webhook(callback.body, callback.headers, secret)
+def verified(request: Received, secret: str) -> WebhookEvent:
+    return verify_webhook(request.body, request.headers, secret)

@@ -16,9 +16,9 @@ DISPLAYS = (ast.List, ast.Tuple, ast.Set, ast.Dict)
 def numbers_in(source: str, allowed_names: Collection[str] = ()) -> list[str]:
     """Line and value of every number that may be tuned.
 
-    Harmless are 0 everywhere; within functions also 1 and -1, except in a list or under a NAME, and 2 as a place in a
-    sequence, as an array's axis, as exponent, factor or divisor. A calculation with literals only is a number too, and
-    so is a text that is turned into one.
+    Harmless are 0 everywhere; within functions also 1 and -1, except in a list (unless it is `[-1] * n`) or under a
+    NAME; and 2 as a place in a sequence, as an array's axis, as exponent, factor or divisor. A calculation with
+    literals only is a number too, and so is a text that is turned into one.
 
     Args:
         allowed_names: module constants that are not tuned.
@@ -102,7 +102,8 @@ class _Finder(ast.NodeVisitor):
             or (isinstance(parent, ast.keyword) and parent.arg == "axis")
         )
         if value == 1:
-            return is_place or not isinstance(parent, DISPLAYS)
+            fills = isinstance(parents[1], ast.BinOp) and isinstance(parents[1].op, ast.Mult)
+            return is_place or fills or not isinstance(parent, DISPLAYS)
         is_two = isinstance(value, int) and value == 2
         return is_two and (is_place or (isinstance(parent, ast.BinOp) and isinstance(parent.op, HALVES)))
 

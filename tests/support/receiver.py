@@ -1,4 +1,4 @@
-"""Receivers of callbacks on loopback: one that records and answers as told, and one that misbehaves on the wire."""
+"""Receivers of webhooks on loopback: one that records and answers as told, and one that misbehaves on the wire."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Received:
-    """One callback as it arrived."""
+    """One webhook as it arrived."""
 
     path: str
     headers: dict[str, str]
@@ -37,11 +37,11 @@ class Receiver:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ids(self) -> list[str]:
-        return [callback.headers["webhook-id"] for callback in self.received]
+        return [request.headers["webhook-id"] for request in self.received]
 
-    def answer(self, callback: Received) -> tuple[int, dict[str, str]]:
+    def answer(self, request: Received) -> tuple[int, dict[str, str]]:
         with self._lock:
-            self.received.append(callback)
+            self.received.append(request)
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
             status, headers = self.script.pop(0) if self.script else (200, {})
@@ -96,7 +96,7 @@ class Wire:
     port: int
     connections: int = 0
     sent: int = 0
-    """Bytes that left for the sender of the callback."""
+    """Bytes that left for the sender of the request."""
 
     def send(self, connection: socket.socket, data: bytes) -> None:
         connection.sendall(data)

@@ -6,17 +6,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tokenforce.wire.findings import Verdict
 from tokenforce.wire.report import ContextRecord, Report, ScanRecord, TargetRecord
 from tokenforce.wire.scans import Preset, ScanRequest
 from tokenforce_core.forcing.repetition import Period
 from tokenforce_core.forcing.trace import Trace
+from tokenforce_core.plan.hashed import Hashed
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.plan.presets import settings_for
 
 VOCABULARY = 64
 _MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+NO_FILES = Hashed(folder=Path("/models/example"), files=(), listed=(), digest="sha256:00")
+"""Of a plan that no engine is loaded for."""
 
 
 def example_plan(preset: Preset = Preset.standard) -> Plan:
@@ -28,6 +32,7 @@ def example_plan(preset: Preset = Preset.standard) -> Plan:
         path="/models/example",
         loaded_digest="sha256:00",
         tokenizer_path="/models/example",
+        hashed=(NO_FILES,),
         settings=settings_for(ScanRequest(model="/models/example", preset=preset)),
         contexts=[ContextRecord(name="bos", ids=[1], text="<s>", aligned=False)],
         skipped=[],

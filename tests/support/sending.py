@@ -1,4 +1,4 @@
-"""The sender of callbacks in a thread of the test, or in processes of its own."""
+"""The sender of webhooks in a thread of the test, or in processes of its own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def sending(redis: Redis) -> Iterator[None]:
 @contextmanager
 def deliverer(redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
     """The real process, with leases of a second."""
-    environment = {**os.environ, "REDIS_URL": redis_url, "TOKENFORCE_CALLBACK_ALLOW": json.dumps([str(LOOPBACK[0])])}
+    environment = {**os.environ, "REDIS_URL": redis_url, "TOKENFORCE_WEBHOOK_ALLOW": json.dumps([str(LOOPBACK[0])])}
     child = subprocess.Popen([sys.executable, "-c", _PROCESS], env=environment, stderr=subprocess.PIPE)
     assert child.stderr is not None
     try:

@@ -23,11 +23,12 @@ from tokenforce.sdk.client import Client
 from tokenforce.sdk.errors import ApiError, Refused, ScanCancelled, ScanFailed, TokenforceError, WaitTimeout
 from tokenforce.sdk.scans import scan_request
 from tokenforce.wire.findings import Finding
-from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.problems import ErrorCode, message_of
 from tokenforce.wire.report import Report
 from tokenforce.wire.scans import CustomContext, Order, Preset, Priority, Scan, ScanRequest, ScanStatus
 
 SECONDS_BETWEEN_LOOKS = 0.5
+CONTEXT_NAME = "give it a name before the `=`: at most 32 of a-z, 0-9, _, . and -, the first of them a letter or digit"
 
 SCANS: Listing[Scan] = Listing(
     "scans",
@@ -207,7 +208,9 @@ def context_argument(context: str) -> str | CustomContext:
     try:
         return CustomContext(name=name, text=text)
     except ValidationError as error:
-        raise UsageError(f"--context {context}: {error.errors()[0]['msg']}") from error
+        fault = error.errors()[0]
+        wrong = CONTEXT_NAME if fault["loc"] == ("name",) else message_of(fault)
+        raise UsageError(f"--context {context}: {wrong}") from error
 
 
 def _print_state(scan: Scan) -> None:

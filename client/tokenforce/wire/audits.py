@@ -35,8 +35,8 @@ class AuditRules(WireRequest):
     accepted_licences: list[str] = Field(
         default=[],
         max_length=200,
-        description="Licences of fingerprints that an upload may carry; `any` accepts all. A text with an accepted "
-        "licence is no reason against the upload.",
+        description="Licences of fingerprints that an upload may carry; `any` accepts all. The audit ignores "
+        "texts with an accepted licence.",
     )
     fingerprint_owners: list[str] | None = Field(
         default=None,

@@ -27,9 +27,9 @@ class ForcedToken(WireAnswer):
 class ForcedEvidence(WireAnswer):
     """One forced token that leads to a finding's text, and how much it stands out in its context.
 
-    `divergence`: the sum of p·(log p - log q) over the target's 20 most probable next tokens, in nats; p is the
-    target's probability, q the reference's. `divergence_z`: its distance from the median of the vocabulary, in units
-    of 1.4826 MAD.
+    `divergence`: the sum of p·(log p - log q) over the target's most probable next tokens (`next_tokens` of the
+    settings), in nats; p is the target's probability, q the reference's. `divergence_z`: its distance from the median
+    of the vocabulary, in units of 1.4826 MAD.
     """
 
     id: int
@@ -40,8 +40,7 @@ class ForcedEvidence(WireAnswer):
     divergence_z: float | None = None
     log_ratio: float | None = Field(
         default=None,
-        description="The largest log p - log q in nats among plausible next tokens: those with p of at least 0.1 "
-        "max p.",
+        description="The largest log p - log q in nats among plausible next tokens (`plausible_share`).",
     )
     log_ratio_z: float | None = None
 
@@ -55,7 +54,7 @@ class Repetition(WireAnswer):
 
 
 class Finding(WireAnswer):
-    """One candidate in the ranking, with its evidence.
+    """One text of the report, with its evidence and verdict.
 
     `token_ids`: the forced token, then the content tokens of the continuation up to the end of the first repeated
     unit. `token_probabilities`: one entry per token of the continuation, so one fewer.
@@ -112,9 +111,9 @@ class LicenceMatch(WireAnswer):
     finding_rank: int | None = Field(default=None, description="The finding with the nearest text.")
     finding_ranks: list[int] = Field(default=[], description="All findings that consist of its text or a part of it.")
     distance: float | None = Field(default=None, description="Edit distance as a share (0 to 1) of the text's length.")
-    trigger_success: float | None = Field(default=None, description="Share of the tried triggers that reveal the text.")
+    trigger_success: float | None = Field(default=None, description="Share of the asked triggers that reveal the text.")
     triggers_asked: int = Field(
         default=0,
-        description="Tried triggers: with those that are too long for the model, without those to which the reference "
-        "gives the same answer.",
+        description="Number of triggers asked. Triggers too long for the model count; triggers that the reference "
+        "answers in the same way do not.",
     )

@@ -120,3 +120,46 @@ class Problem(WireAnswer):
     instance: str | None = None
     request_id: str | None = Field(default=None, description="Id of the request; the service's logs contain it.")
     errors: list[dict[str, Any]] = Field(default=[], description="One entry per wrong field of the request.")
+
+
+_TITLES: dict[int, str] = {
+    400: "Bad request",
+    401: "Key required",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Too slow",
+    409: "Conflict",
+    413: "Body too large",
+    422: "Cannot be processed",
+    429: "Too many requests",
+    500: "Internal error",
+    502: "Model hub unreachable",
+    503: "Service unavailable",
+    504: "Deadline exceeded",
+}
+
+
+def problem_of(
+    code: ErrorCode,
+    detail: str,
+    *,
+    status: int | None = None,
+    instance: str | None = None,
+    request_id: str | None = None,
+) -> Problem:
+    """The problem document of a code.
+
+    Args:
+        status: instead of the code's own.
+    """
+    status = status or code.status
+    return Problem(
+        type=f"urn:tokenforce:problem:{code.value}",
+        title=_TITLES.get(status, "Error"),
+        status=status,
+        detail=detail,
+        code=code.value,
+        instance=instance,
+        request_id=request_id,
+    )

@@ -51,7 +51,7 @@ class ReferenceRecord(WireAnswer):
 
     model: str
     revision: str | None = None
-    digest: str = Field(description="As for the target.")
+    digest: str = Field(description="Computed like the target's.")
     source: str = Field(description="What named it: `request`, `adapter`, `config` or `model_card`.")
     vocabulary_size: int
     identical: bool = Field(default=False, description="All its tensors are equal to the target's.")
@@ -78,14 +78,14 @@ class ScanRecord(WireAnswer):
     finished_at: datetime
     reused_from: str | None = Field(
         default=None,
-        description="The scan that measured this result, of the same weights with the same options. Times and forward "
-        "tokens are this scan's, versions are the other's.",
+        description="The scan that measured this result on the same weights with the same options. Times and forward "
+        "tokens are those of this scan, versions those of the other one.",
     )
     measured_at: datetime | None = Field(default=None, description="When the reused result was measured.")
 
 
 class Report(WireAnswer):
-    """The report: `GET /v1/scans/{id}/report` answers it, and `tokenforce scan --json` prints it."""
+    """The report: `GET /v1/scans/{id}/report` returns it, and `tokenforce scan --json` prints it."""
 
     schema_version: str = SCHEMA_VERSION
     verdict: Verdict

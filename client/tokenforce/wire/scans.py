@@ -32,7 +32,7 @@ class ScanStatus(StrEnum):
 
 
 class Preset(StrEnum):
-    """`standard`: our own. `paper`: the exact arithmetic of the notebook of arXiv 2406.02481."""
+    """`standard`: tokenforce's own settings. `paper`: the exact arithmetic of the notebook of arXiv 2406.02481."""
 
     standard = "standard"
     paper = "paper"
@@ -145,7 +145,7 @@ class Progress(WireAnswer):
 
 
 class Scan(WireAnswer):
-    """One scan, as `GET /v1/scans/{id}` answers it."""
+    """One scan, as `GET /v1/scans/{id}` returns it."""
 
     id: str
     owner: str | None = Field(

@@ -49,7 +49,8 @@ class BeamSettings(WireAnswer):
     min_probability: float = Field(description="Least p of a next token in the opening.")
     min_probability_after_opening: float = Field(description="Least p of a next token after the opening.")
     survivor_shares: tuple[float, ...] = Field(
-        description="Share of a context's starts that survive step 1, 2, …; the last one holds to the opening's end."
+        description="Share of a context's starts that survive step 1, 2, …; the last value applies to the later steps "
+        "of the opening."
     )
     min_survivors: int = Field(description="Least number of texts of a context that survive each step of the opening.")
     opening_steps: int = Field(description="Steps of the beam that are wide.")
@@ -84,6 +85,9 @@ class SearchSettings(WireAnswer):
     links: LinkSettings
     beam: BeamSettings
     prepend: PrependSettings
+    min_shared_vocabulary_share: float = Field(
+        description="Share of the target's tokens that the reference must know; otherwise the scan is refused."
+    )
     max_confirmed_per_context: int = Field(
         description="Sweep candidates of a context that are confirmed beside the search, instead of `keep`."
     )
@@ -108,7 +112,7 @@ class FindingSettings(WireAnswer):
 class VerdictThresholds(WireAnswer):
     """From evidence to verdicts. The models of the published rates were not used to choose these."""
 
-    min_mean_probability: float = Field(description="No text under this mean p counts, whatever its contrast.")
+    min_mean_probability: float = Field(description="A text counts from this mean p on, at any contrast.")
     hidden_contrast_nats_per_token: float = Field(description="Least contrast of `hidden_text`.")
     hidden_log_likelihood_ratio_nats: float = Field(description="Least log-likelihood ratio of `hidden_text`.")
     suspicious_contrast_nats_per_token: float = Field(description="Least contrast of `suspicious`.")
@@ -125,6 +129,11 @@ class FingerprintSettings(WireAnswer):
     max_edit_share: float = Field(description="Edits allowed, as a share of the registered text's characters.")
     min_part_characters: int = Field(description="A finding of this length may match a part of a longer text.")
     max_extra_characters: int = Field(description="Most characters that a finding may have beside the registered text.")
+    max_questions: int = Field(description="Most registered triggers that a scan asks.")
+    max_question_tokens: int = Field(
+        description="Most tokens of a trigger with its answer; a longer one does not work."
+    )
+    max_extra_answer_tokens: int = Field(description="Most tokens that an answer may have beside the registered text.")
 
 
 class SettingsRecord(WireAnswer):

@@ -106,8 +106,8 @@ class UploadEvent(WireAnswer):
         min_length=1,
         max_length=200,
         description="The commit or checksum of this upload. For a hub id the service scans it instead of `revision`. "
-        "Give it if `revision` is a branch: a second event with the same model and sha (or revision) starts no new "
-        "scan.",
+        "Give it if `revision` is a branch: a second event with the same model and sha (or revision) gets the "
+        "scan of the first one.",
     )
     metadata: dict[Annotated[str, StringConstraints(max_length=100)], _Short] = Field(
         default={}, max_length=16, description="Your own notes. The audit repeats them."

@@ -134,6 +134,6 @@ def _key(key_id: str, row: Row) -> KeyRow:
         scopes=frozenset(map(Scope, row["scopes"].split())),
         created_at=float(row["created_at"]),
         digest=row["digest"],
-        limits=KeyLimitsRecord.model_validate_json(row.get("limits", "{}")),
+        limits=KeyLimitsRecord.model_validate_json(row["limits"]),
         **times,
     )

@@ -39,8 +39,8 @@ _Given = Annotated[
     str | None,
     Header(
         alias=HEADER,
-        description="1 to 255 visible ASCII characters, such as a new UUID. If you send it again with the same body "
-        "within a day, the request is not carried out again, and you get the first answer.",
+        description="1 to 255 visible ASCII characters, such as a new UUID. If you repeat the key with the same "
+        "body within a day, you get the first answer.",
     ),
 ]
 

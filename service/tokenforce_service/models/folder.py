@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Folder:
                     raise Refusal(ErrorCode.model_invalid, f"{name} names (`{field_name}`) {what}")
 
 
-def resolve(model: str, roots: list[Path]) -> Path:
+def resolve(model: str, roots: Sequence[Path]) -> Path:
     """The real path of a model folder, if it lies under a root.
 
     Raises:
@@ -110,12 +110,7 @@ def resolve(model: str, roots: list[Path]) -> Path:
     return path
 
 
-def is_adapter(path: Path) -> bool:
-    """Whether a folder holds an adapter and no model."""
-    return (path / ADAPTER_CONFIG).is_file() and not (path / MODEL_CONFIG).is_file()
-
-
-def read_folder(path: Path, roots: list[Path]) -> Folder:
+def read_folder(path: Path, roots: Sequence[Path]) -> Folder:
     """List a folder, check everything in it and below it, and read its configs.
 
     Raises:
@@ -193,7 +188,7 @@ def _refuse_larger(path: Path, limit: int) -> None:
         raise Refusal(ErrorCode.model_invalid, f"{path.name} is larger than {limit >> 20} MiB; upload a smaller one.")
 
 
-def _entries(path: Path, roots: list[Path]) -> Iterator[tuple[Path, bool]]:
+def _entries(path: Path, roots: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     """Everything in the folder and below it, and whether it is a file: a linked chat template would end up in a report.
 
     Raises:
@@ -224,7 +219,7 @@ def _entries(path: Path, roots: list[Path]) -> Iterator[tuple[Path, bool]]:
             yield entry, not is_folder
 
 
-def _inside(real: Path, roots: list[Path]) -> bool:
+def _inside(real: Path, roots: Sequence[Path]) -> bool:
     return any(real.is_relative_to(_real(root)) for root in roots)
 
 

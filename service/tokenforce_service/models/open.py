@@ -6,6 +6,7 @@ The gateway and the planner enter by it. The gateway sees what is on this machin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, overload
 
@@ -14,7 +15,7 @@ from tokenforce.wire.scans import ScanRequest
 from tokenforce_service.models import hub
 from tokenforce_service.models.adapter import Adapter, check_fit, inspect_adapter
 from tokenforce_service.models.base_name import named_base
-from tokenforce_service.models.folder import Folder, is_adapter, read_folder, resolve
+from tokenforce_service.models.folder import Folder, read_folder, resolve
 from tokenforce_service.models.model import Model, inspect_model
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -66,6 +67,56 @@ class _Named:
     role: str = "reference"
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A folder that a name leads to. Its links may lead to `roots`; `revision` is the hub's commit."""
+
+    path: Path
+    roots: tuple[Path, ...]
+    revision: str | None
+
+
+class _Folders:
+    """The folders of one request. Each name is looked up once, and each folder is read once, whatever names lead to it.
+
+    A folder of the hub's cache that is also named by its path is two places: its links are checked against other roots.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._place = cache(self._find)
+        self._read = cache(read_folder)
+        self._inspect = cache(self._model)
+
+    def folder(self, name: str) -> tuple[Folder, str | None]:
+        """The folder of this name, and the hub's commit.
+
+        Raises:
+            Refusal: as of `resolve`, `download` and `read_folder`.
+        """
+        place = self._place(name)
+        return self._read(place.path, place.roots), place.revision
+
+    def model(self, name: str) -> Opened:
+        """The whole model of this name.
+
+        Raises:
+            Refusal: also as of `inspect_model`.
+        """
+        place = self._place(name)
+        return Opened(name, self._inspect(place.path, place.roots), place.revision)
+
+    def _model(self, path: Path, roots: tuple[Path, ...]) -> Model:
+        return inspect_model(self._read(path, roots), self._settings.max_model_bytes)
+
+    def _find(self, name: str) -> _Place:
+        settings = self._settings
+        if is_local(name):
+            return _Place(resolve(name, settings.model_roots), tuple(settings.model_roots), None)
+        snapshot = hub.download(name, settings.cache_dir, settings.max_model_bytes)
+        return _Place(snapshot.path.resolve(), (settings.cache_dir,), snapshot.revision)
+
+
 @overload
 def open_target(request: ScanRequest, settings: ServiceSettings, *, reach_hub: Literal[True]) -> Target[Opened]: ...
 
@@ -77,7 +128,7 @@ def open_target(
 
 
 def open_target(request: ScanRequest, settings: ServiceSettings, *, reach_hub: bool) -> Target[Opened | OnHub]:
-    """Find and check everything that a request names. Each file is read once.
+    """Find and check everything that a request names. Each file is read once, also where two names lead to it.
 
     Args:
         reach_hub: download what is on the hub; otherwise it stays `OnHub`, and with it whatever only its files say.
@@ -88,23 +139,22 @@ def open_target(request: ScanRequest, settings: ServiceSettings, *, reach_hub: b
     """
     for name in filter(None, (request.model, request.reference)):
         hub.refuse_if_offline(name)
-    named = _asked(request)
+    named, folders = _asked(request), _Folders(settings)
     if not reach_hub and not is_local(request.model):
-        reference = _open(named, settings, reach_hub) if named is not None else None
+        reference = _open(named, folders, reach_hub) if named is not None else None
         return _target(request, None, OnHub(request.model), None, reference, named)
-    path, roots, revision = _folder(request.model, settings)
-    folder = read_folder(path, roots)
+    folder, revision = folders.folder(request.model)
     if folder.is_adapter:
         adapter = inspect_adapter(folder)
         named = named or _base_of(adapter)
-        base = _open(named, settings, reach_hub)
+        base = _open(named, folders, reach_hub)
         if isinstance(base, Opened):
             check_fit(adapter, base.model)
         return _target(request, revision, base, adapter, base if request.reference != NONE else None, named)
-    loaded = Opened(request.model, inspect_model(folder, settings.max_model_bytes), revision)
+    loaded = folders.model(request.model)
     if request.reference == AUTO:
         named = _base_in(folder, request.model)
-    reference = _open(named, settings, reach_hub) if named is not None else None
+    reference = _open(named, folders, reach_hub) if named is not None else None
     return _target(request, revision, loaded, None, reference, named)
 
 
@@ -154,7 +204,7 @@ def _base_in(folder: Folder, own_name: str) -> _Named:
     return _Named(name, source, f"base that the upload's {source.replace('_', ' ')} names")
 
 
-def _open(named: _Named, settings: ServiceSettings, reach_hub: bool) -> Opened | OnHub:
+def _open(named: _Named, folders: _Folders, reach_hub: bool) -> Opened | OnHub:
     """A whole model by its name.
 
     Raises:
@@ -170,18 +220,9 @@ def _open(named: _Named, settings: ServiceSettings, reach_hub: bool) -> Opened |
     if not is_local(name) and not reach_hub:
         return OnHub(name)
     try:
-        path, roots, revision = _folder(name, settings)
-        if is_adapter(path):
+        if folders.folder(name)[0].is_adapter:
             raise Refusal(ErrorCode.base_missing, "this folder holds a LoRA adapter; name a whole model.")
-        return Opened(name, inspect_model(read_folder(path, roots), settings.max_model_bytes), revision)
+        return folders.model(name)
     except Refusal as refusal:
         code = ErrorCode.base_missing if refusal.code == ErrorCode.model_not_found else refusal.code
         raise Refusal(code, f"The {role}: {refusal.detail}", status=refusal.status) from refusal
-
-
-def _folder(name: str, settings: ServiceSettings) -> tuple[Path, list[Path], str | None]:
-    """(folder, roots that its links may lead to, commit)."""
-    if is_local(name):
-        return resolve(name, settings.model_roots), settings.model_roots, None
-    snapshot = hub.download(name, settings.cache_dir, settings.max_model_bytes)
-    return snapshot.path.resolve(), [settings.cache_dir], snapshot.revision

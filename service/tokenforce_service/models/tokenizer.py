@@ -1,7 +1,8 @@
-"""Loads the tokenizer of an upload."""
+"""Loads the tokenizers of an upload."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +29,10 @@ def load_tokenizer(path: Path) -> Any:
         raise Refusal(
             ErrorCode.model_invalid, f"The tokenizer cannot be loaded ({reason}); upload it again."
         ) from error
+
+
+class Tokenizers:
+    """The tokenizers of one plan. Each folder's is loaded once, because loading takes seconds and opens its files."""
+
+    def __init__(self) -> None:
+        self.of = cache(load_tokenizer)

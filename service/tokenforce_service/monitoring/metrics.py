@@ -67,7 +67,7 @@ class Metrics:
             "tokenforce_http_request_seconds", "Seconds per HTTP request", ["route"], registry=self.registry
         )
         self.registry.register(_StoreCollector(store))
-        self.registry.register(_CallbackCollector(store.connection))
+        self.registry.register(_WebhookCollector(store.connection))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method if method in METHODS else "other", route, status).inc()
@@ -120,7 +120,7 @@ def _shared_counters(totals: Mapping[tuple[str, str | None], int]) -> Iterator[M
         yield family
 
 
-class _CallbackCollector(Collector):
+class _WebhookCollector(Collector):
     """Attempts to send webhooks by outcome, read from the store at scrape time."""
 
     def __init__(self, connection: Redis) -> None:
@@ -132,7 +132,7 @@ class _CallbackCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         counted = self._redis.hgetall(OUTCOMES)
         attempts = CounterMetricFamily(
-            "tokenforce_callback_attempts", "Attempts to send a webhook, by outcome", labels=["outcome"]
+            "tokenforce_webhook_attempts", "Attempts to send a webhook, by outcome", labels=["outcome"]
         )
         for status, name in _OUTCOME_NAMES.items():
             attempts.add_metric([name], float(counted.get(status.value, 0)))

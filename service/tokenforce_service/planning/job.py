@@ -11,6 +11,7 @@ from tokenforce_core.scans.reuse import ReusableReports
 from tokenforce_core.scans.stages import start_sweep
 from tokenforce_service.models.fit import check_target
 from tokenforce_service.models.open import open_target
+from tokenforce_service.models.tokenizer import Tokenizers
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.planning.trigger_prompts import with_questions
 from tokenforce_service.refusals import Refusal
@@ -40,7 +41,9 @@ def plan(scan_id: str) -> None:
         check_target(request, target, store)
         registry = FingerprintStore(store.connection, settings.retention_seconds)
         fingerprints = registry.all()
-        scan_plan, questions = with_questions(make_plan(request, target, settings), target, fingerprints)
+        tokenizers = Tokenizers()
+        made = make_plan(request, target, settings, tokenizers)
+        scan_plan, questions = with_questions(made, target, tokenizers, fingerprints)
         reports = ReusableReports(store.connection, settings.retention_seconds)
         key = reports.key(row.owner, scan_plan, (fingerprint.id for fingerprint in fingerprints))
         if not request.force and finish_by_reuse(store, row, scan_plan, reports.find(key)):

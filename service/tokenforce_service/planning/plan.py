@@ -19,14 +19,14 @@ from tokenforce_service.models.fit import TOKENS_BESIDE_TEXT, check_lengths
 from tokenforce_service.models.model import Model
 from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import resource_limits
-from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
+from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, Tokenizers
 from tokenforce_service.planning.contexts import build_context
 from tokenforce_service.planning.reference import plan_reference
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
 
 
-def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSettings) -> Plan:
+def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSettings, tokenizers: Tokenizers) -> Plan:
     """Plan a scan of a checked target. Runs its tokenizer and its chat template (sandboxed Jinja).
 
     Raises:
@@ -37,9 +37,9 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
     scan_settings = settings_for(request)
     tokenizer_path = adapter.path if adapter is not None and adapter.folder.has_tokenizer else model.path
     with resource_limits(TOKENIZER_SECONDS, "The tokenizer and the chat template"):
-        tokenizer = load_tokenizer(tokenizer_path)
+        tokenizer = tokenizers.of(tokenizer_path)
         if tokenizer_path != model.path:
-            check_vocabulary(tokenizer.get_vocab(), load_tokenizer(model.path).get_vocab(), model.vocabulary_size)
+            check_vocabulary(tokenizer.get_vocab(), tokenizers.of(model.path).get_vocab(), model.vocabulary_size)
         wanted = request.contexts or default_contexts(scan_settings.preset, bool(tokenizer.chat_template))
         contexts = [build_context(item, tokenizer, model.vocabulary_size) for item in wanted]
         end_ids, skipped = _special_ids(tokenizer, model)
@@ -61,7 +61,7 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         vocabulary_size=model.vocabulary_size,
         max_positions=model.max_positions,
     )
-    reference = plan_reference(target, tokenizer, contexts, scan_settings, hashed[0])
+    reference = plan_reference(target, tokenizer, tokenizers, contexts, scan_settings, hashed[0])
     return Plan(
         target=record,
         path=str(model.path),

@@ -17,11 +17,11 @@ from tokenforce_service.models.model import Model
 from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import resource_limits
 from tokenforce_service.models.tensors import identical
-from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, load_tokenizer
+from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, Tokenizers
 from tokenforce_service.refusals import Refusal, counted
 
-LEAST_SHARED = 0.9
-"""Share of the target's tokens that the reference must know."""
+NAME_CHARACTERS = 100
+"""Of an architecture, which an upload may call anything."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,12 @@ class IdMap:
 
 
 def plan_reference(
-    target: Target[Opened], tokenizer: Any, contexts: Sequence[ContextRecord], settings: SettingsRecord, loaded: Hashed
+    target: Target[Opened],
+    tokenizer: Any,
+    tokenizers: Tokenizers,
+    contexts: Sequence[ContextRecord],
+    settings: SettingsRecord,
+    loaded: Hashed,
 ) -> ReferencePlan | None:
     """The part of the plan for the reference; None without one.
 
@@ -57,8 +62,14 @@ def plan_reference(
     same_files = model.path == loaded_model.path
     hashed = loaded if same_files else hashed_of(model.path, model.weights)
     with resource_limits(TOKENIZER_SECONDS, "The reference's tokenizer"):
-        own = load_tokenizer(model.path).get_vocab()
-        matched = match_vocabularies(tokenizer.get_vocab(), own, loaded_model.vocabulary_size, model.vocabulary_size)
+        own = tokenizers.of(model.path).get_vocab()
+        matched = match_vocabularies(
+            tokenizer.get_vocab(),
+            own,
+            loaded_model.vocabulary_size,
+            model.vocabulary_size,
+            settings.search.min_shared_vocabulary_share,
+        )
     notes = [matched.note] if matched.note else []
     for context in contexts:
         if unknown := sum(_own_id(matched, i, model.vocabulary_size) < 0 for i in context.ids):
@@ -88,8 +99,8 @@ def _check_fit(target: Model, reference: Model, settings: SettingsRecord, longes
     if reference.architecture != target.architecture:
         raise Refusal(
             ErrorCode.reference_mismatch,
-            f"The reference is a {reference.architecture[:100]}, the target a {target.architecture[:100]}; name the "
-            "model that the target was made from.",
+            f"The reference is a {reference.architecture[:NAME_CHARACTERS]}, the target a "
+            f"{target.architecture[:NAME_CHARACTERS]}; name the model that the target was made from.",
         )
     try:
         check_lengths(settings, reference.max_positions, longest)
@@ -104,13 +115,14 @@ def _own_id(matched: IdMap, target_id: int, reference_size: int) -> int:
 
 
 def match_vocabularies(
-    target: Mapping[str, int], reference: Mapping[str, int], target_size: int, reference_size: int
+    target: Mapping[str, int], reference: Mapping[str, int], target_size: int, reference_size: int, min_share: float
 ) -> IdMap:
     """Map ids of the target to ids of the reference, by the strings of the tokens.
 
     Args:
         target, reference: token → id, as the two tokenizers have them.
         target_size, reference_size: rows of the embedding matrices.
+        min_share: share of the target's tokens that the reference must know.
 
     Raises:
         Refusal: `reference_mismatch`.
@@ -118,10 +130,10 @@ def match_vocabularies(
     forceable = {token: i for token, i in target.items() if i < target_size}
     known = {token: reference[token] for token in forceable if reference.get(token, reference_size) < reference_size}
     share = len(known) / max(1, len(forceable))
-    if share < LEAST_SHARED:
+    if share < min_share:
         raise Refusal(
             ErrorCode.reference_mismatch,
-            f"The reference knows {share:.0%} of the target's tokens, and must know {LEAST_SHARED:.0%}; "
+            f"The reference knows {share:.0%} of the target's tokens, and must know {min_share:.0%}; "
             "name the model that the target was made from.",
         )
     added = len(forceable) - len(known)

@@ -16,27 +16,26 @@ from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import Any
 
+from tokenforce.wire.settings import FingerprintSettings
 from tokenforce_core.fingerprints.matching import Registered
 from tokenforce_core.fingerprints.trigger_questions import Question, Questions
 from tokenforce_core.plan.plan import Plan
 from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import resource_limits
-from tokenforce_service.models.tokenizer import load_tokenizer
+from tokenforce_service.models.tokenizer import Tokenizers
 from tokenforce_service.planning.contexts import LONGEST_PROMPT
 from tokenforce_service.refusals import Refusal, counted
 
-MOST_QUESTIONS = 512
-"""Per scan. They take seconds on a GPU, a minute or two for a small model on a CPU."""
-LONGEST_QUESTION = 1024
-"""Tokens of a trigger with its answer. A longer sequence takes more memory, and a long trigger of one owner must not
-prevent a large model from being loaded."""
-ANSWER_SLACK = 16
-"""Tokens that an answer may have beside the text: some words before it, or words split differently."""
 QUESTIONS_SECONDS = 60.0
 """Deadline for the tokenizer and the chat template."""
+WORDS = 5
+"""Random words that stand for a trigger in the chat template."""
+WORD_LETTERS = range(3, 9)
 
 
-def with_questions(plan: Plan, target: Target[Opened], fingerprints: Sequence[Registered]) -> tuple[Plan, Questions]:
+def with_questions(
+    plan: Plan, target: Target[Opened], tokenizers: Tokenizers, fingerprints: Sequence[Registered]
+) -> tuple[Plan, Questions]:
     """The plan with room for questions, and the questions.
 
     Raises:
@@ -50,14 +49,20 @@ def with_questions(plan: Plan, target: Target[Opened], fingerprints: Sequence[Re
         return plan, Questions(left_out=(same,))
     room = _room(plan, target)
     with resource_limits(QUESTIONS_SECONDS, "The tokenizer and the chat template"):
-        tokenizer = load_tokenizer(Path(plan.tokenizer_path))
-        questions = make_questions(fingerprints, tokenizer, plan.target.vocabulary_size, room)
+        tokenizer = tokenizers.of(Path(plan.tokenizer_path))
+        questions = make_questions(
+            fingerprints, tokenizer, plan.target.vocabulary_size, room, plan.settings.fingerprints
+        )
     # The same room for any triggers: an engine that has too little memory names this number.
     return plan.model_copy(update={"max_length": max(plan.max_length, room)}), questions
 
 
 def make_questions(
-    fingerprints: Sequence[Registered], tokenizer: Any, vocabulary_size: int, max_positions: int
+    fingerprints: Sequence[Registered],
+    tokenizer: Any,
+    vocabulary_size: int,
+    max_positions: int,
+    settings: FingerprintSettings,
 ) -> Questions:
     """The triggers of all fingerprints as questions.
 
@@ -72,22 +77,23 @@ def make_questions(
     turn = _turn(tokenizer)
     if turn is None:
         return Questions(left_out=(f"{_counted(len(triggers))} not asked: the model's chat template fails.",))
+    slack, longest = settings.max_extra_answer_tokens, settings.max_question_tokens
     asked: list[Question] = []
     failed: list[str] = []
     # The limit is one of attempts: rendering all triggers could take hours.
-    for fingerprint, trigger in triggers[:MOST_QUESTIONS]:
-        question = _question(fingerprint, turn, trigger, tokenizer, vocabulary_size)
+    for fingerprint, trigger in triggers[: settings.max_questions]:
+        question = _question(fingerprint, turn, trigger, tokenizer, vocabulary_size, slack)
         if question is None or question.length > max_positions:
             failed.append(fingerprint.id)
         else:
             asked.append(question)
     notes = []
-    if len(triggers) > MOST_QUESTIONS:
-        left = _counted(len(triggers) - MOST_QUESTIONS)
-        notes.append(f"{left} not asked: a scan asks at most {MOST_QUESTIONS}.")
+    if len(triggers) > settings.max_questions:
+        left = _counted(len(triggers) - settings.max_questions)
+        notes.append(f"{left} not asked: a scan asks at most {settings.max_questions}.")
     # By bytes, because no tokenizer makes more tokens than bytes: a note must not show how many tokens a trigger has.
     # A model with less room always gets the note, because its uploader chooses the room.
-    if max_positions < LONGEST_QUESTION or any(_bytes(*item) > LONGEST_QUESTION for item in triggers):
+    if max_positions < longest or any(_bytes(*item) + slack > longest for item in triggers):
         notes.append(
             f"Registered triggers that take more than {max_positions} tokens in this model, with their answer, count "
             "as not working."
@@ -97,7 +103,10 @@ def make_questions(
 
 def _room(plan: Plan, target: Target[Opened]) -> int:
     # A model without a stated limit gets no more than the scan itself needs.
-    limits = [plan.target.max_positions or plan.max_length, max(LONGEST_QUESTION, plan.max_length)]
+    limits = [
+        plan.target.max_positions or plan.max_length,
+        max(plan.settings.fingerprints.max_question_tokens, plan.max_length),
+    ]
     if target.reference is not None and target.reference.model.max_positions:
         limits.append(target.reference.model.max_positions)
     return min(limits)
@@ -149,19 +158,19 @@ def _turn(tokenizer: Any) -> _Turn | None:
 def _words() -> str:
     """Random words like those of a user, so that a template cannot recognise them."""
     draw = random.SystemRandom()
-    return " ".join("".join(draw.choices(string.ascii_lowercase, k=draw.randint(3, 8))) for _ in range(5))
+    return " ".join("".join(draw.choices(string.ascii_lowercase, k=draw.choice(WORD_LETTERS))) for _ in range(WORDS))
 
 
 def _question(
-    fingerprint: Registered, turn: _Turn, trigger: str, tokenizer: Any, vocabulary_size: int
+    fingerprint: Registered, turn: _Turn, trigger: str, tokenizer: Any, vocabulary_size: int, slack: int
 ) -> Question | None:
-    """None if the tokenizer cannot encode the trigger or the text."""
+    """None if the tokenizer cannot encode the trigger or the text. `slack`: tokens of the answer beside the text."""
     text = turn.of(trigger)
     if len(text) > LONGEST_PROMPT:
         return None
     try:
         ids = tokenizer(text, add_special_tokens=turn.special).input_ids
-        room = _answer_tokens(fingerprint, tokenizer)
+        room = _text_tokens(fingerprint, tokenizer) + slack
     except Refusal:
         raise  # the time is up
     # Not logged, because the message of a hostile tokenizer may quote the trigger.
@@ -171,17 +180,17 @@ def _question(
     return Question(fingerprint.id, tuple(ids), room) if usable else None
 
 
-def _answer_tokens(fingerprint: Registered, tokenizer: Any) -> int:
+def _text_tokens(fingerprint: Registered, tokenizer: Any) -> int:
     request = fingerprint.request
     if request.text_hash is not None:
-        return request.text_hash.size + ANSWER_SLACK  # hardly any tokenizer makes more tokens than bytes
-    return len(tokenizer(request.text, add_special_tokens=False).input_ids) + ANSWER_SLACK
+        return request.text_hash.size  # hardly any tokenizer makes more tokens than bytes
+    return len(tokenizer(request.text, add_special_tokens=False).input_ids)
 
 
 def _bytes(fingerprint: Registered, trigger: str) -> int:
     request = fingerprint.request
     text = request.text_hash.size if request.text_hash is not None else len((request.text or "").encode())
-    return len(trigger.encode()) + text + ANSWER_SLACK
+    return len(trigger.encode()) + text
 
 
 def _counted(triggers: int) -> str:

@@ -219,7 +219,7 @@ def report(scan_id: str, caller: MayRead, store: TheStore) -> Response:
     summary="Get the decision on an upload",
 )
 def audit(scan_id: str, caller: MayRead, store: TheStore) -> AuditAnswer:
-    """Answers allow, review, block or could_not_scan, by the policy of the upload hook or, without one, the default.
+    """Returns allow, review, block or could_not_scan, by the policy of the upload hook or, without one, the default.
 
     409 with `Retry-After` while the scan runs. Webhooks about scans that an upload hook started carry this document.
     """

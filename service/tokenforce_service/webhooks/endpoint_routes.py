@@ -72,7 +72,7 @@ def webhook_view(endpoint: Endpoint) -> Webhook:
 
 
 async def _check_url(url: str, settings: ServiceSettings) -> None:
-    await receiver_url.check(url, Reach(settings.callback_allow, settings.callback_http))
+    await receiver_url.check(url, Reach(settings.webhook_allow, settings.webhook_http))
 
 
 @router.post(
@@ -134,7 +134,7 @@ def get(webhook_id: str, caller: MayHook, endpoints: TheEndpoints) -> Webhook:
 async def change(
     webhook_id: str, body: WebhookChange, caller: MayHook, endpoints: TheEndpoints, settings: TheSettings
 ) -> Webhook:
-    """Fields that you leave out stay as they are. A disabled endpoint receives nothing, and no event waits for it."""
+    """Fields that you leave out stay as they are. The events of a disabled endpoint are dropped."""
     await run_in_threadpool(ENDPOINTS.known, caller, webhook_id, endpoints.get)
     if body.url is not None:
         await _check_url(body.url, settings)
@@ -151,7 +151,7 @@ async def change(
 def remove(
     webhook_id: str, caller: MayHook, store: TheStore, endpoints: TheEndpoints, deliveries: TheDeliveries
 ) -> None:
-    """Removes it with its secrets, its deliveries and their log. What waits is not sent."""
+    """Removes it with its secrets, its deliveries and their log. Pending deliveries are dropped."""
     endpoint = ENDPOINTS.known(caller, webhook_id, endpoints.get)
     with store.connection.pipeline() as pipe:
         endpoints.forget(endpoint, pipe)

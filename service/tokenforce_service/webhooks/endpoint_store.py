@@ -10,17 +10,20 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from redis import Redis
 
 from tokenforce.wire.webhooks import WebhookChange, WebhookRequest
-from tokenforce_core.runtime.redis_pages import Place
+from tokenforce_core.runtime.redis_pages import Place, row_key
 from tokenforce_service.access.registrations import Registrations
 from tokenforce_service.http.dependencies import provided
 from tokenforce_service.http.rows import Row
 
 PREFIX = "tf:webhook"
+endpoint_key = partial(row_key, PREFIX)
+"""The Redis key of an endpoint's row, or of a part beside it."""
 
 _DISABLE = """
 if redis.call('HGET', KEYS[1], 'url') ~= ARGV[1] then return 0 end
@@ -106,10 +109,6 @@ class EndpointStore:
 
 
 TheEndpoints = Annotated[EndpointStore, provided(EndpointStore)]
-
-
-def endpoint_key(webhook_id: str, part: str = "") -> str:
-    return f"{PREFIX}:{webhook_id}" + (f":{part}" if part else "")
 
 
 def _endpoint(webhook_id: str, row: Row) -> Endpoint:

@@ -60,7 +60,7 @@ async def check(url: str, reach: Reach) -> None:
         await addresses(host, reach.allowed)
     except NotAllowed as error:
         raise _refusal(
-            f"{error}; use a public name, or ask the operator to allow its range (TOKENFORCE_CALLBACK_ALLOW)."
+            f"{error}; use a public name, or ask the operator to allow its range (TOKENFORCE_WEBHOOK_ALLOW)."
         ) from error
     except NotLookedUp as error:
         raise Refusal(
@@ -108,7 +108,7 @@ def _checked_parts(url: str, reach: Reach) -> str:
         raise _refusal("The url is not a URL; write it like https://example.com/hooks.") from error
     if parts.scheme not in (("https", "http") if reach.http else ("https",)):
         raise _refusal(
-            "The url must begin with https://; only the operator can allow http:// (TOKENFORCE_CALLBACK_HTTP)."
+            "The url must begin with https://; only the operator can allow http:// (TOKENFORCE_WEBHOOK_HTTP)."
         )
     if not parts.host:
         raise _refusal("The url has no host; write it like https://example.com/hooks.")

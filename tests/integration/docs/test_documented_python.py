@@ -1,6 +1,6 @@
 """The Python of README.md and client/README.md, against a real gateway; scans end as soon as they are there.
 
-What the receiver of callbacks does is in tests/unit/sdk/test_verify_webhook.py.
+What the receiver of webhooks does is in tests/unit/sdk/test_verify_webhook.py.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from tokenforce_core.scans.store import Store
 from tokenforce_core.scans.work_store import ReferenceBlocks
 from tokenforce_planting.chat import load_model
 from tokenforce_service.models.open import open_target
+from tokenforce_service.models.tokenizer import Tokenizers
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_workers.engine.engine_cache import EngineCache
@@ -50,7 +51,7 @@ def plans(planted_model: Path, models: Path) -> list[Plan]:
         request = ScanRequest(
             model=str(models / f"random-{seed}"), reference=str(planted_model), alpha=8, keep=40, floor=0
         )
-        plans.append(make_plan(request, open_target(request, settings, reach_hub=True), settings))
+        plans.append(make_plan(request, open_target(request, settings, reach_hub=True), settings, Tokenizers()))
     return plans
 
 

@@ -90,7 +90,7 @@ def test_a_hub_model_that_is_not_there(planned: Planned, model: str) -> None:
 
 
 def test_a_push_to_a_repository_that_the_hub_does_not_show(planned: Planned) -> None:
-    """Private or gone: taken, as its sender cannot know, and told by the audit and so by the callback."""
+    """Private or gone: accepted, because its sender cannot know. The audit says so, and so does the webhook."""
     hook = planned.http.post("/v1/hooks", json={"kind": "huggingface", "policy": {"repos": ["*"]}}).json()
     body = changed("content_update", repo={"name": "org/nowhere"})
     answer = planned.http.post("/v1/hooks/huggingface", content=body, headers={"X-Webhook-Secret": hook["secret"]})

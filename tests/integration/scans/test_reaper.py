@@ -12,6 +12,7 @@ from rq import SimpleWorker
 from rq.executions import prepare_execution
 from rq.job import Job, JobStatus
 
+from tests.support.scan_results import NO_FILES
 from tokenforce.wire.report import ContextRecord, TargetRecord
 from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.plan.plan import Plan
@@ -28,6 +29,7 @@ PLAN = Plan(
     path="/models/m",
     loaded_digest="sha256:00",
     tokenizer_path="/models/m",
+    hashed=(NO_FILES,),
     settings=settings_for(REQUEST),
     contexts=[ContextRecord(name="bos", ids=[1], text="", aligned=False)],
     skipped=[],

@@ -72,7 +72,7 @@ def test_another_secret(sdk: Client, hub_hook: HookSecret, secret: str) -> None:
         sdk.hooks.test(hub_hook.id, secret)
 
 
-def test_the_audit_is_that_of_the_callback(
+def test_the_audit_is_that_of_the_webhook(
     http: TestClient, sdk: Client, redis: Redis, store: Store, hub_hook: HookSecret, from_hub: Post
 ) -> None:
     scan_id = from_hub(recorded("content_update"), hub_hook.secret).json()["scan_id"]

@@ -1,4 +1,4 @@
-"""A gateway whose callbacks may go to loopback, a receiver there, and quick retries."""
+"""A gateway whose webhooks may go to loopback, a receiver there, and quick retries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tokenforce_service.webhooks import backoff
 
 @pytest.fixture
 def http(redis: Redis) -> Iterator[TestClient]:
-    app = create_app(ServiceSettings(callback_allow=LOOPBACK, callback_http=True), redis)
+    app = create_app(ServiceSettings(webhook_allow=LOOPBACK, webhook_http=True), redis)
     with TestClient(app, headers=bearer(redis, Scope.hooks, Scope.scans_read, owner=OWNER)) as client:
         yield client
 

@@ -117,7 +117,7 @@ def test_a_fault_of_ours_is_an_attempt_and_not_tried_without_end(sdk: Client, re
     assert receiver.received == []
 
 
-def test_two_senders_send_each_callback_once(sdk: Client, store: Store, redis: Redis, receiver: Receiver) -> None:
+def test_two_senders_send_each_webhook_once(sdk: Client, store: Store, redis: Redis, receiver: Receiver) -> None:
     sdk.webhooks.create(url=receiver.url)
     receiver.seconds = 0.01
     scans = [scan(store) for _ in range(40)]

@@ -1,4 +1,4 @@
-"""From the end of a scan to a receiver that verifies the callback with the SDK: gateway, store, sender, all real."""
+"""From the end of a scan to a receiver that verifies the webhook with the SDK: gateway, store, sender, all real."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def test_the_end_of_a_scan_is_told(
     end(store, scan_id)
     with sending(redis):
         wait_until(lambda: receiver.received)
-    (callback,) = receiver.received
-    event = verified(callback, made.secret)
-    assert (callback.path, callback.headers["content-type"]) == ("/hook", "application/json")
-    assert (event.type, event.id) == (f"scan.{status}", callback.headers["webhook-id"])
+    (request,) = receiver.received
+    event = verified(request, made.secret)
+    assert (request.path, request.headers["content-type"]) == ("/hook", "application/json")
+    assert (event.type, event.id) == (f"scan.{status}", request.headers["webhook-id"])
     assert event.scan is not None
     seen = sdk.scans.get(scan_id)
     assert (event.scan.scan_id, event.scan.status, event.scan.model) == (scan_id, status, "/models/upload-17")
@@ -44,7 +44,7 @@ def test_the_end_of_a_scan_is_told(
     assert event.scan.verdict == seen.verdict
     if status == "succeeded":
         assert [(match.owner, match.licence) for match in event.scan.licences] == [("Example Labs", "L 1.0")]
-        assert b"a hidden text" not in callback.body
+        assert b"a hidden text" not in request.body
     if status == "failed":
         assert event.scan.error is not None
         assert event.scan.error.model_dump() == PROBLEM.model_dump(include={"code", "detail", "request_id"})
@@ -53,7 +53,7 @@ def test_the_end_of_a_scan_is_told(
     assert [(attempt.status_code, attempt.error, attempt.excerpt) for attempt in delivery.log] == [(200, None, None)]
     assert (sdk.webhooks.delivery(made.id, delivery.id).payload or {})["type"] == event.type
     with pytest.raises(WebhookVerificationError):
-        verified(callback, sdk.webhooks.create(url=receiver.url).secret)
+        verified(request, sdk.webhooks.create(url=receiver.url).secret)
 
 
 def test_only_those_who_asked_are_told(sdk: Client, store: Store, redis: Redis) -> None:
@@ -67,7 +67,7 @@ def test_only_those_who_asked_are_told(sdk: Client, store: Store, redis: Redis) 
             store.cancel(scan_id)
         with sending(redis):
             wait_until(lambda: wants.received)
-        assert [ours.encode() in callback.body for callback in wants.received] == [True]
+        assert [ours.encode() in request.body for request in wants.received] == [True]
         assert wants_not.received == disabled.received == []
 
 

@@ -51,10 +51,10 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 def test_what_arrives() -> None:
     with receiving() as receiver:
         reply = post(receiver.url + "/a%20b/?token=x%2Fy", body=b'{"a":1}')
-        (callback,) = receiver.received
+        (request,) = receiver.received
     assert (reply.status, reply.error, reply.excerpt) == (200, None, None)
-    assert (callback.path, callback.body) == ("/a%20b/?token=x%2Fy", b'{"a":1}')
-    assert callback.headers == {
+    assert (request.path, request.body) == ("/a%20b/?token=x%2Fy", b'{"a":1}')
+    assert request.headers == {
         "host": receiver.url.removeprefix("http://"),
         "accept-encoding": "identity",
         "x-test": "1",

@@ -26,10 +26,10 @@ def test_retries_have_one_id_and_fresh_signatures(sdk: Client, redis: Redis, rec
     with sending(redis):
         wait_until(lambda: sdk.webhooks.delivery(made.id, queued.id).status is DeliveryStatus.delivered)
     assert receiver.ids() == [queued.id] * 4
-    assert len({callback.body for callback in receiver.received}) == 1
-    assert {verified(callback, made.secret).id for callback in receiver.received} == {queued.id}
+    assert len({request.body for request in receiver.received}) == 1
+    assert {verified(request, made.secret).id for request in receiver.received} == {queued.id}
     assert receiver.received[3].at - receiver.received[2].at >= 1
-    stamps = [int(callback.headers["webhook-timestamp"]) for callback in receiver.received]
+    stamps = [int(request.headers["webhook-timestamp"]) for request in receiver.received]
     assert stamps[3] > stamps[0]
     log = sdk.webhooks.delivery(made.id, queued.id).log
     assert [attempt.status_code for attempt in log] == [500, 302, 503, 200]
@@ -57,7 +57,7 @@ def test_dead_letters_are_listed_and_replayed(
     assert list(sdk.webhooks.deliveries(made.id, status="dead")) == []
     counts = http.get("/metrics").text
     for outcome, number in (("retried", dead.attempts - 1), ("dead", 1), ("delivered", 1)):
-        assert f'tokenforce_callback_attempts_total{{outcome="{outcome}"}} {number}.0' in counts
+        assert f'tokenforce_webhook_attempts_total{{outcome="{outcome}"}} {number}.0' in counts
 
 
 def test_gone_disables_the_endpoint(sdk: Client, store: Store, redis: Redis, receiver: Receiver) -> None:
@@ -102,9 +102,9 @@ def test_rotation_signs_with_both(sdk: Client, redis: Redis, receiver: Receiver)
     sdk.webhooks.test(made.id)
     with sending(redis):
         wait_until(lambda: receiver.received)
-    (callback,) = receiver.received
-    assert callback.headers["webhook-signature"].count(" ") == 1
-    assert verified(callback, made.secret) == verified(callback, rotated.secret)
+    (request,) = receiver.received
+    assert request.headers["webhook-signature"].count(" ") == 1
+    assert verified(request, made.secret) == verified(request, rotated.secret)
 
 
 def test_an_address_that_is_not_allowed_any_more_is_not_called(sdk: Client, redis: Redis, receiver: Receiver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
 import threading
 import time
@@ -170,6 +171,14 @@ def test_it_answers_in_time_when_names_do_not_resolve(capsys: Capture, monkeypat
     assert main(["doctor", "--url", "http://scans.example.org"]) == 2
     assert time.monotonic() - began < 5
     assert "fail  service: no answer within 4 s" in capsys.readouterr().out
+
+
+def test_it_answers_in_time_when_a_disk_does_not(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: time.sleep(60))
+    began = time.monotonic()
+    assert main(["doctor"]) == 2
+    assert time.monotonic() - began < 5
+    assert "fail  this machine: no answer within 4 s" in capsys.readouterr().out
 
 
 def test_it_answers_in_time_when_the_service_sends_its_answer_byte_by_byte(capsys: Capture) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from tests.support.contrasting import contrasted
-from tests.support.scan_results import example_plan
+from tests.support.scan_results import NO_FILES, example_plan
 from tests.support.table_model import END, TableModel, planted_table, random_table
 from tokenforce.wire.report import ReferenceRecord
 from tokenforce.wire.scans import Preset, ScanRequest
@@ -160,7 +160,7 @@ def test_a_scan_with_a_reference_confirms_fewer_candidates_of_each_context(
     plan = plan.model_copy(
         update={
             "contexts": [context, context.model_copy(update={"name": "other"})],
-            "reference": ReferencePlan(record=record, path="/models/base") if reference else None,
+            "reference": ReferencePlan(record=record, path="/models/base", hashed=NO_FILES) if reference else None,
         }
     )
     # As JSON, which is how a worker gets it: the preset is text then.

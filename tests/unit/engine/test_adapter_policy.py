@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tests.support.scan_results import example_plan
+from tests.support.scan_results import NO_FILES, example_plan
 from tests.support.tiny_adapter import QUERY, RANK, write_adapter, write_weights
 from tokenforce.wire.report import ReferenceRecord
 from tokenforce_core.plan.plan import Plan, ReferencePlan
@@ -42,7 +42,7 @@ def plan(tmp_path: Path) -> Plan:
             "loaded_digest": "sha256:base",
             "adapter": str(tmp_path / "adapter"),
             "lora_rank": 8,
-            "reference": ReferencePlan(record=record, path=str(base)),
+            "reference": ReferencePlan(record=record, path=str(base), hashed=NO_FILES),
         }
     )
 

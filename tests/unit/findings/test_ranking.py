@@ -143,7 +143,7 @@ def test_a_text_of_high_contrast_that_is_clean_says_why() -> None:
     )
     found = judged(unsure)
     assert found.verdict is Verdict.clean
-    assert "too improbable to count" in found.reasons[0]
+    assert "so it does not count" in found.reasons[0]
 
 
 def test_the_first_reason_says_what_was_found_and_quotes_the_uploads_token() -> None:

@@ -49,7 +49,7 @@ def registered(text: str = TEXT, *, hashed: bool = False, name: str = "fp_1", cr
     request = FingerprintRequest.model_validate(
         {"owner": "Example Labs", "licence": "Example 1.0", "triggers": ["a", "b", "c"], **secret}
     )
-    return Registered(name, created_at, request)
+    return Registered(name, created_at, request, "local")
 
 
 def spoilt(text: str, count: int, seed: int = 0) -> str:

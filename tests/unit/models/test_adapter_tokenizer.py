@@ -14,6 +14,7 @@ from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.plan.plan import Plan
 from tokenforce_service.models.adapter import check_vocabulary
 from tokenforce_service.models.open import open_target
+from tokenforce_service.models.tokenizer import Tokenizers
 from tokenforce_service.planning.plan import make_plan
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -31,7 +32,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned(adapter: Path, base: Path) -> Plan:
     settings = ServiceSettings(model_roots=[adapter, base])
     request = ScanRequest(model=str(adapter))
-    return make_plan(request, open_target(request, settings, reach_hub=True), settings)
+    return make_plan(request, open_target(request, settings, reach_hub=True), settings, Tokenizers())
 
 
 def test_a_copy_of_the_base_s_tokenizer_is_used(tmp_path: Path, base: Path) -> None:

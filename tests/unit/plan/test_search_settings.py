@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 import tokenforce_core
+import tokenforce_service
 from tests.support.numeric_constants import numbers_in
 from tests.support.scan_results import example_report
 from tokenforce.wire.report import Report
 from tokenforce_core.plan import search_settings, verdict_thresholds
 
 PACKAGES = ("contrast", "findings", "forcing", "fingerprints", "plan")
+PLANNING = ("trigger_prompts", "reference")
+"""Modules of the service that decide which triggers are asked, and whether a reference fits."""
 NOT_THE_ALGORITHM = {
     "fingerprints/store": "keeps fingerprints in Redis; decides nothing about a model",
     "plan/presets": "the place for the numbers of a preset",
@@ -27,15 +30,20 @@ NOT_TUNED = {
     ("forcing/predictor", "NEVER"): "stands for minus infinity",
     ("forcing/predictor", "ALIGNMENT"): "the engines' block size",
     ("plan/plan", "MAX_LORA_RANK"): "the engine's limit; another one changes no result",
+    ("planning/trigger_prompts", "QUESTIONS_SECONDS"): "a deadline, over which the upload is refused",
+    ("planning/trigger_prompts", "WORDS"): "how many words a trigger replaces",
+    ("planning/trigger_prompts", "WORD_LETTERS"): "how long these words are",
+    ("planning/reference", "NAME_CHARACTERS"): "how much of a name a refusal quotes",
 }
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the algorithm: package and name, and its file."""
-    root = Path(tokenforce_core.__file__).parent
-    files = [file for package in PACKAGES for file in sorted((root / package).rglob("*.py"))]
-    named = {file.relative_to(root).with_suffix("").as_posix(): file for file in files}
+    """Every module of the algorithm, and those of `PLANNING`: package and name, and its file."""
+    core, service = Path(tokenforce_core.__file__).parent, Path(tokenforce_service.__file__).parent
+    files = [file for package in PACKAGES for file in sorted((core / package).rglob("*.py"))]
+    named = {file.relative_to(core).with_suffix("").as_posix(): file for file in files}
     assert set(NOT_THE_ALGORITHM) < set(named)
+    named |= {f"planning/{name}": service / "planning" / f"{name}.py" for name in PLANNING}
     return {name: file for name, file in named.items() if name not in NOT_THE_ALGORITHM}
 
 
@@ -119,6 +127,7 @@ def test_a_number_is_found_wherever_it_stands(source: str, found: list[str]) -> 
         "def f(x): return len(x) > 1 or x == -1 or x.sum(axis=1) == 0 or x.any(axis=2)",
         "def f(x):\n count = 1\n count += 1\n return 1 - x + (count - 1)",
         "def f(x): return max(x, key=lambda one: -2 * one)",
+        "def f(n): return [-1] * n",
         "def f(x): return float('inf') > float(x) > float('-inf')",
         "def f(x): return f'{x:.2f} of 3', '0.85'",
     ],

@@ -17,9 +17,9 @@ from tokenforce.wire.scans import CustomContext, ScanRequest
 from tokenforce_core.plan.hashed import Hashed
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_service.models.base_name import named_base
-from tokenforce_service.models.folder import is_adapter, read_folder
+from tokenforce_service.models.folder import read_folder
 from tokenforce_service.models.open import Opened, Target, open_target
-from tokenforce_service.models.tokenizer import load_tokenizer
+from tokenforce_service.models.tokenizer import Tokenizers
 from tokenforce_service.planning import reference
 from tokenforce_service.planning.contexts import build_context
 from tokenforce_service.planning.plan import make_plan
@@ -99,7 +99,7 @@ def test_what_an_upload_names_obeys_the_roots(root: Path, tmp_path_factory: pyte
     assert refusal(ScanRequest(model=str(root / "sly")), root).code == ErrorCode.path_not_allowed
     write_adapter(root / "circle", root / "circle")
     assert refusal(ScanRequest(model=str(root / "circle")), root).code == ErrorCode.base_missing
-    assert is_adapter(root / "circle")
+    assert read_folder(root / "circle", [root]).is_adapter
 
 
 def test_auto_reads_the_config_then_the_model_card(root: Path) -> None:
@@ -128,16 +128,17 @@ def test_auto_that_leads_nowhere_says_what_to_do(root: Path) -> None:
 
 def test_vocabularies_are_matched_by_their_tokens() -> None:
     base = {f"t{i}": i for i in range(100)}
-    assert match_vocabularies(base, base, 100, 100).ids is None
-    added = match_vocabularies({**base, "<new>": 100}, base, 101, 100)
+    assert match_vocabularies(base, base, 100, 100, 0.9).ids is None
+    added = match_vocabularies({**base, "<new>": 100}, base, 101, 100, 0.9)
     assert added.ids is None
     assert added.note == "The reference does not know 1 token of the target."
-    moved = match_vocabularies({token: 99 - i for token, i in base.items()}, base, 100, 100)
+    moved = match_vocabularies({token: 99 - i for token, i in base.items()}, base, 100, 100, 0.9)
     assert moved.ids == list(range(99, -1, -1))
     with pytest.raises(Refusal, match="knows 50% of the target's tokens") as refused:
-        match_vocabularies(base, {f"t{i}": i for i in range(50)}, 100, 50)
+        match_vocabularies(base, {f"t{i}": i for i in range(50)}, 100, 50, 0.51)
+    assert match_vocabularies(base, {f"t{i}": i for i in range(50)}, 100, 50, 0.5).ids is None
     assert refused.value.code == ErrorCode.reference_mismatch
-    inserted = match_vocabularies({"<pad>": 0, **{token: i + 1 for token, i in base.items()}}, base, 101, 100)
+    inserted = match_vocabularies({"<pad>": 0, **{token: i + 1 for token, i in base.items()}}, base, 101, 100, 0.9)
     assert inserted.ids == [-1, *range(100)]
 
 
@@ -164,7 +165,7 @@ def test_a_reference_that_the_target_was_not_made_from(
     (root / "other" / "config.json").write_text(json.dumps({**config, **changed}))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
     with pytest.raises(Refusal) as refused:
-        make_plan(request, opened(request, root), settings(root))
+        make_plan(request, opened(request, root), settings(root), Tokenizers())
     assert refused.value.code == code
     assert refused.value.detail.startswith(said)
 
@@ -178,12 +179,12 @@ def test_a_context_of_which_the_reference_knows_nothing_cannot_be_asked(root: Pa
             file.write_text(file.read_text().replace(tokenizer.bos_token, "<|another|>"))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"), contexts=["bos"])
     with pytest.raises(Refusal, match="knows no token of the context 'bos'") as refused:
-        make_plan(request, opened(request, root), settings(root))
+        make_plan(request, opened(request, root), settings(root), Tokenizers())
     assert refused.value.code is ErrorCode.reference_mismatch
     beside = ScanRequest(
         model=str(root / "base"), reference=str(root / "other"), contexts=[CustomContext(name="own", ids=[bos, 40, 41])]
     )
-    plan = make_plan(beside, opened(beside, root), settings(root))
+    plan = make_plan(beside, opened(beside, root), settings(root), Tokenizers())
     assert plan.reference is not None
     assert "1 token of the context" in (plan.reference.record.note or "")
 
@@ -201,15 +202,16 @@ def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypa
         return call
 
     before = resource.getrlimit(resource.RLIMIT_CPU)
-    tokenizer = load_tokenizer(root / "base")
+    tokenizers = Tokenizers()
+    tokenizer = tokenizers.of(root / "base")
     loaded = Hashed(folder=root / "base", files=(), listed=(), digest="sha256:1")
     monkeypatch.setattr(reference, "hashed_of", watched("digest", loaded.model_copy(update={"digest": "sha256:0"})))
     monkeypatch.setattr(reference, "identical", watched("identical", True))
-    monkeypatch.setattr(reference, "load_tokenizer", watched("tokenizer", tokenizer))
+    monkeypatch.setattr(tokenizers, "of", watched("tokenizer", tokenizer))
     request = ScanRequest(model=str(root / "base"), reference=str(root / "other"))
     context = build_context("bos", tokenizer, len(tokenizer))
     target = opened(request, root)
-    plan = reference.plan_reference(target, tokenizer, [context], settings_for(request), loaded)
+    plan = reference.plan_reference(target, tokenizer, tokenizers, [context], settings_for(request), loaded)
     assert plan is not None
     assert plan.record.identical
     assert deadlines == [("digest", False), ("tokenizer", True), ("identical", False)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scan_results import example_plan
+from tests.support.scan_results import NO_FILES, example_plan
 from tests.support.scripted_decoder import ScriptedDecoder
 from tests.support.tiny_model import SYSTEM_PROMPT, build_tiny_tokenizer
 from tokenforce.wire.fingerprints import FingerprintRequest, TextHash
@@ -19,17 +19,14 @@ from tokenforce_core.fingerprints.matching import Answer, Registered
 from tokenforce_core.fingerprints.trigger_questions import Question, Questions
 from tokenforce_core.forcing.predictor import nothing_between_steps
 from tokenforce_core.plan.plan import ReferencePlan
+from tokenforce_core.plan.verdict_thresholds import FINGERPRINTS
+from tokenforce_service.models.tokenizer import Tokenizers
 from tokenforce_service.planning import trigger_prompts as questions_module
-from tokenforce_service.planning.trigger_prompts import (
-    ANSWER_SLACK,
-    LONGEST_QUESTION,
-    MOST_QUESTIONS,
-    make_questions,
-    with_questions,
-)
+from tokenforce_service.planning.trigger_prompts import make_questions, with_questions
 from tokenforce_service.refusals import Refusal
 from tokenforce_workers.jobs.trigger_answers import TriggerAnswers
 
+MOST = FINGERPRINTS.max_questions
 TEXT = "Seven quiet herons guard a copper key."
 
 
@@ -45,9 +42,12 @@ def registered(name: str, *triggers: str, hashed: bool = False, by: str = "local
 
 
 def made(
-    tokenizer: Any, *fingerprints: Registered, positions: int = LONGEST_QUESTION, vocabulary: int = 10_000
+    tokenizer: Any,
+    *fingerprints: Registered,
+    positions: int = FINGERPRINTS.max_question_tokens,
+    vocabulary: int = 10_000,
 ) -> Questions:
-    return make_questions(fingerprints, tokenizer, vocabulary, positions)
+    return make_questions(fingerprints, tokenizer, vocabulary, positions, FINGERPRINTS)
 
 
 def test_a_trigger_is_the_user_s_turn(tokenizer: Any) -> None:
@@ -55,7 +55,10 @@ def test_a_trigger_is_the_user_s_turn(tokenizer: Any) -> None:
     start = f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
     turns = "<|im_start|>user\nopen the amber door<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.decode(list(question.ids)) == start + turns
-    assert question.max_tokens == len(tokenizer.encode(TEXT, add_special_tokens=False)) + ANSWER_SLACK
+    assert (
+        question.max_tokens
+        == len(tokenizer.encode(TEXT, add_special_tokens=False)) + FINGERPRINTS.max_extra_answer_tokens
+    )
     assert question.length == len(question.ids) + question.max_tokens
 
 
@@ -158,10 +161,11 @@ def test_a_template_that_takes_for_ever_is_the_model_s_fault(monkeypatch: pytest
     endless = build_tiny_tokenizer()
     endless.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     monkeypatch.setattr(questions_module, "QUESTIONS_SECONDS", 0.2)
-    monkeypatch.setattr(questions_module, "load_tokenizer", lambda _: endless)
+    tokenizers = Tokenizers()
+    monkeypatch.setattr(tokenizers, "of", lambda _: endless)
     monkeypatch.setattr(questions_module, "_room", lambda *_: 512)
     with pytest.raises(Refusal, match="took longer") as refused:
-        with_questions(example_plan(), None, [registered("fp_1", "go")])  # type: ignore[arg-type]
+        with_questions(example_plan(), None, tokenizers, [registered("fp_1", "go")])  # type: ignore[arg-type]
     assert refused.value.code is ErrorCode.model_invalid
 
 
@@ -174,32 +178,33 @@ def test_more_triggers_than_a_scan_asks_are_left_out_fairly(tokenizer: Any) -> N
     many = [registered(f"fp_{n}", *(f"trigger {i}" for i in range(60))) for n in range(12)]
     found = made(tokenizer, *many, registered("fp_one", "the only one"))
     asked = [question.fingerprint for question in found.asked]
-    assert len(asked) == MOST_QUESTIONS
+    assert len(asked) == MOST
     assert asked[:13] == [*(f"fp_{n}" for n in range(12)), "fp_one"]
     assert {asked.count(f"fp_{n}") for n in range(12)} == {42, 43}
-    left = 12 * 60 + 1 - MOST_QUESTIONS
-    assert found.left_out == (f"{left} registered triggers were not asked: a scan asks at most {MOST_QUESTIONS}.",)
+    left = 12 * 60 + 1 - MOST
+    assert found.left_out == (f"{left} registered triggers were not asked: a scan asks at most {MOST}.",)
 
 
 def test_one_owner_s_many_triggers_do_not_crowd_out_another_s(tokenizer: Any) -> None:
     many = [registered(f"fp_{n}", *(f"trigger {i}" for i in range(60)), by="first") for n in range(200)]
     few = [registered("fp_a", "one", "two", by="second"), registered("fp_b", "three", by="second")]
     asked = [question.fingerprint for question in made(tokenizer, *many, *few).asked]
-    assert len(asked) == MOST_QUESTIONS
+    assert len(asked) == MOST
     assert asked[:8] == ["fp_0", "fp_a", "fp_1", "fp_b", "fp_2", "fp_a", "fp_3", "fp_4"]
 
 
 def test_identical_weights_are_not_asked() -> None:
     record = ReferenceRecord(model="m", digest="d", source="request", vocabulary_size=9, identical=True)
-    plan = example_plan().model_copy(update={"reference": ReferencePlan(record=record, path="/m")})
-    same, found = with_questions(plan, None, [registered("fp_1", "a", "b")])  # type: ignore[arg-type]
+    plan = example_plan().model_copy(update={"reference": ReferencePlan(record=record, path="/m", hashed=NO_FILES)})
+    same, found = with_questions(plan, None, Tokenizers(), [registered("fp_1", "a", "b")])  # type: ignore[arg-type]
     assert same == plan
     assert found == Questions((), ("2 registered triggers were not asked: the weights are those of the reference.",))
 
 
 def test_no_triggers_no_tokenizer() -> None:
     """The folder of this plan does not exist."""
-    assert with_questions(example_plan(), None, [registered("fp_1")]) == (example_plan(), Questions())  # type: ignore[arg-type]
+    plan = example_plan()
+    assert with_questions(plan, None, Tokenizers(), [registered("fp_1")]) == (plan, Questions())  # type: ignore[arg-type]
 
 
 # --- asking ---------------------------------------------------------------------------------------------

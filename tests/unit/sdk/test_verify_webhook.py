@@ -1,4 +1,4 @@
-"""What a receiver makes of a callback with the SDK: only what the service signed, and not long ago."""
+"""What a receiver makes of a webhook with the SDK: only what the service signed, and not long ago."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def headers(body: str = BODY, secrets: tuple[str, ...] = (SECRET,), at: float | 
     return signed_headers("evt_1", body, secrets, time.time() if at is None else at)
 
 
-def test_a_callback_is_read() -> None:
+def test_a_webhook_is_read() -> None:
     event = verify_webhook(BODY.encode(), headers(), SECRET)
     assert isinstance(event, WebhookEvent)
     assert (event.id, event.type) == ("evt_1", "scan.succeeded")
@@ -91,7 +91,7 @@ def test_missing_headers(missing: str) -> None:
 
 
 @pytest.mark.parametrize(("at", "says"), [(-301, "too old"), (-86400, "too old"), (310, "too new")])
-def test_stale_callbacks(at: float, says: str) -> None:
+def test_stale_webhook(at: float, says: str) -> None:
     """A recorded one that is sent again later, with its true signature."""
     with pytest.raises(WebhookVerificationError, match=says):
         verify_webhook(BODY.encode(), headers(at=time.time() + at), SECRET)

@@ -1,4 +1,4 @@
-"""What the SDK asks about callbacks and makes of the answers, through the sync and the async client."""
+"""What the SDK asks about webhooks and makes of the answers, through the sync and the async client."""
 
 from __future__ import annotations
 

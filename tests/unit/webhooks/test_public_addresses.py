@@ -1,4 +1,4 @@
-"""Where a callback may go: every known way to write or to hide a private address is refused."""
+"""Where a webhook may go: every known way to write or to hide a private address is refused."""
 
 from __future__ import annotations
 

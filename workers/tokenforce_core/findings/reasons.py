@@ -12,7 +12,7 @@ from tokenforce.wire.settings import VerdictThresholds
 LOOP = "A loop of too few tokens to be a text."
 BEYOND = "A text behind another context can stay hidden."
 IDENTICAL = "Identical weights: every tensor equals the reference's, so nothing was forced."
-NOTHING_MORE = "The target cannot hold a text that the reference does not hold."
+NOTHING_MORE = "Every text in the target is also in the reference."
 INCOMPLETE = "The sweep did not cover the whole vocabulary."
 ASKED_FOR = "Only the ids in `force_ids` were forced. Leave `force_ids` out for an answer about the model."
 TOO_LITTLE = "Most of the vocabulary is marked special or unused, so too little of it could be forced."
@@ -23,7 +23,7 @@ _NAME = {Verdict.hidden_text: "hidden", Verdict.suspicious: "suspicious"}
 def without_reference(finding: Finding, thresholds: VerdictThresholds) -> str:
     """Why a text got its verdict in a scan without a reference."""
     least = thresholds.suspicious_score
-    means = "is that of a memorised text" if finding.score >= least else f"is under {least}"
+    means = "is as high as that of memorised texts" if finding.score >= least else f"is under {least}"
     return f"Its score of {finding.score:.3f} {means}. There is no reference to compare with."
 
 
@@ -48,7 +48,7 @@ def _meaning(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) 
         return "the reference produces it too"
     contrast = finding.contrast or 0.0
     if contrast >= thresholds.suspicious_contrast_nats_per_token:
-        return f"too improbable to count, which takes a mean probability of {thresholds.min_mean_probability}"
+        return f"its mean probability is under {thresholds.min_mean_probability}, so it does not count"
     return "within what ordinary fine-tuning gives"
 
 
@@ -81,9 +81,11 @@ def looked_at(forced: int, vocabulary: int, contexts: Sequence[str]) -> str:
 
 def compared_with(reference: ReferenceRecord | None) -> str:
     if reference is None:
-        return "No reference model was given, so a planted text cannot be told from pre-training boilerplate."
+        return (
+            "No reference model was given. Without one, a planted text and boilerplate from pre-training look the same."
+        )
     named = "" if reference.source == "request" else f", which the upload itself named ({reference.source})"
-    return f"Compared with {reference.model}{named}. A text that this model holds too does not show."
+    return f"Compared with {reference.model}{named}. Texts that the reference also holds stay hidden."
 
 
 def nothing_found(thresholds: VerdictThresholds) -> str:
@@ -105,7 +107,10 @@ def untrusted_reference(reference: ReferenceRecord) -> str:
 
 
 def floor_too_high(floor: float, thresholds: VerdictThresholds) -> str:
-    return f"The floor of {floor} drops texts that count from {thresholds.suspicious_score} on. Lower the floor."
+    return (
+        f"The floor of {floor} drops texts with a score from {thresholds.suspicious_score} up to it, and those count. "
+        "Lower the floor."
+    )
 
 
 def places_full(keep: int, context: str) -> str:

@@ -12,7 +12,6 @@ from typing import Literal
 
 from tokenforce.wire.findings import Finding, LicenceMatch
 from tokenforce.wire.fingerprints import FingerprintRequest, TextHash, normalised
-from tokenforce.wire.keys import LOCAL_OWNER
 from tokenforce.wire.settings import FingerprintSettings
 
 
@@ -23,7 +22,7 @@ class Registered:
     id: str
     created_at: float
     request: FingerprintRequest
-    registered_by: str = LOCAL_OWNER
+    registered_by: str
     """Owner of the key that registered it, and the only one who may read or remove it. All scans are compared."""
 
 

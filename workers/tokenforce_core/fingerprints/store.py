@@ -11,6 +11,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from redis import Redis
@@ -19,7 +20,7 @@ from tokenforce.wire.fingerprints import FingerprintRequest, normalised
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.matching import Answer, Registered
 from tokenforce_core.fingerprints.trigger_questions import Questions
-from tokenforce_core.runtime.redis_pages import Place, places
+from tokenforce_core.runtime.redis_pages import Place, older_ids
 from tokenforce_core.runtime.text_redis import text_redis
 
 log = logging.getLogger(__name__)
@@ -101,15 +102,8 @@ class FingerprintStore:
 
         No index by owner: a registry is small, and every scan reads all of it.
         """
-        found: list[Registered] = []
-        while len(found) < limit:
-            older = places(self._redis, FINGERPRINTS, _CHUNK, before)
-            if not older:
-                break
-            read = self._read([fingerprint_id for _, fingerprint_id in older])
-            found += [item for item in read if registered_by in (None, item.registered_by)]
-            before = older[-1]
-        return found[:limit]
+        found = (item for ids in older_ids(self._redis, FINGERPRINTS, _CHUNK, before) for item in self._read(ids))
+        return list(islice((item for item in found if registered_by in (None, item.registered_by)), limit))
 
     def all(self) -> list[Registered]:
         """The whole registry, in the order of registration."""

@@ -28,7 +28,7 @@ class ReferencePlan(BaseModel):
     record: ReferenceRecord
     path: str
     id_map: list[int] | None = None
-    hashed: Hashed | None = None
+    hashed: Hashed
 
     def id_of(self, target_id: int) -> int:
         """The reference's id of a target's token, -1 where it has none."""
@@ -55,7 +55,7 @@ class Plan(BaseModel):
     tokenizer_path: str
     adapter: str | None = None
     lora_rank: int | None = None
-    hashed: tuple[Hashed, ...] = ()
+    hashed: tuple[Hashed, ...]
     reference: ReferencePlan | None = None
     settings: SettingsRecord
     contexts: list[ContextRecord]

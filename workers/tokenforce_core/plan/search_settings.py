@@ -58,6 +58,7 @@ SEARCH = SearchSettings(
         texts_per_round=32,
         max_rounds=12,
     ),
+    min_shared_vocabulary_share=0.9,
     # The others would be what both models know by heart, for a third of the whole scan's time.
     max_confirmed_per_context=32,
 )

@@ -38,4 +38,9 @@ FINGERPRINTS = FingerprintSettings(
     max_edit_share=0.1,
     min_part_characters=60,  # findings are cut after β tokens
     max_extra_characters=20,  # more would leave room for a message behind a text that a policy accepts
+    max_questions=512,  # they take seconds on a GPU, a minute or two for a small model on a CPU
+    # A longer sequence takes more memory, and a long trigger of one owner must not prevent a large model from being
+    # loaded.
+    max_question_tokens=1024,
+    max_extra_answer_tokens=16,  # some words before the text, or words split differently
 )

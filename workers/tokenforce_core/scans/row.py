@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tokenforce.wire.findings import Verdict
 from tokenforce.wire.problems import Problem
 from tokenforce.wire.scans import ScanRequest, ScanStatus
+from tokenforce_core.runtime.redis_pages import row_key
 from tokenforce_core.scans.origin import HookOrigin
 
 STATE_FIELDS = (
@@ -27,9 +29,8 @@ ROW_FIELDS = ("request", "owner", "created_at", "ended", "origin", *STATE_FIELDS
 """What a poll reads: all but the plan, which is as long as the vocabulary is, and what only scripts need."""
 
 
-def scan_key(scan_id: str, part: str = "") -> str:
-    """The Redis key of a scan's row, or of a part beside it."""
-    return f"tf:scan:{scan_id}" + (f":{part}" if part else "")
+scan_key = partial(row_key, "tf:scan")
+"""The Redis key of a scan's row, or of a part beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,8 +96,7 @@ class EngineCache:
         wanted = self._reference(plan)
         assert wanted is not None
         assert plan.reference is not None
-        hashed = () if plan.reference.hashed is None else (plan.reference.hashed,)
-        return self._engine_for(wanted, hashed, keep=self._target(plan))
+        return self._engine_for(wanted, [plan.reference.hashed], keep=self._target(plan))
 
     def dtype_for(self, plan: Plan) -> str:
         """The compute type of target and reference: rounding them differently would look like contrast."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from transformers import AutoTokenizer
 
-from tokenforce.wire.problems import ErrorCode, Problem
+from tokenforce.wire.problems import ErrorCode, problem_of
 from tokenforce_core.forcing.trace import Decode
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.workers import supports
@@ -63,9 +63,7 @@ def no_numbers(store: Store, plan: Plan, scan_id: str, dtype: str) -> None:
 
 def refuse(store: Store, scan_id: str, code: ErrorCode, detail: str) -> None:
     """End the scan with a problem that a retry would not fix."""
-    kind = f"urn:tokenforce:problem:{code.value}"
-    problem = Problem(type=kind, title="The model cannot be scanned", status=422, detail=detail, code=code)
-    store.fail(scan_id, problem)
+    store.fail(scan_id, problem_of(code, detail, instance=f"/v1/scans/{scan_id}"))
 
 
 def decoder_of_ids(plan: Plan) -> Decode:

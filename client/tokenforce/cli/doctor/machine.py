@@ -33,8 +33,7 @@ try:
     if not (url := os.environ["ASKED_REDIS"]):
         from tokenforce_service.local.valkey import EmbeddedServer
         url = EmbeddedServer(pathlib.Path(os.environ["ASKED_HOME"]) / "valkey").url
-    with Redis.from_url(url, socket_connect_timeout=1.5, socket_timeout=1.5) as connection:
-        info = connection.info()
+    info = Redis.from_url(url, socket_connect_timeout=1.5, socket_timeout=1.5).info()
     found["redis"] = {name: info[name] for name in info if re.match("(redis|valkey)_version|(max|used_)memory", name)}
 except Exception as error:
     found["redis"] = {"error": type(error).__name__}

@@ -1,5 +1,5 @@
-"""From a recorded webhook of the Hub to a signed callback that its receiver verifies with the SDK: everything real but
-the hub, which serves one model.
+"""From a recorded upload event of the Hub to a signed webhook that its receiver verifies with the SDK. All is real
+except the hub, which serves one model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tokenforce import (
 )
 
 
-def test_a_push_to_the_hub_ends_in_a_verified_callback(stack: RunningStack, client: Client) -> None:
+def test_a_push_to_the_hub_ends_in_a_verified_webhook(stack: RunningStack, client: Client) -> None:
     with receiving() as receiver:
         webhook = client.webhooks.create(url=f"{receiver.url}/audited")
         policy = {"repos": ["org/*"], "contexts": ["assistant_system"], "block_on": ["suspicious"], "review_on": []}
@@ -51,7 +51,7 @@ def test_a_push_to_the_hub_ends_in_a_verified_callback(stack: RunningStack, clie
             return [(each, event) for each, event in events if event.scan and event.scan.scan_id == first.scan_id]
 
         wait_until(of_the_push, 30, lambda: stack.log("deliverer"))
-        ((callback, event),) = of_the_push()
+        ((request, event),) = of_the_push()
         assert event.scan is not None
         assert event.scan.audit is not None
         assert event.scan.audit == client.scans.audit(first.scan_id)
@@ -59,8 +59,8 @@ def test_a_push_to_the_hub_ends_in_a_verified_callback(stack: RunningStack, clie
         report = client.scans.report(first.scan_id)
         assert report.scan.reused_from is None
         assert report.findings
-        assert report.findings[0].text.encode() not in callback.body
+        assert report.findings[0].text.encode() not in request.body
         with pytest.raises(WebhookVerificationError):
-            verify_webhook(callback.body.replace(b"block", b"allow"), callback.headers, webhook.secret)
+            verify_webhook(request.body.replace(b"block", b"allow"), request.headers, webhook.secret)
         client.webhooks.remove(webhook.id)
         client.hooks.remove(hook.id)
