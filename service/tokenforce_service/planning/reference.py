@@ -80,7 +80,7 @@ def plan_reference(
                     "leave this context out, or name another reference.",
                 )
             count = counted(unknown, "token")
-            notes.append(f"The reference does not know {count} of the context {context.name!r} and runs without.")
+            notes.append(f"The reference runs the context {context.name!r} without {count} that it does not know.")
     record = ReferenceRecord(
         model=opened.name,
         revision=opened.revision,

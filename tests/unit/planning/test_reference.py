@@ -186,7 +186,7 @@ def test_a_context_of_which_the_reference_knows_nothing_cannot_be_asked(root: Pa
     )
     plan = make_plan(beside, opened(beside, root), settings(root), Tokenizers())
     assert plan.reference is not None
-    assert "1 token of the context" in (plan.reference.record.note or "")
+    assert "the context 'own' without 1 token that it does not know" in (plan.reference.record.note or "")
 
 
 def test_weights_are_hashed_and_compared_without_a_deadline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
