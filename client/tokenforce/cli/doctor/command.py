@@ -18,6 +18,7 @@ from tokenforce.cli.exit_codes import ExitCode, reporting
 from tokenforce.cli.options import Debug, Json, Url
 
 LATE = {"service": START_IT, "this machine": "look for a disk that does not answer"}
+LONGEST_SECONDS = SECONDS + 0.2  # the machine's checks end by themselves after SECONDS
 STYLES = {Level.ok: "green", Level.warn: "yellow", Level.fail: "bold red"}
 
 
@@ -26,16 +27,15 @@ def doctor(url: Url = None, as_json: Json = False, debug: Debug = False) -> None
 
     Says how to fix problems. Exits with 2 if a check fails, else with 0. Prints no secrets.
     """
-    with reporting(debug):
-        with ThreadPool(2) as pool:  # of daemons: nobody waits for a name server or a disk that takes minutes
-            parts = pool.apply_async(service_checks, (url,)), pool.apply_async(machine_checks)
-            until = time.monotonic() + SECONDS + 0.2  # the machine's checks end by themselves after SECONDS
-            while time.monotonic() < until and not all(part.ready() for part in parts):
-                time.sleep(0.01)
-            checks: list[Check] = []
-            for part, (name, advice) in zip(parts, LATE.items(), strict=True):
-                late = Check(name, Level.fail, f"no answer within {SECONDS:g} s", advice)
-                checks += part.get() if part.ready() else [late]
+    with reporting(debug), ThreadPool(2) as pool:  # of daemons: nobody waits for a name server or a disk for minutes
+        parts = pool.apply_async(service_checks, (url,)), pool.apply_async(machine_checks)
+        until = time.monotonic() + LONGEST_SECONDS
+        while time.monotonic() < until and not all(part.ready() for part in parts):
+            time.sleep(0.01)
+        checks: list[Check] = []
+        for part, (name, advice) in zip(parts, LATE.items(), strict=True):
+            late = [Check(name, Level.fail, f"no answer within {SECONDS:g} s", advice)]
+            checks += part.get() if part.ready() else late
         if as_json:
             output.print_json(json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False))
         else:
@@ -49,5 +49,4 @@ def _print(checks: list[Check]) -> None:
         if check.advice:
             line.append(f"\n      → {output.visible(check.advice)}", style="bold")
         output.stdout().print(line, soft_wrap=True)
-    ok, warn, fail = (sum(check.level is level for check in checks) for level in Level)
-    output.stdout().print(f"{ok} passed, {warn} warning{'' if warn == 1 else 's'}, {fail} failed")
+    output.stdout().print(", ".join(f"{sum(check.level is level for check in checks)} {level}" for level in Level))
