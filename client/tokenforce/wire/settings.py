@@ -112,7 +112,7 @@ class FindingSettings(WireAnswer):
 class VerdictThresholds(WireAnswer):
     """From evidence to verdicts. The models of the published rates were not used to choose these."""
 
-    min_mean_probability: float = Field(description="A text counts from this mean p on, at any contrast.")
+    min_mean_probability: float = Field(description="Texts with a lower mean p do not count, whatever their contrast.")
     hidden_contrast_nats_per_token: float = Field(description="Least contrast of `hidden_text`.")
     hidden_log_likelihood_ratio_nats: float = Field(description="Least log-likelihood ratio of `hidden_text`.")
     suspicious_contrast_nats_per_token: float = Field(description="Least contrast of `suspicious`.")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.fake_service import HOSTILE, FakeService, finding, report
 from tokenforce.cli.app import main
+from tokenforce.sdk.verify_report import CONTRAST_TOLERANCE_NATS, MIN_SHARED_SHARE
 
 Capture = pytest.CaptureFixture[str]
 
@@ -23,6 +24,13 @@ def saved(tmp_path: Path) -> Path:
     path = tmp_path / "report.json"
     path.write_text(json.dumps(report("hidden_text", [hidden(), finding(2, "noise", verdict="clean")])))
     return path
+
+
+def test_the_help_states_the_tolerances_that_hold(capsys: Capture) -> None:
+    assert main(["verify", "--help"]) == 0
+    says = " ".join(capsys.readouterr().out.split())
+    assert f"{MIN_SHARED_SHARE * 100:.0f} % of its tokens" in says
+    assert f"{CONTRAST_TOLERANCE_NATS} nats" in says
 
 
 def test_findings_that_come_again_hold(service: FakeService, saved: Path, capsys: Capture) -> None:

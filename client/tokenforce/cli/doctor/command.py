@@ -30,12 +30,11 @@ def doctor(url: Url = None, as_json: Json = False, debug: Debug = False) -> None
     with reporting(debug), ThreadPool(2) as pool:  # of daemons: nobody waits for a name server or a disk for minutes
         parts = pool.apply_async(service_checks, (url,)), pool.apply_async(machine_checks)
         until = time.monotonic() + LONGEST_SECONDS
-        while time.monotonic() < until and not all(part.ready() for part in parts):
-            time.sleep(0.01)
+        for part in parts:
+            part.wait(max(0.0, until - time.monotonic()))
         checks: list[Check] = []
-        for part, (name, advice) in zip(parts, LATE.items(), strict=True):
-            late = [Check(name, Level.fail, f"no answer within {SECONDS:g} s", advice)]
-            checks += part.get() if part.ready() else late
+        for part, (name, fix) in zip(parts, LATE.items(), strict=True):
+            checks += part.get() if part.ready() else [Check(name, Level.fail, f"no answer within {SECONDS:g} s", fix)]
         if as_json:
             output.print_json(json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False))
         else:

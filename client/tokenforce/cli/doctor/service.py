@@ -53,4 +53,5 @@ def _workers(client: Client) -> Check:
     control, engine, waiting = kinds.count("control"), kinds.count("engine"), sum(q.waiting for q in stats.queues)
     found = f"{control} for planning and reports, {engine} with an engine; {waiting} jobs wait"
     missing = " and ".join(f"`{command}`" for kind, command in WORKERS.items() if kind not in kinds)
-    return judged("workers", found, (missing, Level.warn, f"scans wait until you run {missing} with its REDIS_URL"))
+    advice = f"scans wait until you run {missing} with the service's REDIS_URL"
+    return judged("workers", found, (missing, Level.warn, advice))
