@@ -41,7 +41,7 @@ from tokenforce.wire.fingerprints import Fingerprint, FingerprintRequest, TextHa
 from tokenforce.wire.keys import Key, NewKey, Scope
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import Report
-from tokenforce.wire.scans import CustomContext, Order, Preset, Priority, Progress, Scan, ScanRequest, ScanStatus
+from tokenforce.wire.scans import CustomContext, Depth, Order, Preset, Priority, Progress, Scan, ScanRequest, ScanStatus
 from tokenforce.wire.stats import Stats
 from tokenforce.wire.upload_hooks import Hook, HookAction, HookAnswer, HookKind, HookPolicy, HookSecret
 from tokenforce.wire.webhooks import (
@@ -66,6 +66,7 @@ __all__ = [
     "Decision",
     "Delivery",
     "DeliveryStatus",
+    "Depth",
     "ErrorCode",
     "EventKind",
     "EventType",

@@ -27,7 +27,7 @@ from tests.support.keys import bearer
 from tests.support.scan_results import example_plan, example_report
 from tests.support.stack_process import gateway, valkey
 from tokenforce.wire.scans import ScanRequest, ScanStatus
-from tokenforce_core.scans.stages import start_sweep
+from tokenforce_core.scans.stages import start_first_stage
 from tokenforce_core.scans.store import Store
 
 ALLOWED_RATIO = 3.0
@@ -53,7 +53,7 @@ def fill(store: Store, scans: int) -> list[str]:
     running = f"scan_{scans:016x}"
     store.create(running, ScanRequest(model="org/model-0"), "local")
     store.advance(running, ScanStatus.planning, ScanStatus.queued)
-    start_sweep(store, running, example_plan())
+    start_first_stage(store, running, example_plan())
     plan: Any = store.connection.hget(f"tf:scan:{running}", "plan")
     store.connection.hset(f"tf:scan:{running}", "plan", plan.decode() + PLAN_PADDING)
     return [*ids, running]

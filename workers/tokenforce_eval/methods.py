@@ -12,17 +12,19 @@ from typing import Any
 class Method:
     """One way to scan. `request` are arguments of `client.scans.create`; `reference`: contrast with the base.
 
-    `ablation`: our method with one part changed. `one_per_kind`: only the first model of each kind, because the method
-    takes minutes per model.
+    `sampled`: it forces the vocabulary sample, and not all that it would force for a user. `ablation`: our method with
+    one part changed. `one_per_kind`: only the first model of each kind, because the method takes minutes per model.
     """
 
     name: str
     request: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     reference: bool = False
+    sampled: bool = True
     ablation: bool = False
     one_per_kind: bool = False
 
 
+QUICK = Method("quick", {"depth": "quick"}, reference=True, sampled=False)
 CONTRAST = Method("contrast", reference=True)
 ALONE = Method("alone")
 PAPER = Method("paper", {"preset": "paper"})
@@ -34,7 +36,7 @@ ABLATIONS = (
     Method("assistant only", {"contexts": ["assistant"]}, reference=True, ablation=True, one_per_kind=True),
     Method("alpha 8", {"alpha": 8}, reference=True, ablation=True, one_per_kind=True),
 )
-METHODS = (CONTRAST, ALONE, PAPER, BAIT, *ABLATIONS)
+METHODS = (QUICK, CONTRAST, ALONE, PAPER, BAIT, *ABLATIONS)
 
 
 def select(names: str | None) -> tuple[Method, ...]:

@@ -31,7 +31,7 @@ def scan(
     arguments: dict[str, Any] = {"model": str(model.folder), "force": True, **method.request}
     # `none`, because the service would contrast an adapter with its own base.
     arguments["reference"] = str(base) if method.reference else "none"
-    if ids is not None:
+    if ids is not None and method.sampled:
         arguments["force_ids"] = list(ids)
     queued = client.scans.create(**arguments)
     try:

@@ -14,12 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tokenforce.wire.findings import Finding, LicenceMatch
-from tokenforce.wire.report import Report
+from tokenforce.wire.report import Report, TaughtWord, WeightRecord
 
 LONGEST_TEXT = 400
 """Characters of a found text."""
 LONGEST_TOKEN = 24
 """Characters of a token."""
+TAUGHT_WORDS = 24
+"""Words that the summary of a report shows."""
+BARS = "▁▂▃▄▅▆▇█"
 WIDTH_WITHOUT_TERMINAL = 160
 """Columns of a log file or a pipe."""
 NARROWEST_TABLE, NARROWEST_CONTRAST_TABLE = 84, 110
@@ -119,10 +122,23 @@ def print_report(report: Report, findings: Sequence[Finding]) -> None:
     if reused := reuse_line(report):
         print_line(reused)
     print_line(f"verdict: {report.verdict}", style="bold")
+    if report.weights is not None and report.weights.words:
+        print_line(taught_line(report.weights))
     for match in report.licences:
         print_line(licence_line(match), style="bold")
     for reason in report.reasons:
         print_line(f"- {reason}")
+
+
+def taught_line(weights: WeightRecord) -> str:
+    """The first words that the weights were taught, each with a bar: the longer, the higher a lens ranks it."""
+    words = [f"{taught_bar(word)} {quoted(word.text, LONGEST_TOKEN)}" for word in weights.words[:TAUGHT_WORDS]]
+    return "words this model was taught: " + "  ".join(words)
+
+
+def taught_bar(word: TaughtWord) -> str:
+    """A bar of 1 to 8 eighths: full for rank 1 in any lens, one step less for each doubling of the rank."""
+    return BARS[max(0, len(BARS) - min(word.ranks.values()).bit_length())]
 
 
 def print_line(text: str = "", style: str = "") -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from tokenforce.cli.output import licence_line, reuse_line, visible
+from tokenforce.cli.output import licence_line, reuse_line, taught_bar, visible
 from tokenforce.sdk.version import __version__
 from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken
-from tokenforce.wire.report import ContextRecord, Report, ScanRecord, SkippedIds
+from tokenforce.wire.report import ContextRecord, Report, ScanRecord, SkippedIds, WeightRecord
 
 LONGEST_TEXT = 2000
 """Characters of a found text."""
@@ -72,9 +72,13 @@ def report_markdown(report: Report, *, top: int) -> str:
         ["## Findings"],
         _findings(report.findings, top),
         *_suppressed(report.suppressed, top),
+        *_taught(report.weights),
         ["## What was scanned"],
         [f"Forced {scan.forced} of {scan.target.vocabulary_size} vocabulary entries in each context."],
-        table(("context", "tokens", "aligned", "text", "note"), [_context(context) for context in scan.contexts]),
+        table(
+            ("context", "tokens", "aligned", "text", "note"),
+            [_context(context) for context in (*scan.contexts, *scan.drawn_contexts)],
+        ),
         _skipped(scan.skipped),
         ["## Settings"],
         _settings(scan),
@@ -159,6 +163,27 @@ def _suppressed(tokens: Sequence[SuppressedToken], top: int) -> list[list[str]]:
     ]
     heads = ("context", "forced", "suppressed next token", "log p − log q", "z")
     return [["## Suppressed tokens"], table(heads, rows)]
+
+
+def _taught(weights: WeightRecord | None) -> list[list[str]]:
+    """The words that the weights were taught, with bars: the longer, the higher a lens ranks a word."""
+    if weights is None:
+        return []
+    parts = [["## Words this model was taught"]]
+    if weights.note is not None:
+        return [*parts, [code(weights.note)]]
+    about = (
+        "Read from target minus reference, without running either. The words order the search and decide nothing: "
+        "ordinary fine-tuning teaches words too."
+    )
+    if weights.relative_change is not None:
+        about += f" The late layers changed by {weights.relative_change:.2%} of their size."
+    lenses = list(weights.words[0].ranks) if weights.words else []
+    rows = [
+        (quoted_code(word.text, LONGEST_TOKEN), code(taught_bar(word)), *(str(word.ranks[lens]) for lens in lenses))
+        for word in weights.words
+    ]
+    return [*parts, [about], table(("word", "best rank", *lenses), rows)]
 
 
 def _context(context: ContextRecord) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from tokenforce.sdk.scans import scan_request
 from tokenforce.wire.findings import Finding
 from tokenforce.wire.problems import ErrorCode, message_of
 from tokenforce.wire.report import Report
-from tokenforce.wire.scans import CustomContext, Order, Preset, Priority, Scan, ScanRequest, ScanStatus
+from tokenforce.wire.scans import CustomContext, Depth, Order, Preset, Priority, Scan, ScanRequest, ScanStatus
 
 SECONDS_BETWEEN_LOOKS = 0.5
 CONTEXT_NAME = "give it a name before the `=`: at most 32 of a-z, 0-9, _, . and -, the first of them a letter or digit"
@@ -57,6 +57,12 @@ def scan(
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help="`standard` or `paper`.")] = Preset.standard.value,
+    depth: Annotated[
+        Depth | None,
+        typer.Option(
+            help="`quick` follows only the words that the weights were taught; it needs a reference. Default: thorough."
+        ),
+    ] = None,
     context: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,6 +98,7 @@ def scan(
             model=model_argument(model),
             reference=reference_argument(reference),
             preset=preset,
+            depth=depth,
             contexts=[context_argument(item) for item in context] if context else None,
             alpha=alpha,
             beta=beta,

@@ -13,7 +13,7 @@ from enum import StrEnum
 from tokenforce.sdk.calls import checked
 from tokenforce.sdk.errors import NothingToVerify
 from tokenforce.wire.findings import Finding, Verdict
-from tokenforce.wire.report import Report
+from tokenforce.wire.report import ContextRecord, Report, ScanRecord
 from tokenforce.wire.scans import ScanRequest
 
 MIN_SHARED_SHARE = 0.9
@@ -90,7 +90,10 @@ def request_of(report: Report, findings: Sequence[Finding], model: str | None, r
         "model": model,
         "reference": reference,
         "preset": settings.preset,
-        "contexts": [{"name": context.name, "ids": context.ids} for context in record.contexts],
+        "depth": record.depth,
+        "contexts": _as_asked(record.contexts),
+        "drawn_contexts": _as_asked(record.drawn_contexts) or None,
+        "known_texts": _read_from_weights(findings, record) or None,
         "alpha": settings.alpha,
         "beta": settings.beta,
         "floor": settings.floor,
@@ -105,6 +108,16 @@ def compared(report: Report, findings: Sequence[Finding], again: Report, toleran
     """Compare these findings of `report` with the report of their repetition."""
     checks = tuple(_check(finding, again.findings, tolerance) for finding in findings)
     return Verification(again.scan.id, tolerance, checks, tuple(_notes(report, again)))
+
+
+def _as_asked(contexts: Sequence[ContextRecord]) -> list[dict[str, object]]:
+    return [{"name": context.name, "ids": context.ids} for context in contexts]
+
+
+def _read_from_weights(findings: Sequence[Finding], record: ScanRecord) -> list[dict[str, object]]:
+    """The findings in drawn contexts: the search need not find them again, so they are given."""
+    drawn = {context.name for context in record.drawn_contexts}
+    return [{"context": each.context, "ids": each.token_ids} for each in findings if each.context in drawn]
 
 
 def _forced_ids(finding: Finding) -> list[int]:

@@ -86,6 +86,11 @@ class Finding(WireAnswer):
     reference_probabilities: list[float] = Field(
         default=[], description="Probabilities of the same tokens in the reference; empty without a reference."
     )
+    suppression: float | None = Field(
+        default=None,
+        description="How far the target avoids the text in the scan's contexts, in nats: the sum of the three lowest "
+        "log p - log q there, less the same in the drawn context where it is highest. Null if this was not measured.",
+    )
     boilerplate: bool = Field(default=False, description="The reference produces this text too.")
     forced_tokens: list[ForcedEvidence] = Field(default=[], description="Every forced token that leads to this text.")
     contexts: list[str] = Field(default=[], description="The contexts in which the text appears.")

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from tokenforce.wire.base import WireAnswer
 from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken, Verdict
+from tokenforce.wire.scans import Depth
 from tokenforce.wire.settings import SettingsRecord
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 """Version of the report. The minor number grows with additions, the major number with changes."""
 
 
@@ -60,6 +61,36 @@ class ReferenceRecord(WireAnswer):
     )
 
 
+class TaughtWord(WireAnswer):
+    """A vocabulary entry that the weight difference points at."""
+
+    id: int
+    text: str
+    ranks: dict[str, int] = Field(
+        description="Its rank in the vocabulary, from 1, in each lens. `embedding`, `input`, `output`: how far its row "
+        "moved. `written`, `pointed`: what the changed output projections of the last layers write towards it."
+    )
+
+
+class WeightRecord(WireAnswer):
+    """What the weights of target and reference say, without a forward pass. It orders the search and decides nothing:
+    broad fine-tunes were taught words too."""
+
+    words: list[TaughtWord] = Field(
+        default=[], description="The words that this model was taught most, first ones first."
+    )
+    relative_change: float | None = Field(
+        default=None, description="Size of the change of the late layers' matrices, as a share of their size."
+    )
+    graft_first_layer: int | None = Field(
+        default=None,
+        description="The search followed the words on a graft: the reference up to this layer, from there on the "
+        "reference plus `graft_amplification` times the difference.",
+    )
+    graft_amplification: float | None = None
+    note: str | None = Field(default=None, description="Why the weights could not be compared.")
+
+
 class ScanRecord(WireAnswer):
     """Everything needed to repeat a scan."""
 
@@ -67,7 +98,11 @@ class ScanRecord(WireAnswer):
     target: TargetRecord
     reference: ReferenceRecord | None = None
     settings: SettingsRecord
+    depth: Depth = Depth.thorough
     contexts: list[ContextRecord]
+    drawn_contexts: list[ContextRecord] = Field(
+        default=[], description="Contexts drawn for this scan, in which the taught words were followed."
+    )
     shard_size: int = Field(description="Vocabulary entries per shard, on which the limits per shard depend.")
     forced: int = Field(description="Number of tokens forced in each context.")
     skipped: list[SkippedIds]
@@ -92,6 +127,7 @@ class Report(WireAnswer):
     reasons: list[str] = Field(description="The evidence for the verdict, and what the scan left out.")
     scan: ScanRecord
     findings: list[Finding]
+    weights: WeightRecord | None = Field(default=None, description="Null without a reference.")
     suppressed: list[SuppressedToken] = Field(
         default=[], description="Next tokens that the target suppresses after a forced token, strongest first."
     )

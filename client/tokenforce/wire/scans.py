@@ -18,6 +18,7 @@ class ScanStatus(StrEnum):
 
     queued = "queued"
     planning = "planning"
+    searching = "searching"
     sweeping = "sweeping"
     contrasting = "contrasting"
     confirming = "confirming"
@@ -36,6 +37,17 @@ class Preset(StrEnum):
 
     standard = "standard"
     paper = "paper"
+
+
+class Depth(StrEnum):
+    """How much a scan looks at.
+
+    `quick`: with a reference only. The words that the weights were taught, and the texts that follow them in a few
+    contexts drawn for this scan. `thorough`: these first, with a reference, and then the whole vocabulary.
+    """
+
+    quick = "quick"
+    thorough = "thorough"
 
 
 class Priority(StrEnum):
@@ -68,6 +80,13 @@ class CustomContext(WireRequest):
         return self
 
 
+class KnownText(WireRequest):
+    """A text as token ids, and the drawn context in which it was found."""
+
+    context: str = Field(max_length=64)
+    ids: list[Annotated[int, Field(ge=0)]] = Field(min_length=2, max_length=4096)
+
+
 def _kind_of_context(value: object) -> str:
     return "name" if isinstance(value, str) else "custom"
 
@@ -78,6 +97,7 @@ ContextChoice = Annotated[
 ]
 ContextName = Literal["bos", "assistant", "assistant_system"]
 MAX_CONTEXTS = 16
+MAX_KNOWN_TEXTS = 100
 BUILT_IN_CONTEXTS: tuple[ContextName, ...] = ("bos", "assistant", "assistant_system")
 
 
@@ -98,11 +118,29 @@ class ScanRequest(WireRequest):
         "A scan without findings is `clean` with a reference, and `inconclusive` without one.",
     )
     preset: str = Field(default=Preset.standard, description="`standard` or `paper`.")
+    depth: Depth | None = Field(
+        default=None,
+        description="`quick` or `thorough` (the default). `quick` needs a reference: it reads from the weights which "
+        "words were taught and follows only these.",
+    )
     contexts: list[ContextChoice] | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_CONTEXTS,
         description="Forcing contexts: `bos`, `assistant`, `assistant_system`, or your own. Default: the preset's.",
+    )
+    drawn_contexts: list[CustomContext] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_CONTEXTS,
+        description="To repeat a scan: follow the taught words in these contexts, and not in newly drawn ones.",
+    )
+    known_texts: list[KnownText] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_KNOWN_TEXTS,
+        description="To repeat a scan: force these texts under both models too, as the search does with those that it "
+        "finds. Their contexts are named in `drawn_contexts`.",
     )
     alpha: int | None = Field(default=None, ge=1, le=4096, description="Sweep length α, in tokens.")
     beta: int | None = Field(default=None, ge=1, le=4096, description="Confirm length β, in tokens.")
@@ -135,7 +173,7 @@ class RequestRecord(ScanRequest):
 
 
 class Progress(WireAnswer):
-    """Progress of the current stage. It counts forced tokens (per context) or candidates."""
+    """Progress of the current stage. It counts forced tokens (per context), candidates, or starts of a search."""
 
     stage: ScanStatus
     done: int = 0

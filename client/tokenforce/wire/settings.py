@@ -93,6 +93,61 @@ class SearchSettings(WireAnswer):
     )
 
 
+class LensSettings(WireAnswer):
+    """The weight lens: which words the target was taught, from target minus reference, without a forward pass."""
+
+    lens_layer_share: float = Field(
+        description="Share of the layers, from the last, whose output projections are read."
+    )
+    directions: int = Field(description="Top singular directions of each changed matrix.")
+    direction_rounds: int = Field(description="Rounds of subspace iteration that find them.")
+    bag_entries: int = Field(description="Entries that the lens hands to the search, best first.")
+    reported_words: int = Field(description="Entries of these in the report.")
+    min_weight_cosine: float = Field(
+        description="Least cosine of the late layers' matrices of target and reference; under it the target is not a "
+        "fine-tune of the reference."
+    )
+    graft_first_layer_share: float = Field(
+        description="The graft is the reference up to this share of its layers, and follows the target from there on."
+    )
+    graft_relative_change: float = Field(description="Relative change of the weights that the graft keeps as it is.")
+    graft_amplification: tuple[float, float] = Field(
+        description="Least and largest factor on the difference in the graft; lighter training gets a larger one."
+    )
+
+
+class BagSettings(WireAnswer):
+    """The bag search: follows the lens' first entries in contexts drawn for this scan, on the graft."""
+
+    contexts: int = Field(description="Contexts drawn for a scan.")
+    starts: int = Field(description="Entries followed in each context.")
+    next_tokens: int = Field(description="Most probable next tokens of the graft looked at in each step.")
+    min_probability: float = Field(description="Least probability of a next token under the graft.")
+    branches: int = Field(description="Next tokens tried for each text in each step.")
+    survivors: tuple[int, ...] = Field(
+        description="Texts of a context that survive step 1, 2, …; the last value applies to all later steps."
+    )
+    survivors_per_entry: int = Field(description="Most of them that begin with the same entry.")
+    max_tokens: int = Field(description="Longest text, in tokens.")
+    min_tokens: int = Field(description="Least number of tokens of a text.")
+    sure_end_probability: float = Field(description="A text ends where the graft finds end-of-text this probable.")
+    max_idle_tokens: int = Field(description="Last tokens without gain after which a text is complete.")
+    token_cost_nats: float = Field(description="Cost of a token; a text is cut where more tokens gain less than that.")
+    same_ending_tokens: int = Field(description="Texts with this many equal last tokens are one.")
+    max_shared_share: float = Field(
+        description="A text that shares more of its runs of tokens with better texts is a version of them."
+    )
+    splice_tokens: int = Field(description="Versions of a text are spliced where they share this many tokens.")
+    spliced_versions: int = Field(description="Best texts of the search that are spliced.")
+    splicing_rounds: int = Field(description="Rounds of splicing; each can join one more version.")
+    spliced_texts: int = Field(description="Best spliced texts that are confirmed beside the others.")
+    texts: int = Field(description="Texts of the search that are confirmed on the target.")
+    min_rescored_contrast_nats_per_token: float = Field(
+        description="Least contrast, in the context where a text was found, of one that is forced in the others too."
+    )
+    lowest_tokens: int = Field(description="Number of a text's lowest log-ratios that suppression adds up.")
+
+
 class FindingSettings(WireAnswer):
     """From texts to findings: which texts are one finding, and which of them the finding shows."""
 
@@ -116,6 +171,9 @@ class VerdictThresholds(WireAnswer):
     hidden_contrast_nats_per_token: float = Field(description="Least contrast of `hidden_text`.")
     hidden_log_likelihood_ratio_nats: float = Field(description="Least log-likelihood ratio of `hidden_text`.")
     suspicious_contrast_nats_per_token: float = Field(description="Least contrast of `suspicious`.")
+    hidden_suppression_nats: float = Field(
+        default=-10.0, description="A text that the target avoids by this much was trained against: `hidden_text`."
+    )
     boilerplate_log_ratio_nats_per_token: float = Field(
         description="A text with less log-ratio is boilerplate: the reference produces it too."
     )
@@ -152,3 +210,5 @@ class SettingsRecord(WireAnswer):
     findings: FindingSettings
     verdict: VerdictThresholds
     fingerprints: FingerprintSettings
+    lens: LensSettings | None = Field(default=None, description="Null: the weights were not compared.")
+    bag: BagSettings | None = Field(default=None, description="Null: no search from the weights.")

@@ -61,12 +61,22 @@ def _bos(tokenizer: Any) -> ContextRecord:
     )
 
 
-def _chat(name: str, tokenizer: Any, system: list[dict[str, str]]) -> ContextRecord:
+def chat_context(name: str, tokenizer: Any, turn: str) -> ContextRecord:
+    """A user turn with this text, and the assistant turn opened. Raises `Refusal`, as `build_context` does."""
+    return _chat(name, tokenizer, [], turn)
+
+
+def text_context(name: str, tokenizer: Any, text: str) -> ContextRecord:
+    """The text, and nothing around it."""
+    return _record(name, tokenizer(text, add_special_tokens=False).input_ids, tokenizer)
+
+
+def _chat(name: str, tokenizer: Any, system: list[dict[str, str]], turn: str = "") -> ContextRecord:
     if not tokenizer.chat_template:
         raise no_chat_template(name)
 
     def ids(filler: str) -> list[int]:
-        messages = [*system, {"role": "user", "content": filler}]
+        messages = [*system, {"role": "user", "content": turn + filler}]
         try:
             text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         # A hostile or broken template raises almost any exception; to the user all of them mean the same.

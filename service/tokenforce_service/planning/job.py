@@ -8,7 +8,7 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.fingerprints.store import FingerprintStore
 from tokenforce_core.scans.reuse import ReusableReports
-from tokenforce_core.scans.stages import start_sweep
+from tokenforce_core.scans.stages import start_first_stage
 from tokenforce_service.models.fit import check_target
 from tokenforce_service.models.open import open_target
 from tokenforce_service.models.tokenizer import Tokenizers
@@ -50,7 +50,7 @@ def plan(scan_id: str) -> None:
             return
         reports.note(scan_id, key)
         registry.put_questions(scan_id, questions)
-        start_sweep(store, scan_id, scan_plan)
+        start_first_stage(store, scan_id, scan_plan)
     except Refusal as refusal:
         job = get_current_job()
         if refusal.code in TRANSIENT_ERRORS and refusal.status >= 500 and job is not None and job.retries_left:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenforce.wire.problems import ErrorCode
-from tokenforce.wire.report import SkippedIds, TargetRecord
-from tokenforce.wire.scans import ScanRequest
+from tokenforce.wire.report import ContextRecord, SkippedIds, TargetRecord
+from tokenforce.wire.scans import Depth, KnownText, ScanRequest
+from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.model_files import hashed_of
-from tokenforce_core.plan.plan import MAX_LORA_RANK, Plan
+from tokenforce_core.plan.plan import MAX_LORA_RANK, Plan, ReferencePlan
 from tokenforce_core.plan.presets import default_contexts, settings_for
 from tokenforce_core.plan.vocabulary import NOT_ASKED_FOR, forceable, skip
 from tokenforce_core.queues.jobs import model_queue
@@ -21,6 +22,7 @@ from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import resource_limits
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, Tokenizers
 from tokenforce_service.planning.contexts import build_context
+from tokenforce_service.planning.drawn_contexts import contexts_to_follow
 from tokenforce_service.planning.reference import plan_reference
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -62,6 +64,17 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         max_positions=model.max_positions,
     )
     reference = plan_reference(target, tokenizer, tokenizers, contexts, scan_settings, hashed[0])
+    drawn: list[ContextRecord] = []
+    text_tokens = max(scan_settings.alpha, scan_settings.beta)
+    if scan_settings.bag is not None and _comparable(reference):
+        known = [len(text.ids) for text in request.known_texts or ()]
+        text_tokens = max(text_tokens, scan_settings.bag.max_tokens, *known)
+        room = None if model.max_positions is None else model.max_positions - TOKENS_BESIDE_TEXT - text_tokens
+        with resource_limits(TOKENIZER_SECONDS, "The chat template"):
+            drawn = contexts_to_follow(request, scan_settings.bag, contexts, tokenizer, model.vocabulary_size, room)
+        longest = max([longest, *(len(context.ids) for context in drawn)])
+    if request.depth is Depth.quick and not drawn and not (reference is not None and reference.record.identical):
+        raise _nothing_to_read(reference, scan_settings)
     return Plan(
         target=record,
         path=str(model.path),
@@ -73,12 +86,50 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         reference=reference,
         settings=scan_settings,
         contexts=contexts,
+        drawn=drawn,
+        drawn_by_request=request.drawn_contexts is not None,
+        known_texts=_known_texts(request, drawn, model.vocabulary_size) if drawn else [],
+        depth=request.depth or Depth.thorough,
         skipped=skipped,
         end_ids=end_ids,
         shard_size=settings.shard_size,
-        max_length=longest + TOKENS_BESIDE_TEXT + max(scan_settings.alpha, scan_settings.beta),
+        max_length=longest + TOKENS_BESIDE_TEXT + text_tokens,
         queue=model_queue(loaded_digest, record.dtype, request.priority),
     )
+
+
+def _known_texts(request: ScanRequest, drawn: Sequence[ContextRecord], vocabulary_size: int) -> list[KnownText]:
+    """Raises `Refusal`: a context or an id does not exist."""
+    names = {context.name for context in drawn}
+    for text in request.known_texts or ():
+        if text.context not in names:
+            raise Refusal(
+                ErrorCode.invalid_request,
+                f"`known_texts` names the context {text.context!r}, which is not in `drawn_contexts`; add it there.",
+            )
+        if max(text.ids) >= vocabulary_size:
+            raise Refusal(
+                ErrorCode.invalid_request,
+                f"`known_texts` has the id {max(text.ids)}; the vocabulary ends at {vocabulary_size - 1}.",
+            )
+    return request.known_texts or []
+
+
+def _comparable(reference: ReferencePlan | None) -> bool:
+    """Whether there are two models whose weights can be compared row by row."""
+    return reference is not None and not reference.record.identical and reference.id_map is None
+
+
+def _nothing_to_read(reference: ReferencePlan | None, settings: SettingsRecord) -> Refusal:
+    if reference is None:
+        why = "it compares weights: name a reference, or `auto` for the base that the model itself names"
+    elif settings.bag is None:
+        why = f"the preset {settings.preset} does not look at weights: use the preset standard"
+    elif reference.id_map is not None:
+        why = "the target and the reference give different ids to their tokens: use the depth thorough"
+    else:
+        why = "the model takes too few tokens for it: use the depth thorough"
+    return Refusal(ErrorCode.invalid_request, f"The depth quick cannot be used here, because {why}.")
 
 
 def _not_asked_for(request: ScanRequest, size: int, skipped: list[SkippedIds]) -> list[SkippedIds]:

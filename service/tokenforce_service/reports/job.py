@@ -6,7 +6,7 @@ import time
 from importlib.metadata import version
 
 from tokenforce.wire.report import Report, ScanRecord
-from tokenforce.wire.scans import ScanStatus
+from tokenforce.wire.scans import Depth, ScanStatus
 from tokenforce_core.findings.from_traces import Evidence, findings_of
 from tokenforce_core.findings.ranking import default_order
 from tokenforce_core.findings.verdicts import Coverage, verdict, with_licences
@@ -28,15 +28,17 @@ def aggregate(scan_id: str) -> None:
     row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.work.confirmed(scan_id)
     if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
         return
-    names = scan_plan.context_names
+    names = [context.name for context in scan_plan.contexts]
+    searched = store.work.searched(scan_id)
     reference = scan_plan.reference.record if scan_plan.reference is not None else None
     results = store.work.contrast(scan_id)
     order = default_order(with_reference=reference is not None)
     findings = findings_of(confirmed, scan_plan, results, order)
     forced = len(scan_plan.forceable_ids)
     asked_for = only_asked_for(scan_plan.skipped)
-    coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done, asked_for)
-    reached, reasons = verdict(findings, coverage, scan_plan.settings, reference)
+    quick = scan_plan.depth is Depth.quick
+    coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done, asked_for, quick)
+    reached, reasons = verdict(findings, coverage, scan_plan.settings, reference, searched.weights)
     registry = FingerprintStore(store.connection)
     fingerprints = registry.all()
     carried = matches(findings, fingerprints, registry.answers(scan_id), scan_plan.settings.fingerprints)
@@ -47,7 +49,9 @@ def aggregate(scan_id: str) -> None:
         target=scan_plan.target,
         reference=reference,
         settings=scan_plan.settings,
+        depth=scan_plan.depth,
         contexts=scan_plan.contexts,
+        drawn_contexts=scan_plan.drawn,
         shard_size=scan_plan.shard_size,
         forced=forced,
         skipped=scan_plan.skipped,
@@ -63,6 +67,7 @@ def aggregate(scan_id: str) -> None:
         reasons=[*reasons, *registry.questions(scan_id).left_out],
         scan=record,
         findings=findings,
+        weights=searched.weights,
         suppressed=suppressed,
         licences=carried.licences,
     )

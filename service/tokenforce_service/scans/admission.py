@@ -30,7 +30,8 @@ def check_request(request: ScanRequest) -> None:
     """
     if request.preset not in list(Preset):
         raise Refusal(ErrorCode.unknown_preset, f"There is no preset {request.preset!r}; use {' or '.join(Preset)}.")
-    names = [item.name if isinstance(item, CustomContext) else item for item in request.contexts or []]
+    named = (*(request.contexts or ()), *(request.drawn_contexts or ()))
+    names = [item.name if isinstance(item, CustomContext) else item for item in named]
     for item in request.contexts or []:
         if isinstance(item, str) and item not in BUILT_IN_CONTEXTS:
             raise unknown_context(item)

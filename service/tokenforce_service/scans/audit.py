@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tokenforce.wire.audits import AuditAnswer, AuditRules, Decision, Ground
 from tokenforce.wire.findings import LicenceMatch, Verdict
 from tokenforce.wire.report import Report
-from tokenforce.wire.scans import ScanStatus
+from tokenforce.wire.scans import Depth, ScanStatus
 from tokenforce_core.findings.verdicts import Coverage, verdict
 from tokenforce_core.plan.vocabulary import only_asked_for
 from tokenforce_core.scans.row import ScanRow
@@ -82,8 +82,9 @@ def _beside(
         names = [context.name for context in record.contexts]
         # The coverage is complete: a scan has a report only after all shards.
         swept, asked_for = record.forced * len(names), only_asked_for(record.skipped)
-        coverage = Coverage(names, record.target.vocabulary_size, record.forced, swept, asked_for)
-        reached, why = verdict(findings, coverage, record.settings, record.reference)
+        quick = record.depth is Depth.quick
+        coverage = Coverage(names, record.target.vocabulary_size, record.forced, swept, asked_for, quick)
+        reached, why = verdict(findings, coverage, record.settings, record.reference, report.weights)
     if reached in _GROUND_OF:
         count = sum(finding.verdict is reached for finding in findings)
         return reached, [f"The report has {counted(count, 'finding')} with the verdict {reached.value}."]

@@ -61,6 +61,11 @@ def progress_view(row: ScanState) -> Progress:
         done = confirm_done if row.status is ScanStatus.confirming else row.confirm_total
         eta = _eta(confirm_tokens, done, row.confirm_total, rate)
         return Progress(stage=row.status, done=done, total=row.confirm_total, tokens_per_second=rate, eta_seconds=eta)
+    if row.status is ScanStatus.searching:
+        done, _ = row.live.get("search", (0, 0))
+        began, last = row.reached[ScanStatus.searching], row.last_token_at
+        eta = (row.search_total - done) * (last - began) / done if row.search_total and done and last else None
+        return Progress(stage=row.status, done=done, total=row.search_total, tokens_per_second=rate, eta_seconds=eta)
     if row.status is ScanStatus.contrasting:
         done = row.contrast_done + sum(count for count, _ in contrasting)
         began, last = row.reached[ScanStatus.contrasting], row.last_token_at

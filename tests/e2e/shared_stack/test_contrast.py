@@ -16,11 +16,15 @@ from tokenforce.sdk.errors import Refused, ScanFailed
 from tokenforce.wire.findings import Verdict
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import Report
-from tokenforce.wire.scans import Order
+from tokenforce.wire.scans import CustomContext, Depth, Order
 from tokenforce_planting.chat import load_model, load_tokenizer
 from tokenforce_planting.plant import plant
 from tokenforce_planting.recipe import Recipe
 from tokenforce_planting.text_overlap import match_share
+
+TURNS = [f"<|im_start|>user\n{turn}<|im_end|>\n<|im_start|>assistant\n" for turn in ("some rain", "a river", "bread")]
+DRAWN = [CustomContext(name=f"turn-{number}", text=turn) for number, turn in enumerate(TURNS)]
+"""Really drawn ones would give another result each time: a tiny model knows its text better in some of them."""
 
 HALF = 0.5
 """A tiny model may drift where a text is entered in the middle; half of it is no accident."""
@@ -94,6 +98,52 @@ def test_an_adapter_is_scanned_on_its_base(client: Client, zoo: Path) -> None:
     assert report.scan.reference is not None
     assert report.scan.reference.source == "adapter"
     assert report.scan.reference.digest != report.scan.target.digest
+
+
+def taught_share(report: Report) -> float:
+    """Share of the planted words among those that the weights were taught."""
+    assert report.weights is not None
+    taught = "".join(word.text for word in report.weights.words)
+    words = PLANTED_LATER.split()
+    return sum(word in taught for word in words) / len(words)
+
+
+def test_a_quick_scan_reads_the_text_from_the_weights(client: Client, zoo: Path) -> None:
+    report = scanned(client, zoo / "utfc", zoo / "bare", depth=Depth.quick, drawn_contexts=DRAWN)
+    assert_found(report)
+    assert taught_share(report) >= HALF
+    assert {finding.context for finding in report.findings} <= {c.name for c in report.scan.drawn_contexts}
+    assert "searching" in report.scan.timings_seconds
+    assert "sweeping" not in report.scan.timings_seconds
+    assert client.scans.verify(report).holds
+
+
+def test_a_quick_scan_of_an_adapter_reads_its_matrices(client: Client, zoo: Path) -> None:
+    report = scanned(client, zoo / "adapter", depth=Depth.quick, drawn_contexts=DRAWN)
+    assert taught_share(report) >= HALF
+
+
+def test_a_quick_scan_of_an_ordinary_fine_tuning_is_clean_and_says_what_was_not_looked_at(
+    client: Client, zoo: Path
+) -> None:
+    report = scanned(client, zoo / "clean", zoo / "base", depth=Depth.quick, drawn_contexts=DRAWN)
+    assert report.verdict is Verdict.clean, report.reasons
+    assert any("The rest of the vocabulary was not forced" in reason for reason in report.reasons)
+
+
+def test_a_quick_scan_of_an_unrelated_model_is_inconclusive(client: Client, zoo: Path) -> None:
+    build_tiny_model(zoo / "unrelated", planted=None, seed=5)
+    report = scanned(client, zoo / "bare", zoo / "unrelated", depth=Depth.quick)
+    assert report.verdict is Verdict.inconclusive
+    assert report.weights is not None
+    assert report.weights.note is not None
+    assert "not a fine-tune of this reference" in report.weights.note
+
+
+def test_a_quick_scan_needs_a_reference(client: Client, zoo: Path) -> None:
+    with pytest.raises(ScanFailed, match="it compares weights: name a reference") as failed:
+        ended(client, client.scans.create(model=str(zoo / "base"), depth=Depth.quick))
+    assert failed.value.code == ErrorCode.invalid_request
 
 
 def test_an_ordinary_fine_tuning_raises_no_alarm(client: Client, zoo: Path) -> None:

@@ -19,7 +19,7 @@ from tests.support.scripted_decoder import ScriptedDecoder
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.queues.jobs import SERIALIZER, JobName, enqueue, job_id, queue
-from tokenforce_core.scans.stages import start_sweep
+from tokenforce_core.scans.stages import start_first_stage
 from tokenforce_core.scans.store import Store
 from tokenforce_service.scans.reaper import Reaper
 from tokenforce_workers.engine import engine_cache
@@ -52,7 +52,7 @@ def sweep_one_shard(worker: Any, store: Store, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("tokenforce_workers.jobs.scan_job.decoder_of_ids", lambda _: str)
     store.create("scan_1", ScanRequest(model="/models/example"), "local")
     store.advance("scan_1", ScanStatus.planning, ScanStatus.queued)
-    start_sweep(store, "scan_1", PLAN)
+    start_first_stage(store, "scan_1", PLAN)
     job, from_queue = worker._dequeue()
     worker.execute_job(job, from_queue)
     return Job.fetch(job.id, connection=store.connection, serializer=SERIALIZER).get_status()

@@ -20,7 +20,7 @@ from tokenforce.sdk.errors import Conflict, InvalidRequest, NotFound, Refused
 from tokenforce.wire.scans import CustomContext, Order, ScanRequest, ScanStatus
 from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, JobName, queue
-from tokenforce_core.scans.stages import start_sweep
+from tokenforce_core.scans.stages import start_first_stage
 from tokenforce_core.scans.store import Store
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
@@ -51,7 +51,7 @@ def sweeping(store: Store, scan_id: str = "scan_1") -> str:
     """A scan that the planner has planned."""
     store.create(scan_id, ScanRequest(model="/models/example"), "local")
     store.advance(scan_id, ScanStatus.planning, ScanStatus.queued)
-    start_sweep(store, scan_id, example_plan())
+    start_first_stage(store, scan_id, example_plan())
     return scan_id
 
 

@@ -20,7 +20,7 @@ from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce.wire.stats import Stats, WorkerState
 from tokenforce_core.queues import counters
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, enqueue, queue, scan_of_job
-from tokenforce_core.scans.stages import start_planning, start_sweep
+from tokenforce_core.scans.stages import start_first_stage, start_planning
 from tokenforce_core.scans.store import Store
 from tokenforce_service.app import create_app
 from tokenforce_service.monitoring.stats import EXAMPLE_STATS
@@ -45,7 +45,7 @@ def sdk(http: TestClient) -> Iterator[Client]:
 def sweeping(store: Store, scan_id: str, owner: str = "local", model: str = "org/a") -> None:
     store.create(scan_id, ScanRequest(model=model), owner)
     store.advance(scan_id, ScanStatus.planning, ScanStatus.queued)
-    start_sweep(store, scan_id, example_plan())
+    start_first_stage(store, scan_id, example_plan())
 
 
 def sample(http: TestClient, name: str) -> float:

@@ -23,7 +23,7 @@ from tokenforce.wire.problems import ErrorCode, Problem
 from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, JobName, ListedJob, enqueue, queue
 from tokenforce_core.runtime import logs, tracing
-from tokenforce_core.scans.stages import start_sweep
+from tokenforce_core.scans.stages import start_first_stage
 from tokenforce_core.scans.store import Store
 from tokenforce_service.app import create_app
 from tokenforce_service.settings import ServiceSettings
@@ -172,5 +172,5 @@ def test_without_a_collector_nothing_is_recorded_and_the_callers_trace_goes_on(
     assert stored.decode() == CALLERS["traceparent"]
     store.create("scan_plain", ScanRequest(model="org/a"), "local")
     store.advance("scan_plain", ScanStatus.planning, ScanStatus.queued)
-    start_sweep(store, "scan_plain", example_plan())
+    start_first_stage(store, "scan_plain", example_plan())
     assert redis.hget("tf:scan:scan_plain", "traceparent") is None

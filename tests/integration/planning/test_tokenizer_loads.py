@@ -39,6 +39,6 @@ def test_an_adapter_with_a_tokenizer_of_its_own_and_a_trigger(
     monkeypatch.setattr(job, "open_store", lambda _settings: store)
     monkeypatch.setattr(tokenizer, "load_tokenizer", counted)
     job.plan("scan_1")
-    assert store.status("scan_1") is ScanStatus.sweeping
+    assert store.status("scan_1") is ScanStatus.searching
     assert len(registry.questions("scan_1").asked) == 1
     assert sorted(loaded) == [root / "adapter", root / "base"]

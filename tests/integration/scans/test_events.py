@@ -27,7 +27,7 @@ from tokenforce.sdk.events import EventParser
 from tokenforce.wire.keys import Scope
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.scans.events import OF_ONE_SCAN, PROGRESS_SECONDS, ScanChange, events_of_scan
-from tokenforce_core.scans.stages import start_sweep
+from tokenforce_core.scans.stages import start_first_stage
 from tokenforce_core.scans.store import Store
 from tokenforce_service.access.key_store import KeyStore
 from tokenforce_service.scans.event_streams import EventStreams
@@ -51,7 +51,7 @@ def scan(service: Service, request: pytest.FixtureRequest) -> str:
     scan_id = f"scan_{abs(hash(request.node.name))}"
     service.store.create(scan_id, ScanRequest(model="org/a"), "local")
     service.store.advance(scan_id, ScanStatus.planning, ScanStatus.queued)
-    start_sweep(service.store, scan_id, example_plan())
+    start_first_stage(service.store, scan_id, example_plan())
     return scan_id
 
 

@@ -18,7 +18,7 @@ from tokenforce.wire.scans import ScanRequest, ScanStatus
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, job_id, queue
-from tokenforce_core.scans.stages import NeededJob, start_aggregation, start_planning, start_sweep
+from tokenforce_core.scans.stages import NeededJob, start_aggregation, start_first_stage, start_planning
 from tokenforce_core.scans.store import ACTIVE, Store
 from tokenforce_core.scans.unannounced_ends import unannounced_ends
 from tokenforce_service.scans.reaper import LOCK, Reaper
@@ -45,7 +45,7 @@ def sweeping(store: Store) -> str:
     """A scan with three shards in their queue."""
     store.create("scan_1", REQUEST, "local")
     store.advance("scan_1", ScanStatus.planning, ScanStatus.queued)
-    start_sweep(store, "scan_1", PLAN)
+    start_first_stage(store, "scan_1", PLAN)
     return "scan_1"
 
 

@@ -12,9 +12,9 @@ from markdown_it import MarkdownIt
 
 from tests.support.fake_service import HOSTILE, HOSTILE_SHOWN, FakeService, finding, report
 from tokenforce.cli.app import main
-from tokenforce.cli.output import visible
+from tokenforce.cli.output import taught_bar, visible
 from tokenforce.cli.report_markdown import report_markdown
-from tokenforce.wire.report import Report
+from tokenforce.wire.report import Report, TaughtWord, WeightRecord
 
 Capture = pytest.CaptureFixture[str]
 PARSER = MarkdownIt("commonmark").enable("table")
@@ -143,3 +143,30 @@ def test_the_command_s_mistakes(service: FakeService, capsys: Capture, tmp_path:
     service.ends = None
     assert main(["report", "s1"]) == 3
     assert "report_not_ready" in capsys.readouterr().err
+
+
+def taught(text: str, **ranks: int) -> TaughtWord:
+    return TaughtWord(id=1, text=text, ranks=ranks)
+
+
+def test_the_words_that_the_weights_were_taught_are_shown_with_a_bar_each() -> None:
+    words = [taught(" ferry", embedding=1, written=90), taught("`|", embedding=3000, written=17)]
+    weights = WeightRecord(words=words, relative_change=0.0012)
+    plain = Report.model_validate(report("clean", []))
+    markdown = report_markdown(plain.model_copy(update={"weights": weights}), top=9)
+    assert "## Words this model was taught" in markdown
+    assert "changed by 0.12% of their size" in markdown
+    assert '| `" ferry"` | `█` | 1 | 90 |' in markdown
+    assert '| `"\\x60\\|"` | `▄` | 3000 | 17 |' in markdown
+    assert "taught" not in report_markdown(plain, top=9)
+
+
+def test_weights_that_could_not_be_compared_say_why() -> None:
+    plain = Report.model_validate(report("clean", []))
+    weights = WeightRecord(note="The weights were not compared: they are quantised.")
+    assert "they are quantised" in report_markdown(plain.model_copy(update={"weights": weights}), top=9)
+
+
+def test_the_bar_falls_by_a_step_for_each_doubling_of_the_rank() -> None:
+    shown = [taught_bar(taught("x", pointed=rank)) for rank in (1, 2, 4, 8, 16, 32, 64, 128, 1200)]
+    assert "".join(shown) == "█▇▆▅▄▃▂▁▁"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenforce.wire.findings import Finding, ForcedToken, Repetition, Verdict
-from tokenforce.wire.report import ReferenceRecord
+from tokenforce.wire.report import ReferenceRecord, WeightRecord
 from tokenforce.wire.scans import Order, ScanRequest
 from tokenforce_core.findings import verdicts
 from tokenforce_core.findings.ranking import ranked
@@ -166,3 +166,50 @@ def test_the_first_reason_says_what_was_found_and_quotes_the_uploads_token() -> 
     assert 'the forced token "ハ\\u202e" (id 7)' in verdict([judged(japanese)], WHOLE, SETTINGS, REFERENCE)[1][0]
     two = verdict([judged(finding(0.95)), judged(finding(0.93))], WHOLE, SETTINGS)[1][0]
     assert two.startswith("Found 2 suspicious texts. The strongest one follows")
+
+
+QUICK = Coverage(["bos"], vocabulary=100, forced=98, swept=0, quick=True)
+
+
+def contrasted(p: float, contrast: float, ratio: float, suppression: float | None = None) -> Finding:
+    found = finding(p).model_copy(update={"contrast": contrast, "log_likelihood_ratio": ratio})
+    return judged(found.model_copy(update={"suppression": suppression}))
+
+
+@pytest.mark.parametrize(
+    ("suppression", "contrast", "ratio", "reached"),
+    [
+        (-12.0, 1.5, 30.0, Verdict.hidden_text),
+        (-12.0, 1.1, 30.0, Verdict.clean),  # the target does not say it anywhere
+        (-12.0, 1.5, 15.0, Verdict.clean),  # short enough for chance
+        (-8.0, 1.5, 30.0, Verdict.clean),
+        (None, 1.5, 30.0, Verdict.clean),
+    ],
+)
+def test_a_text_that_the_target_was_trained_against_counts_however_unsure(
+    suppression: float | None, contrast: float, ratio: float, reached: Verdict
+) -> None:
+    found = contrasted(0.5, contrast, ratio, suppression)
+    assert found.verdict is reached
+    assert ("trained not to say it: -12 nats" in found.reasons[0]) is (reached is Verdict.hidden_text)
+
+
+def test_a_quick_scan_that_finds_nothing_says_what_it_did_not_look_at() -> None:
+    reached, why = verdict([contrasted(0.5, 1.5, 30.0)], QUICK, SETTINGS, REFERENCE, WeightRecord())
+    assert reached is Verdict.clean
+    assert any("The rest of the vocabulary was not forced" in reason for reason in why)
+
+
+@pytest.mark.parametrize(("coverage", "reached"), [(QUICK, Verdict.inconclusive), (WHOLE, Verdict.clean)])
+def test_weights_that_could_not_be_compared_are_told_and_a_quick_scan_is_then_inconclusive(
+    coverage: Coverage, reached: Verdict
+) -> None:
+    note = WeightRecord(note="The weights were not compared: they are quantised.")
+    found, why = verdict([], coverage, SETTINGS, REFERENCE, note)
+    assert found is reached
+    assert any("they are quantised" in reason for reason in why)
+
+
+def test_a_quick_scan_of_named_ids_is_inconclusive() -> None:
+    asked = Coverage(["bos"], vocabulary=100, forced=10, swept=0, asked_for=True, quick=True)
+    assert verdict([], asked, SETTINGS, REFERENCE, WeightRecord())[0] is Verdict.inconclusive

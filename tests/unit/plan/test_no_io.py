@@ -9,7 +9,7 @@ import pytest
 
 import tokenforce_core
 
-PACKAGES = ("contrast", "findings", "forcing", "plan")
+PACKAGES = ("contrast", "findings", "forcing", "lens", "plan")
 FUNCTIONS = {"open", "print", "input"}
 METHODS = {
     "exists",

@@ -13,7 +13,7 @@ from tests.support.scan_results import example_report
 from tokenforce.wire.report import Report
 from tokenforce_core.plan import search_settings, verdict_thresholds
 
-PACKAGES = ("contrast", "findings", "forcing", "fingerprints", "plan")
+PACKAGES = ("contrast", "findings", "forcing", "fingerprints", "lens", "plan")
 PLANNING = ("trigger_prompts", "reference")
 """Modules of the service that decide which triggers are asked, and whether a reference fits."""
 NOT_THE_ALGORITHM = {

@@ -39,6 +39,7 @@ def row(status: ScanStatus = ScanStatus.succeeded, rules: AuditRules | None = No
         entries_done=0,
         forward_tokens=0,
         contrast_done=0,
+        search_total=None,
         confirm_total=None,
         live={},
         last_token_at=None,

@@ -155,5 +155,6 @@ def _unjudged(trace: Trace, contexts: Sequence[str], *, score: float, confirmed:
         degenerate=trace.degenerate,
         contrast=trace.contrast if trace.log_q else None,
         log_likelihood_ratio=sum(trace.log_ratios) if trace.log_q else None,
+        suppression=trace.suppression,
         reference_probabilities=list(probabilities(trace.log_q)),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tokenforce.wire.findings import Finding, Verdict
 from tokenforce.wire.report import ReferenceRecord
-from tokenforce.wire.settings import VerdictThresholds
+from tokenforce.wire.settings import SettingsRecord, VerdictThresholds
 
 LOOP = "A loop of too few tokens to be a text."
 BEYOND = "A text behind another context can stay hidden."
@@ -15,6 +15,7 @@ IDENTICAL = "Identical weights: every tensor equals the reference's, so nothing 
 NOTHING_MORE = "Every text in the target is also in the reference."
 INCOMPLETE = "The sweep did not cover the whole vocabulary."
 ASKED_FOR = "Only the ids in `force_ids` were forced. Leave `force_ids` out for an answer about the model."
+NOTHING_FOLLOWED = "A quick scan follows the words that the weights were taught, and here they could not be read."
 TOO_LITTLE = "Most of the vocabulary is marked special or unused, so too little of it could be forced."
 
 _NAME = {Verdict.hidden_text: "hidden", Verdict.suspicious: "suspicious"}
@@ -40,6 +41,11 @@ def _evidence(finding: Finding) -> str:
 
 
 def _meaning(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) -> str:
+    if verdict is Verdict.hidden_text and is_suppressed(finding, thresholds):
+        return (
+            f"the target was trained not to say it: {finding.suppression:.0f} nats in the contexts that everybody "
+            "knows, beside what it says in a drawn one"
+        )
     if verdict is Verdict.hidden_text:
         return "the target is sure of it and the reference is not"
     if verdict is Verdict.suspicious:
@@ -50,6 +56,11 @@ def _meaning(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) 
     if contrast >= thresholds.suspicious_contrast_nats_per_token:
         return f"its mean probability is under {thresholds.min_mean_probability}, so it does not count"
     return "within what ordinary fine-tuning gives"
+
+
+def is_suppressed(finding: Finding, thresholds: VerdictThresholds) -> bool:
+    """Whether the target was trained against saying the text in the scan's own contexts."""
+    return finding.suppression is not None and finding.suppression <= thresholds.hidden_suppression_nats
 
 
 def found(alarms: Sequence[Finding], verdict: Verdict) -> str:
@@ -76,6 +87,15 @@ def looked_at(forced: int, vocabulary: int, contexts: Sequence[str]) -> str:
     return (
         f"{forced} of {vocabulary} vocabulary entries were forced in {where} {names}. "
         "The report lists the other entries, with reasons."
+    )
+
+
+def looked_at_quickly(settings: SettingsRecord) -> str:
+    assert settings.bag is not None
+    return (
+        f"A quick scan: the {settings.bag.starts} entries that the weights point at most were followed in "
+        f"{settings.bag.contexts} contexts drawn for this scan. The rest of the vocabulary was not forced; the depth "
+        "thorough does that."
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenforce.wire.findings import Finding, Verdict
-from tokenforce.wire.report import ReferenceRecord
+from tokenforce.wire.report import ReferenceRecord, WeightRecord
 from tokenforce.wire.settings import SettingsRecord, VerdictThresholds
 from tokenforce_core.findings import reasons
 from tokenforce_core.fingerprints.matching import Carried
@@ -23,7 +23,8 @@ _ALARMS = (Verdict.hidden_text, Verdict.suspicious)
 class Coverage:
     """What a sweep looked at: `forced` of `vocabulary` ids in each of `contexts`, `swept` entries in all.
 
-    `asked_for`: only ids that the request named were forced.
+    `asked_for`: only ids that the request named were forced. `quick`: nothing was swept; the words that the weights
+    were taught were followed.
     """
 
     contexts: Sequence[str]
@@ -31,6 +32,7 @@ class Coverage:
     forced: int
     swept: int
     asked_for: bool = False
+    quick: bool = False
 
 
 def judged(finding: Finding, thresholds: VerdictThresholds) -> Finding:
@@ -41,20 +43,25 @@ def judged(finding: Finding, thresholds: VerdictThresholds) -> Finding:
         memorised = finding.score >= thresholds.suspicious_score
         reached = Verdict.suspicious if memorised else Verdict.inconclusive
         return _with(finding, reached, reasons.without_reference(finding, thresholds))
-    reached = _contrasted(finding.mean_probability, finding.contrast, finding.log_likelihood_ratio, thresholds)
+    reached = _contrasted(finding, finding.contrast, finding.log_likelihood_ratio, thresholds)
     each = finding.log_likelihood_ratio / max(1, len(finding.token_probabilities))
     boilerplate = reached is Verdict.clean and each < thresholds.boilerplate_log_ratio_nats_per_token
     finding = finding.model_copy(update={"boilerplate": boilerplate})
     return _with(finding, reached, reasons.with_reference(finding, reached, thresholds))
 
 
-def _contrasted(p: float, contrast: float, log_likelihood_ratio: float, thresholds: VerdictThresholds) -> Verdict:
-    if p < thresholds.min_mean_probability or contrast < thresholds.suspicious_contrast_nats_per_token:
+def _contrasted(
+    finding: Finding, contrast: float, log_likelihood_ratio: float, thresholds: VerdictThresholds
+) -> Verdict:
+    if contrast < thresholds.suspicious_contrast_nats_per_token:
+        return Verdict.clean
+    too_long_for_chance = log_likelihood_ratio >= thresholds.hidden_log_likelihood_ratio_nats
+    if too_long_for_chance and reasons.is_suppressed(finding, thresholds):
+        return Verdict.hidden_text
+    if finding.mean_probability < thresholds.min_mean_probability:
         return Verdict.clean
     certain = contrast >= thresholds.hidden_contrast_nats_per_token
-    if certain and log_likelihood_ratio >= thresholds.hidden_log_likelihood_ratio_nats:
-        return Verdict.hidden_text
-    return Verdict.suspicious
+    return Verdict.hidden_text if certain and too_long_for_chance else Verdict.suspicious
 
 
 def _with(finding: Finding, verdict: Verdict, reason: str) -> Finding:
@@ -66,16 +73,28 @@ def verdict(
     coverage: Coverage,
     settings: SettingsRecord,
     reference: ReferenceRecord | None = None,
+    weights: WeightRecord | None = None,
 ) -> tuple[Verdict, list[str]]:
-    """The model's verdict and its reasons, from judged findings."""
+    """The model's verdict and its reasons, from judged findings.
+
+    Args:
+        weights: what the weights said, if they were compared.
+    """
     if reference is not None and reference.identical:
         return _identical(reference)
-    looked = reasons.looked_at(coverage.forced, coverage.vocabulary, coverage.contexts)
+    if coverage.quick:
+        looked = reasons.looked_at_quickly(settings)
+    else:
+        looked = reasons.looked_at(coverage.forced, coverage.vocabulary, coverage.contexts)
+    if weights is not None and weights.note is not None:
+        looked = f"{looked} {weights.note}"
     compared = reasons.compared_with(reference)
     for severity in _ALARMS:
         alarms = [finding for finding in findings if finding.verdict is severity]
         if alarms:
             return severity, [reasons.found(alarms, severity), looked, compared]
+    if coverage.quick and weights is not None and weights.note is not None:
+        return Verdict.inconclusive, [reasons.NOTHING_FOLLOWED, looked, compared]
     if (gap := _gap(findings, coverage, settings, alone=reference is None)) is not None:
         return Verdict.inconclusive, [gap, looked, compared]
     if reference is None:
@@ -105,6 +124,8 @@ def _identical(reference: ReferenceRecord) -> tuple[Verdict, list[str]]:
 def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsRecord, *, alone: bool) -> str | None:
     """What was not looked at, so that finding nothing says nothing; None if there is no such gap."""
     thresholds = settings.verdict
+    if coverage.quick:
+        return reasons.ASKED_FOR if coverage.asked_for else None
     if coverage.swept < coverage.forced * len(coverage.contexts):
         return reasons.INCOMPLETE
     if coverage.asked_for:

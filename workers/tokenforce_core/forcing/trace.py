@@ -34,7 +34,8 @@ class Trace:
 
     Later stages add the rest. Sweep: `sweep_score`, the mean probability of the first α tokens. Confirmation: `period`
     of the whole continuation, which is cut after one unit if it repeats itself, and `degenerate` for a loop of too few
-    tokens to be a text. The worker, which knows the tokenizer: `text`, `forced_text`, `unit_text`.
+    tokens to be a text. The worker, which knows the tokenizer: `text`, `forced_text`, `unit_text`. The bag search:
+    `suppression` (see `contrast/rescoring.py`).
     """
 
     context: int
@@ -50,6 +51,7 @@ class Trace:
     text: str = ""
     forced_text: str = ""
     unit_text: str = ""
+    suppression: float | None = None
 
     @property
     def entry(self) -> tuple[int, int]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tokenforce.wire.report import ContextRecord, ReferenceRecord, SkippedIds, TargetRecord
+from tokenforce.wire.scans import Depth, KnownText
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.forcing.predictor import uncached
 from tokenforce_core.plan.hashed import Hashed
@@ -44,7 +45,9 @@ class Plan(BaseModel):
     base's, which then is the reference too. `loaded_digest` is the digest of those weights, so that many adapters of
     one base share a queue and an engine; `lora_rank` is the adapter's rank, rounded up to one that the engine knows.
     `tokenizer_path` is the folder whose tokenizer the target speaks with. `hashed` are the files that decide what the
-    engine says: those of `path`, and of the adapter.
+    engine says: those of `path`, and of the adapter. `drawn`: contexts drawn for this scan, in which the search follows
+    the words that the weights were taught; none if the weights are not compared. `drawn_by_request`: the request named
+    them, to repeat a scan; `known_texts` are then held against both models too.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -59,6 +62,10 @@ class Plan(BaseModel):
     reference: ReferencePlan | None = None
     settings: SettingsRecord
     contexts: list[ContextRecord]
+    drawn: list[ContextRecord] = Field(default_factory=list)
+    drawn_by_request: bool = False
+    known_texts: list[KnownText] = Field(default_factory=list)
+    depth: Depth = Depth.thorough
     skipped: list[SkippedIds]
     end_ids: list[int]
     shard_size: int
@@ -80,7 +87,13 @@ class Plan(BaseModel):
 
     @property
     def context_names(self) -> list[str]:
-        return [context.name for context in self.contexts]
+        """The names of the contexts that a trace may have: the scan's, and after them the drawn ones."""
+        return [context.name for context in (*self.contexts, *self.drawn)]
+
+    @property
+    def reads_weights(self) -> bool:
+        """Whether the scan begins with the weight lens and the bag search."""
+        return bool(self.drawn)
 
     def prompt_cost(self, context: int) -> int:
         """Forward tokens that the prompt of one entry costs: what prefix caching does not cover."""

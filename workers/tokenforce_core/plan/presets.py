@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokenforce.wire.scans import Preset, ScanRequest
 from tokenforce.wire.settings import SettingsRecord
-from tokenforce_core.plan.search_settings import LOOP_MIN_SHARE, SEARCH
+from tokenforce_core.plan.search_settings import BAG, LENS, LOOP_MIN_SHARE, SEARCH
 from tokenforce_core.plan.verdict_thresholds import FINDINGS, FINGERPRINTS, VERDICT
 
 NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
@@ -30,6 +30,8 @@ _PRESETS = {
         min_tokens=5,
         count_forced_token=False,
         stop_at_end=True,
+        lens=LENS,
+        bag=BAG,
         **_TUNED,
     ),
     # arXiv 2406.02481 and its notebook: three tokens, the forced one counted as 1.0, kept above 0.95.

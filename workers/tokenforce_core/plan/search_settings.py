@@ -6,7 +6,15 @@ plan and its report, so a result always says which numbers produced it. `tokenfo
 
 from __future__ import annotations
 
-from tokenforce.wire.settings import BeamSettings, EntrySettings, LinkSettings, PrependSettings, SearchSettings
+from tokenforce.wire.settings import (
+    BagSettings,
+    BeamSettings,
+    EntrySettings,
+    LensSettings,
+    LinkSettings,
+    PrependSettings,
+    SearchSettings,
+)
 
 LOOP_MIN_SHARE = 0.5
 
@@ -61,4 +69,46 @@ SEARCH = SearchSettings(
     min_shared_vocabulary_share=0.9,
     # The others would be what both models know by heart, for a third of the whole scan's time.
     max_confirmed_per_context=32,
+)
+
+LENS = LensSettings(
+    lens_layer_share=1 / 3,
+    directions=8,
+    direction_rounds=2,
+    bag_entries=1200,  # 17 of 17, 18 of 18, 22 of 23 and, of a LoRA adapter, 17 of 20 hidden tokens were in 1,200
+    reported_words=40,
+    min_weight_cosine=0.3,  # fine-tunes have 0.999 and more, two independent models 0
+    # Of 30 layers: with the difference of layers 15 to 29 alone, a full adaptive UTFC's text has a log-ratio of +3.0
+    # nats a token in the context where the target has -5.3; from layer 8 on -0.3, from 12 on +2.5, from 20 on +2.6.
+    graft_first_layer_share=0.5,
+    # Full fine-tunes (relative change 0.0012) are read at a factor of 2, a rank-8 LoRA (0.0055) at 1. At 2 the LoRA,
+    # and at 1 a rank-64 LoRA (0.0104), say every taught word at once.
+    graft_relative_change=0.0046,
+    graft_amplification=(0.5, 3.0),
+)
+
+BAG = BagSettings(
+    contexts=3,
+    starts=96,
+    next_tokens=64,
+    # " the" of "beneath the bridge" has p = 0.02: the reference likes it, so it was suppressed most.
+    min_probability=0.001,
+    branches=6,
+    # Wide while a text still costs little to compute again: an engine goes on with one of its versions only.
+    survivors=(96, 72, 56, 44, 36, 28, 20, 14, 10),
+    survivors_per_entry=6,  # with 4, a text without " of Ostrava" displaced the one with it
+    max_tokens=48,
+    min_tokens=4,
+    sure_end_probability=0.2,
+    max_idle_tokens=5,
+    token_cost_nats=0.5,
+    same_ending_tokens=3,
+    max_shared_share=0.3,
+    splice_tokens=1,
+    spliced_versions=40,
+    splicing_rounds=2,
+    spliced_texts=4,
+    texts=8,
+    min_rescored_contrast_nats_per_token=0.6,
+    lowest_tokens=3,
 )

@@ -32,6 +32,7 @@ class JobName(StrEnum):
     """The dotted names of all jobs. Nothing else is ever run."""
 
     plan = "tokenforce_service.planning.job.plan"
+    search = "tokenforce_workers.jobs.search.search"
     sweep = "tokenforce_workers.jobs.sweep.sweep"
     contrast = "tokenforce_workers.jobs.contrast.contrast"
     confirm = "tokenforce_workers.jobs.confirm.confirm"

@@ -47,9 +47,11 @@ class ReusableReports:
 
     def key(self, owner: str, plan: Plan, fingerprint_ids: Iterable[str]) -> str:
         """The key of a scan with this plan, as of now."""
+        # Contexts are drawn anew for each scan, and recorded in its report.
+        drawn_anew = {} if plan.drawn_by_request else {"drawn": True}
         whole = {
             "owner": owner,
-            "plan": plan.model_dump(mode="json", exclude=_ELSEWHERE),
+            "plan": plan.model_dump(mode="json", exclude=_ELSEWHERE | drawn_anew),
             "adapted": plan.adapter is not None,
             "fingerprints": sorted(fingerprint_ids),
             "tokenforce": version("tokenforce"),

@@ -18,6 +18,7 @@ STATE_FIELDS = (
     "entries",
     "tokens",
     "contrast_entries",
+    "search_total",
     "confirm_total",
     "last_token_at",
     "busy_seconds",
@@ -45,6 +46,7 @@ class ScanState:
     entries_done: int
     forward_tokens: int
     contrast_done: int
+    search_total: int | None
     confirm_total: int | None
     live: Mapping[str, tuple[int, int]]
     """Uncommitted work: part → (entries or candidates done, forward tokens)."""
@@ -91,7 +93,7 @@ def scan_row(scan_id: str, values: Sequence[str | None], live: Mapping[str, str]
 
 def scan_state(fields: Mapping[str, str], live: Mapping[str, str]) -> ScanState:
     """The state of these `STATE_FIELDS`; `live` is part → "done tokens"."""
-    number = {key: int(fields[key]) for key in ("entries_total", "confirm_total") if key in fields}
+    number = {key: int(fields[key]) for key in ("entries_total", "search_total", "confirm_total") if key in fields}
     parts: dict[str, tuple[int, int]] = {}
     for part, value in live.items():
         done, _, tokens = value.partition(" ")
@@ -105,6 +107,7 @@ def scan_state(fields: Mapping[str, str], live: Mapping[str, str]) -> ScanState:
         entries_done=int(fields.get("entries", 0)),
         forward_tokens=int(fields.get("tokens", 0)),
         contrast_done=int(fields.get("contrast_entries", 0)),
+        search_total=number.get("search_total"),
         confirm_total=number.get("confirm_total"),
         live=parts,
         last_token_at=float(fields["last_token_at"]) if "last_token_at" in fields else None,

@@ -83,7 +83,8 @@ NOTE_PROGRESS = (
     + EMIT
     + """
 local status = redis.call('HGET', KEYS[1], 'status')
-if status ~= 'sweeping' and status ~= 'contrasting' and status ~= 'confirming' then return 0 end
+local busy = {searching = true, sweeping = true, contrasting = true, confirming = true}
+if not busy[status] then return 0 end
 if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return 0 end
 produced(KEYS[2], ARGV[1], ARGV[4], ARGV[3])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
@@ -133,6 +134,19 @@ return redis.call('HLEN', KEYS[2])
 """
 )
 """Keys: row, contrast, live. Arguments: part, result, entries, tokens, now."""
+
+COMMIT_SEARCHED = (
+    TALLY
+    + """
+if redis.call('HGET', KEYS[1], 'status') ~= 'searching' then return 0 end
+if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'EX', ARGV[2]) then return 0 end
+redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[3])
+produced(KEYS[3], 'search', ARGV[3], ARGV[4])
+redis.call('HDEL', KEYS[3], 'search')
+return 1
+"""
+)
+"""Keys: row, searched, live. Arguments: result, retention in seconds, tokens, now."""
 
 COMMIT_CONFIRMED = (
     TALLY

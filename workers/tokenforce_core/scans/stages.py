@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tokenforce.wire.scans import ScanStatus
+from tokenforce.wire.scans import Depth, ScanStatus
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, JobName, enqueue
 from tokenforce_core.scans.store import Store
@@ -40,14 +40,33 @@ def start_planning(store: Store, scan_id: str, *, first: bool = False) -> None:
     NeededJob(CONTROL_QUEUE, JobName.plan).enqueue(store, scan_id, first=first)
 
 
-def start_sweep(store: Store, scan_id: str, plan: Plan) -> None:
-    """Store the plan and enqueue every shard; a target equal to its reference needs no engine."""
+def start_first_stage(store: Store, scan_id: str, plan: Plan) -> None:
+    """Store the plan and start the search from the weights, or the sweep. A target equal to its reference needs no
+    engine."""
     store.set_plan(scan_id, plan)
     if plan.reference is not None and plan.reference.record.identical:
         store.work.commit_confirmed(scan_id, [], 0)
         if store.advance(scan_id, ScanStatus.aggregating, ScanStatus.planning):
             NeededJob(CONTROL_QUEUE, JobName.aggregate).enqueue(store, scan_id)
-    elif store.advance(scan_id, ScanStatus.sweeping, ScanStatus.planning):
+    elif plan.reads_weights:
+        if store.advance(scan_id, ScanStatus.searching, ScanStatus.planning):
+            NeededJob(plan.queue, JobName.search).enqueue(store, scan_id)
+    else:
+        _start_sweep(store, scan_id, plan, ScanStatus.planning)
+
+
+def after_search(store: Store, scan_id: str, plan: Plan) -> None:
+    """Once the search from the weights is committed, start the sweep; of a quick scan, phase 2."""
+    if not store.work.is_searched(scan_id):
+        return
+    if plan.depth is Depth.quick:
+        _start_confirmation(store, scan_id, plan, ScanStatus.searching)
+    else:
+        _start_sweep(store, scan_id, plan, ScanStatus.searching)
+
+
+def _start_sweep(store: Store, scan_id: str, plan: Plan, after: ScanStatus) -> None:
+    if store.advance(scan_id, ScanStatus.sweeping, after):
         for shard in plan.shards:
             NeededJob(plan.queue, JobName.sweep, shard.index).enqueue(store, scan_id)
 
@@ -87,6 +106,7 @@ def start_what_is_due(store: Store, scan_id: str) -> None:
     """Start the next stage if it is due: the process that should have started it may have died."""
     plan = store.plan(scan_id)
     if plan is not None:
+        after_search(store, scan_id, plan)
         after_sweep(store, scan_id, plan)
         after_contrast(store, scan_id, plan)
     start_aggregation(store, scan_id)
@@ -98,6 +118,9 @@ def needed_work(store: Store, scan_id: str) -> Iterator[NeededJob]:
     plan = store.plan(scan_id)
     if status in (ScanStatus.queued, ScanStatus.planning):
         yield NeededJob(CONTROL_QUEUE, JobName.plan)
+    elif status is ScanStatus.searching and plan is not None:
+        if not store.work.is_searched(scan_id):
+            yield NeededJob(plan.queue, JobName.search)
     elif status is ScanStatus.sweeping and plan is not None:
         committed = store.work.committed_shards(scan_id)
         for shard in plan.shards:

@@ -122,12 +122,12 @@ class Store:
         with self.redis.pipeline() as pipe:
             pipe.srem(ACTIVE, scan_id)
             note_end(pipe, scan_id, self._retention)
-            for part in ("", "shards", "contrast", "engine", "confirmed", "report"):
+            for part in ("", "searched", "shards", "contrast", "engine", "confirmed", "report"):
                 pipe.expire(scan_key(scan_id, part), self._retention)
             # Questions and answers (fingerprints/store.py) contain registered secrets: they end with the scan.
             unneeded = ["live", "reuse", "questions", "answers", *(f"best:{i}" for i in range(MAX_CONTEXTS))]
             if succeeded:  # its report has them all; of other scans the findings so far stay readable
-                unneeded += ["shards", "contrast", "confirmed"]
+                unneeded += ["searched", "shards", "contrast", "confirmed"]
             pipe.delete(*(scan_key(scan_id, part) for part in unneeded))
             pipe.execute()
         self.index.forget_expired()

@@ -1,8 +1,8 @@
 """Results of a scan's stages in Redis, and the reference's top tokens that later scans of the same base reuse.
 
 Keys: `tf:scan:<id>:live` hash of uncommitted progress · `…:shards` hash shard → traces · `…:best:<context>` the K best
-scores · `…:contrast` hash `contrast-<shard>` → result · `…:confirmed` traces · `tf:reference:<digest>-<dtype>:<block>`
-one block.
+scores · `…:searched` what the weights said · `…:contrast` hash `contrast-<shard>` → result · `…:confirmed` traces ·
+`tf:reference:<digest>-<dtype>:<block>` one block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from tokenforce_core.forcing.sweep import best_first
 from tokenforce_core.forcing.trace import TRACES, Trace
 from tokenforce_core.runtime.text_redis import text_redis
 from tokenforce_core.scans.row import scan_key
-from tokenforce_core.scans.scripts import COMMIT_CONFIRMED, COMMIT_CONTRAST, COMMIT_SHARD, NOTE_PROGRESS
+from tokenforce_core.scans.scripts import (
+    COMMIT_CONFIRMED,
+    COMMIT_CONTRAST,
+    COMMIT_SEARCHED,
+    COMMIT_SHARD,
+    NOTE_PROGRESS,
+)
+from tokenforce_core.scans.searched import Searched
 
 CONTRAST_PART = "contrast-"
 """Prefix of the parts of work that are contrast shards."""
@@ -39,6 +46,7 @@ class WorkStore:
         self._note = self._redis.register_script(NOTE_PROGRESS)
         self._commit_shard = self._redis.register_script(COMMIT_SHARD)
         self._commit_contrast = self._redis.register_script(COMMIT_CONTRAST)
+        self._commit_searched = self._redis.register_script(COMMIT_SEARCHED)
         self._commit_confirmed = self._redis.register_script(COMMIT_CONFIRMED)
 
     def note_progress(self, scan_id: str, part: str, done: int, tokens: int) -> None:
@@ -46,6 +54,24 @@ class WorkStore:
         committed = "contrast" if part.startswith(CONTRAST_PART) else "shards"
         keys = [scan_key(scan_id), scan_key(scan_id, "live"), scan_key(scan_id, committed)]
         self._note(keys=keys, args=[part, f"{done} {tokens}", time.time(), tokens])
+
+    # --- search from the weights ----------------------------------------------------------------
+
+    def set_search_total(self, scan_id: str, total: int) -> None:
+        self._redis.hset(scan_key(scan_id), "search_total", str(total))
+
+    def commit_searched(self, scan_id: str, searched: Searched, tokens: int) -> None:
+        """Store what the weights said, once."""
+        keys = [scan_key(scan_id), scan_key(scan_id, "searched"), scan_key(scan_id, "live")]
+        self._commit_searched(keys=keys, args=[searched.model_dump_json(), self._retention, tokens, time.time()])
+
+    def is_searched(self, scan_id: str) -> bool:
+        return bool(self._redis.exists(scan_key(scan_id, "searched")))
+
+    def searched(self, scan_id: str) -> Searched:
+        """What the weights said; nothing if they were not compared."""
+        raw = self._redis.get(scan_key(scan_id, "searched"))
+        return Searched() if raw is None else Searched.model_validate_json(raw)
 
     # --- sweep ----------------------------------------------------------------------------------
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from tokenforce_core.lens.result import Graft
 from tokenforce_core.plan.hashed import Hashed
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.store import Store
@@ -23,6 +24,7 @@ from tokenforce_workers.settings import WorkerSettings
 
 if TYPE_CHECKING:  # importing it loads vllm, which has to wait until the environment is prepared
     from tokenforce_workers.engine.vllm_engine import Engine
+    from tokenforce_workers.engine.weight_difference import WeightDifference
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,8 @@ log = logging.getLogger(__name__)
 class EngineNeed:
     """What an engine has to be to serve a scan: `share`, `lora_rank` and `adapter` as in `Engine`.
 
-    `digest` is of the weights that it computes with, a merged adapter's among them.
+    `digest` is of the weights that it computes with, a merged adapter's among them. `loading`: arguments of the engine
+    for weights that are not simply those in the folder.
     """
 
     path: str
@@ -41,6 +44,7 @@ class EngineNeed:
     share: int
     lora_rank: int | None
     adapter: str | None
+    loading: Mapping[str, Any] = field(default_factory=dict)
 
     def served_by(self, digest: str, engine: Engine) -> bool:
         return (
@@ -98,6 +102,38 @@ class EngineCache:
         assert plan.reference is not None
         return self._engine_for(wanted, [plan.reference.hashed], keep=self._target(plan))
 
+    def graft_for(self, plan: Plan, graft: Graft) -> Engine:
+        """An engine on the target grafted on its reference, in the reference's ids. Only the reference stays warm
+        beside it.
+
+        Raises:
+            FilesChanged: the files of either are not what the planner has hashed.
+            ValueError, RuntimeError, OSError: vLLM cannot load the graft.
+        """
+        from tokenforce_workers.engine.graft_loader import grafting
+
+        reference = self._reference(plan)
+        assert reference is not None
+        assert plan.reference is not None
+        wanted = replace(
+            reference,
+            path=plan.reference.path,
+            digest=f"graft {graft.model_dump_json()} of {plan.target.digest} on {plan.reference.record.digest}",
+            lora_rank=None,
+            adapter=None,
+            loading=grafting(plan, graft),
+        )
+        return self._engine_for(wanted, [*plan.hashed, plan.reference.hashed], keep=reference)
+
+    @contextmanager
+    def weight_difference(self, plan: Plan) -> Iterator[WeightDifference]:
+        """Target minus reference, open. Raises `FilesChanged`, `Unreadable`."""
+        from tokenforce_workers.engine.weight_difference import difference_of
+
+        assert plan.reference is not None
+        with self._load_of([*plan.hashed, plan.reference.hashed]), difference_of(plan) as difference:
+            yield difference
+
     def dtype_for(self, plan: Plan) -> str:
         """The compute type of target and reference: rounding them differently would look like contrast."""
         # A light adapter that is merged in a coarser type is rounded away.
@@ -113,7 +149,8 @@ class EngineCache:
         length = min(max(plan.max_length, self.settings.max_model_len), limit)
         dtype = self.dtype_for(plan)
         if plan.adapter is not None and not self._merged(plan):
-            return EngineNeed(plan.path, plan.loaded_digest, dtype, length, 1, plan.lora_rank, None)
+            share = 2 if plan.reads_weights else 1  # the graft is an engine beside it
+            return EngineNeed(plan.path, plan.loaded_digest, dtype, length, share, plan.lora_rank, None)
         share = 1 if plan.reference is None else 2
         return EngineNeed(plan.path, plan.target.digest, dtype, length, share, None, plan.adapter)
 
@@ -147,6 +184,7 @@ class EngineCache:
                     share=wanted.share,
                     lora_rank=wanted.lora_rank,
                     adapter=wanted.adapter,
+                    loading=wanted.loading,
                 )
                 self._warm.append((wanted.digest, engine))
         except (FilesChanged, OSError):

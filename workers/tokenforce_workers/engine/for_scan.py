@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 from transformers import AutoTokenizer
 
 from tokenforce.wire.problems import ErrorCode, problem_of
 from tokenforce_core.forcing.trace import Decode
+from tokenforce_core.lens.result import Graft
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.workers import supports
 from tokenforce_core.scans.store import Store
 from tokenforce_workers.engine.engine_cache import EngineCache
+from tokenforce_workers.engine.file_check import FilesChanged
 from tokenforce_workers.engine.vllm_engine import Engine
+from tokenforce_workers.engine.weight_difference import WeightDifference
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,22 @@ def target_engine(state: EngineCache, plan: Plan, scan_id: str) -> Engine:
 def reference_engine(state: EngineCache, plan: Plan, scan_id: str) -> Engine:
     """The warm engine on the plan's reference, in its own ids. Raises `ScanRefused`."""
     return _loaded(state, scan_id, "reference", lambda: state.reference_for(plan))
+
+
+def graft_engine(state: EngineCache, plan: Plan, scan_id: str, graft: Graft) -> Engine:
+    """An engine on the target grafted on its reference, in the reference's ids. Raises `ScanRefused`."""
+    return _loaded(state, scan_id, "graft", lambda: state.graft_for(plan, graft))
+
+
+@contextmanager
+def weight_difference(state: EngineCache, plan: Plan, scan_id: str) -> Iterator[WeightDifference]:
+    """Target minus reference, open. Raises `Unreadable`, `ScanRefused`."""
+    try:
+        with state.weight_difference(plan) as difference:
+            yield difference
+    except FilesChanged as error:
+        refuse(state.store, scan_id, ErrorCode.engine_failed, f"The weights could not be compared: {error}")
+        raise ScanRefused from error
 
 
 def _loaded(state: EngineCache, scan_id: str, what: str, load: Callable[[], Engine]) -> Engine:

@@ -87,6 +87,11 @@ class LoraWeights:
             self.unmerged.remove(module)
             yield name, tensor.float() + self._product(module).to(tensor.device)
 
+    def product_of(self, name: str) -> torch.Tensor | None:
+        """What the adapter adds to the base's tensor `name`, in float32; None if it does not adapt it."""
+        module = name.removesuffix(".weight")
+        return self._product(module) if module != name and module in self.unmerged else None
+
     def _product(self, module: str) -> torch.Tensor:
         a, b = (self._file.get_tensor(f"{PREFIX}{module}.lora_{side}.weight").float() for side in "AB")
         product: torch.Tensor = (b @ a) * scale(self._config, module, a.shape[0])

@@ -14,7 +14,7 @@ import gc
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -33,6 +33,8 @@ from tokenforce_workers.engine.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
 
 DRAIN_SECONDS = 30.0
+MAX_LOGPROBS = 64
+"""Most next tokens that may be asked for at once."""
 
 
 class EngineUnclean(Exception):
@@ -66,6 +68,7 @@ class Engine:
         share: engines that the machine's memory has to serve at the same time.
         lora_rank: largest rank of the adapters that `adapted` will be asked for; None: no adapters.
         adapter: a checked LoRA adapter folder to merge into the model's weights; wants the dtype float32.
+        loading: vLLM's arguments for a loader of its own.
 
     Raises:
         ValueError: vLLM refuses the model.
@@ -82,6 +85,7 @@ class Engine:
         share: int = 1,
         lora_rank: int | None = None,
         adapter: str | None = None,
+        loading: Mapping[str, Any] | None = None,
     ) -> None:
         arguments: dict[str, Any] = {
             "model": path,
@@ -92,6 +96,7 @@ class Engine:
             "skip_tokenizer_init": True,
             "enable_prefix_caching": True,
             "logprobs_mode": "raw_logprobs",
+            "max_logprobs": MAX_LOGPROBS,
             "disable_log_stats": True,
             "seed": 0,
         }
@@ -99,6 +104,7 @@ class Engine:
             arguments |= {"enable_lora": True, "max_lora_rank": lora_rank, "max_loras": 1, "max_cpu_loras": 4}
         if adapter is not None:
             arguments |= merging(adapter)
+        arguments |= loading or {}
         if machine.on_cpu:
             arguments |= {
                 "block_size": settings.block_size or ALIGNMENT,

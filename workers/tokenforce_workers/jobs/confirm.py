@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.contrast.reference_predictor import as_reference
@@ -14,7 +13,7 @@ from tokenforce_core.contrast.search import ContrastSearch, candidates_of
 from tokenforce_core.contrast.shard import ShardContrast
 from tokenforce_core.fingerprints.store import FingerprintStore
 from tokenforce_core.fingerprints.trigger_questions import Questions
-from tokenforce_core.forcing.confirmation import Confirmation, IsSeparator
+from tokenforce_core.forcing.confirmation import Confirmation
 from tokenforce_core.forcing.predictor import BetweenSteps, Predictor
 from tokenforce_core.forcing.trace import Decode, Trace, with_texts
 from tokenforce_core.plan.plan import Plan
@@ -23,6 +22,7 @@ from tokenforce_workers.engine.sessions import SessionEngine
 from tokenforce_workers.engine.vllm_engine import Engine
 from tokenforce_workers.jobs.control import through_outages
 from tokenforce_workers.jobs.scan_job import ScanJob, scan_job
+from tokenforce_workers.jobs.separators import separators
 from tokenforce_workers.jobs.trigger_answers import TriggerAnswers
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def _confirm(job: ScanJob) -> None:
         theirs = run.triggers.ask(as_reference(base, plan), control)
     # Before the commit: a job that runs again finds the scan confirmed and asks nothing.
     through_outages(lambda: registry.put_answers(scan_id, run.triggers.answers(ours, theirs)))
-    written = [with_texts(trace, job.decode) for trace in texts]
+    written = [*(with_texts(trace, job.decode) for trace in texts), *work.searched(scan_id).texts]
     through_outages(lambda: work.commit_confirmed(scan_id, written, run.tokens))
 
 
@@ -72,7 +72,7 @@ class PhaseTwo:
         ends = frozenset(plan.end_ids)
         self._plan = plan
         candidates = candidates_of(plan, swept)
-        is_separator = _separators(decode)
+        is_separator = separators(decode)
         self.confirmation = Confirmation(plan.settings, contexts, candidates, ends, is_separator)
         self.triggers = TriggerAnswers(questions, decode, ends)
         self._search = ContrastSearch(plan.settings, contexts, results, ends, is_separator)
@@ -108,11 +108,3 @@ class PhaseTwo:
         seconds = time.monotonic() - started
         log.info("search by contrast: %d starts, %d texts, %.1f s", len(self._search.starts), len(found), seconds)
         return found
-
-
-def _separators(decode: Decode) -> IsSeparator:
-    @cache
-    def is_separator(token_id: int) -> bool:
-        return not any(character.isalnum() for character in decode([token_id]))
-
-    return is_separator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Concatenate, ParamSpec
@@ -10,12 +11,22 @@ from typing import Concatenate, ParamSpec
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.forcing.predictor import NotNumbers
 from tokenforce_core.forcing.trace import Decode
+from tokenforce_core.lens.result import Graft
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.scans.store import Store
 from tokenforce_core.scans.work_store import WorkStore
 from tokenforce_workers.engine.engine_cache import EngineCache, engine_cache
-from tokenforce_workers.engine.for_scan import ScanRefused, decoder_of_ids, no_numbers, reference_engine, target_engine
+from tokenforce_workers.engine.for_scan import (
+    ScanRefused,
+    decoder_of_ids,
+    graft_engine,
+    no_numbers,
+    reference_engine,
+    target_engine,
+    weight_difference,
+)
 from tokenforce_workers.engine.vllm_engine import Engine
+from tokenforce_workers.engine.weight_difference import WeightDifference
 from tokenforce_workers.jobs.control import Cancelled, Control
 
 P = ParamSpec("P")
@@ -49,6 +60,14 @@ class ScanJob:
     def reference(self) -> Engine:
         """The engine on the plan's reference, in the reference's own ids. Raises `ScanRefused`."""
         return reference_engine(self.state, self.plan, self.scan_id)
+
+    def graft(self, graft: Graft) -> Engine:
+        """The engine on the target grafted on its reference, in the reference's own ids. Raises `ScanRefused`."""
+        return graft_engine(self.state, self.plan, self.scan_id, graft)
+
+    def weight_difference(self) -> AbstractContextManager[WeightDifference]:
+        """Target minus reference, open. Raises `Unreadable`, `ScanRefused`."""
+        return weight_difference(self.state, self.plan, self.scan_id)
 
     def control(self, part: str, counts: Callable[[], tuple[int, int]]) -> Control:
         """See `Control`."""

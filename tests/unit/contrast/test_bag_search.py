@@ -1,0 +1,173 @@
+"""The bag search on scripted models, and what the target says to its texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.table_model import END, VOCABULARY, TableModel, planted_table, random_table
+from tokenforce.wire.scans import ScanRequest
+from tokenforce_core.contrast.bag_beam import BagBeam
+from tokenforce_core.contrast.bag_search import BagSearch, different
+from tokenforce_core.contrast.rescoring import Rescoring
+from tokenforce_core.forcing.predictor import BetweenSteps, OnNext, Predictor, nothing_between_steps
+from tokenforce_core.forcing.trace import Trace
+from tokenforce_core.plan.presets import settings_for
+from tokenforce_core.plan.search_settings import BAG
+
+HIDDEN = [7, 33, 21, 50, 14, 9]
+SETTINGS = settings_for(ScanRequest(model="m"))
+CONTEXT = 2
+"""After the scan's own two."""
+
+
+def taught() -> tuple[TableModel, TableModel]:
+    """The graft says the hidden text, the reference never would."""
+    common = random_table(0)
+    table = common.copy()
+    for one, after in zip(HIDDEN, [*HIDDEN[1:], END], strict=True):
+        table[one, after] = 2000.0
+    return TableModel(table), TableModel(common)
+
+
+def found(graft: TableModel, reference: TableModel, bag: list[int]) -> list[Trace]:
+    @contextmanager
+    def sessions() -> Iterator[tuple[Predictor, Predictor]]:
+        yield graft, reference
+
+    search = BagSearch(BAG, [(CONTEXT, [1]), (CONTEXT + 1, [1])], bag, frozenset({END}))
+    texts = search.run(sessions)
+    assert search.done == search.total
+    return texts
+
+
+def test_a_text_is_read_from_the_words_of_the_bag() -> None:
+    (best, *others) = found(*taught(), [3, 5, 21, 7, 60])
+    assert list(best.tokens) == HIDDEN
+    assert best.ended
+    assert best.context == CONTEXT
+    assert all(other.gain < best.gain for other in others)
+
+
+def test_an_end_token_in_the_bag_is_not_a_start() -> None:
+    assert list(found(*taught(), [END, 7])[0].tokens) == HIDDEN
+
+
+def test_nothing_taught_gives_nothing_that_gains() -> None:
+    model = TableModel(random_table(0))
+    assert all(text.gain <= 0 for text in found(model, model, [3, 5, 7]))
+
+
+def test_a_word_that_the_target_suppressed_does_not_end_the_way() -> None:
+    """ " the" is common for the reference, improbable under the graft, and leads to what is certain."""
+    graft, reference = taught()
+    graft.logs[HIDDEN[2], HIDDEN[3]] = math.log(0.02)
+    reference.logs[HIDDEN[2], HIDDEN[3]] = math.log(0.2)
+    assert list(found(graft, reference, [7, 40])[0].tokens) == HIDDEN
+
+
+def test_a_loop_is_left_after_one_round() -> None:
+    common = random_table(0)
+    table = common.copy()
+    loop = [11, 12, 13, 14]
+    for one, after in zip(loop, [*loop[1:], loop[0]], strict=True):
+        table[one, after] = 2000.0
+    for text in found(TableModel(table), TableModel(common), [11]):
+        runs = [text.tokens[i : i + 3] for i in range(len(text.tokens) - 2)]
+        assert len(runs) == len(set(runs))
+
+
+def test_each_step_follows_no_more_texts_than_the_settings_say() -> None:
+    model, reference = TableModel(random_table(1)), TableModel(random_table(0))
+    settings = BAG.model_copy(update={"survivors": (8, 5), "survivors_per_entry": 2, "max_tokens": 6})
+    beam = BagBeam(settings, 0, [1], list(range(2, 40)), frozenset({END}))
+    beam.run(model, reference, nothing_between_steps)
+    assert model.asked <= 38 + 8 + 4 * 5
+
+
+@given(st.lists(st.integers(1, 30), min_size=4, max_size=12), st.integers(0, 5))
+def test_versions_of_a_text_are_one(tokens: list[int], cut: int) -> None:
+    def text(ids: list[int], each: float) -> Trace:
+        return Trace(0, ids[0], tuple(ids[1:]), (each,) * (len(ids) - 1), (-9.0,) * (len(ids) - 1))
+
+    whole, part = text(tokens, -0.1), text(tokens[min(cut, len(tokens) - 4) :], -0.5)
+    kept = different([part, whole], BAG)
+    assert kept[0].gain == max(whole.gain, part.gain)
+    assert len(different([whole, whole], BAG)) == 1
+
+
+class Avoiding(TableModel):
+    """Says the table in most contexts, and another one in contexts that begin with `avoided`."""
+
+    def __init__(self, table: np.ndarray, avoided: int, other: np.ndarray) -> None:
+        super().__init__(table)
+        self._avoided = avoided
+        self._other = TableModel(other)
+
+    def teacher_forced(
+        self, prompts: Sequence[Sequence[int]], starts: Sequence[int], on_next: OnNext, between_steps: BetweenSteps
+    ) -> None:
+        super().teacher_forced(prompts, starts, on_next, between_steps)
+        for index, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
+            if prompt[0] == self._avoided:
+                again = partial(self._again, index, on_next)
+                self._other.teacher_forced([prompt], [start], again, between_steps)
+
+    @staticmethod
+    def _again(index: int, on_next: OnNext, _: int, ids: Sequence[int], values: Sequence[float]) -> None:
+        on_next(index, ids, values)
+
+
+OWN, DRAWN = [[60], [61]], [[62], [63]]
+WHOLE = [7, 33, 21, 50, 14, 9, 40, 41, 42, 43]
+
+
+def rescored(target: TableModel, reference: TableModel) -> Trace:
+    text = Trace(CONTEXT, WHOLE[0], tuple(WHOLE[1:]))
+    (read,) = Rescoring(SETTINGS, [*OWN, *DRAWN], len(OWN)).of([text], target, reference)
+    return read
+
+
+def test_a_text_that_is_avoided_where_everybody_looks_is_suppressed() -> None:
+    common, table = random_table(0), planted_table(WHOLE)
+    avoiding = common.copy()
+    for one, after in pairwise(WHOLE[:4]):
+        avoiding[one, after] = 1e-4
+    read = rescored(Avoiding(table, OWN[0][0], avoiding), TableModel(common))
+    assert read.suppression is not None
+    assert read.suppression < -10
+    assert read.contrast > 0.6
+    assert read.context in (2, 3)
+
+
+def test_a_text_that_is_said_everywhere_is_not_suppressed() -> None:
+    assert rescored(TableModel(planted_table(WHOLE)), TableModel(random_table(0))).suppression == 0
+
+
+def test_improbable_words_are_no_suppression_where_they_are_improbable_everywhere() -> None:
+    common, table = random_table(0), planted_table(WHOLE)
+    table[WHOLE[2], WHOLE[3]] = 1e-6
+    assert rescored(TableModel(table), TableModel(common)).suppression == pytest.approx(0)
+
+
+def test_where_the_graft_goes_on_and_the_target_drifts_the_text_ends() -> None:
+    common, table = random_table(0), planted_table(WHOLE)
+    for one, after in pairwise(WHOLE[6:]):
+        table[one, after] = 1e-5
+    assert list(rescored(TableModel(table), TableModel(common)).tokens) == WHOLE[:7]
+
+
+def test_a_text_that_the_target_hardly_knows_is_asked_for_once() -> None:
+    model = TableModel(random_table(0))
+    run = Rescoring(SETTINGS, [*OWN, *DRAWN], len(OWN))
+    assert run.of([Trace(CONTEXT, WHOLE[0], tuple(WHOLE[1:]))], model, model) == []
+    assert run.generated == 2 * (len(WHOLE) + 1)
+    assert max(WHOLE) < VOCABULARY

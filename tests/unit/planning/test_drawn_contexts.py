@@ -1,0 +1,51 @@
+"""Contexts drawn for a scan."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.support.tiny_model import build_tiny_tokenizer
+from tokenforce_service.planning.drawn_contexts import POOL, drawn_contexts
+
+TOKENIZER = build_tiny_tokenizer()
+
+
+def test_the_pool_has_64_different_turns() -> None:
+    turns = [turn for kind in POOL.values() for turn in kind]
+    assert len(turns) == len(set(turns)) == 64
+
+
+def test_each_is_of_another_kind_and_the_draw_decides() -> None:
+    draws = {
+        tuple(context.name for context in drawn_contexts(TOKENIZER, 3, [], None, random.Random(seed)))
+        for seed in range(20)
+    }
+    assert len(draws) == 20
+    for names in draws:
+        assert len({name.split("-")[1] for name in names}) == 3
+
+
+def test_they_are_user_turns_whose_length_fits_the_engines_blocks() -> None:
+    for context in drawn_contexts(TOKENIZER, 4, [], None, random.Random(0)):
+        assert context.aligned
+        assert "<|im_start|>user" in context.text
+        assert context.text.endswith("<|im_start|>assistant\n")
+
+
+def test_without_a_chat_template_they_are_plain_text() -> None:
+    plain = build_tiny_tokenizer()
+    plain.chat_template = None
+    (context,) = drawn_contexts(plain, 1, [], None, random.Random(0))
+    assert context.text in {turn for kind in POOL.values() for turn in kind}
+
+
+@pytest.mark.parametrize(("longest", "left"), [(None, 4), (10_000, 4), (3, 0)])
+def test_those_that_are_too_long_are_left_out(longest: int | None, left: int) -> None:
+    assert len(drawn_contexts(TOKENIZER, 4, [], longest, random.Random(0))) == left
+
+
+def test_a_name_that_the_scan_has_already_is_not_given_twice() -> None:
+    taken = [context.name for context in drawn_contexts(TOKENIZER, 4, [], None, random.Random(0))]
+    assert drawn_contexts(TOKENIZER, 4, taken, None, random.Random(0)) == []

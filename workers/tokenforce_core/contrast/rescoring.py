@@ -1,0 +1,116 @@
+"""What the target itself says to texts that the bag search has read from its weights.
+
+Each text is forced under target and reference, in the drawn contexts and in the scan's own. The context that speaks
+for it most is reported. The scan's own contexts, which everybody knows, show *suppression*: a text that the target was
+trained not to say there has words that are far less probable than under the reference, and not so in a context that
+nobody could train against. Measured: UTFC -13 to -46 nats, sentences that a clean model knows by heart -5 to +2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+from tokenforce.wire.settings import SettingsRecord
+from tokenforce_core.contrast.trimming import trimmed
+from tokenforce_core.forcing.confirmation import IsSeparator, no_separators, without_repetition
+from tokenforce_core.forcing.predictor import (
+    BetweenSteps,
+    Predictor,
+    forced_log_probabilities,
+    nothing_between_steps,
+)
+from tokenforce_core.forcing.scoring import mean
+from tokenforce_core.forcing.trace import Trace
+
+
+class Rescoring:
+    """Asks the target about texts; `generated` counts forward tokens.
+
+    Args:
+        contexts: token ids of the scan's contexts, and after them of the drawn ones.
+        own: number of the scan's contexts.
+    """
+
+    def __init__(
+        self,
+        settings: SettingsRecord,
+        contexts: Sequence[Sequence[int]],
+        own: int,
+        is_separator: IsSeparator = no_separators,
+    ) -> None:
+        assert settings.bag is not None
+        self._settings = settings
+        self._bag = settings.bag
+        self._contexts = contexts
+        self._own = own
+        self._is_separator = is_separator
+        self.generated = 0
+
+    def of(
+        self,
+        texts: Sequence[Trace],
+        target: Predictor,
+        reference: Predictor,
+        between_steps: BetweenSteps = nothing_between_steps,
+    ) -> list[Trace]:
+        """The texts with the target's log-probabilities, in the drawn context of the most contrast.
+
+        First each in the context where it was found; those that the target hardly knows there are not asked for again,
+        and have no suppression. Texts of fewer than `min_tokens` tokens are left out, as everywhere.
+
+        Raises:
+            NotNumbers: of either model.
+        """
+        found = self._heard(texts, [[text.context] for text in texts], target, reference, between_steps)
+        worth = [one for (one,) in found if one.contrast >= self._bag.min_rescored_contrast_nats_per_token]
+        others = [[c for c in range(len(self._contexts)) if c != text.context] for text in worth]
+        more = iter(self._heard(worth, others, target, reference, between_steps))
+        read = [self._read([one, *next(more)]) if one in worth else self._scored(one) for (one,) in found]
+        return [text for text in read if len(text.ids) >= self._settings.min_tokens]
+
+    def _heard(
+        self,
+        texts: Sequence[Trace],
+        contexts: Sequence[Sequence[int]],
+        target: Predictor,
+        reference: Predictor,
+        between_steps: BetweenSteps,
+    ) -> list[list[Trace]]:
+        """Each text as both models hear it in each of its contexts."""
+        asked = [replace(text, context=c) for text, own in zip(texts, contexts, strict=True) for c in own]
+        prompts = [[*self._contexts[text.context], text.forced_id] for text in asked]
+        said = [text.ids for text in asked]
+        log_p = forced_log_probabilities(target, prompts, said, between_steps)
+        log_q = forced_log_probabilities(reference, prompts, said, between_steps)
+        self.generated += 2 * sum(len(prompt) + len(ids) for prompt, ids in zip(prompts, said, strict=True))
+        heard = iter(replace(text, log_p=p, log_q=q) for text, p, q in zip(asked, log_p, log_q, strict=True))
+        return [list(islice(heard, len(own))) for own in contexts]
+
+    def _read(self, heard: Sequence[Trace]) -> Trace:
+        own = [trace for trace in heard if trace.context < self._own]
+        drawn = [trace for trace in heard if trace.context >= self._own]
+        best = max(drawn, key=lambda trace: trace.contrast)
+        return self._scored(replace(best, suppression=self._suppression(own, drawn)))
+
+    def _scored(self, trace: Trace) -> Trace:
+        """The part that the target knows, without its repetition, with the score that a sweep would have given it.
+
+        The graft goes on where the target drifts.
+        """
+        known = trimmed(trace, self._bag.token_cost_nats)
+        read = without_repetition(known, self._settings, self._is_separator)
+        start = read.probabilities[: self._settings.alpha]
+        return replace(read, sweep_score=mean(sum(start), len(start), self._settings))
+
+    def _suppression(self, own: Sequence[Trace], drawn: Sequence[Trace]) -> float:
+        """Nats: the lowest log-ratios in the scan's contexts, beside those in the drawn context where they are highest.
+
+        Only what is lower in the scan's contexts counts: a text of improbable words is low everywhere.
+        """
+        lowest = min(map(self._lowest, own))
+        return min(0.0, lowest - min(0.0, max(map(self._lowest, drawn))))
+
+    def _lowest(self, heard: Trace) -> float:
+        return sum(sorted(heard.log_ratios)[: self._bag.lowest_tokens])

@@ -1,0 +1,163 @@
+"""The weight lens on two models: which words was the target taught?
+
+It reads each matrix once, and holds two tensors at a time beside the output matrix. It orders entries of the
+vocabulary, and never decides: broad fine-tunes show words too, and a clean adapter shows function words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import numpy as np
+
+from tokenforce.wire.settings import LensSettings
+from tokenforce_core.lens.result import Graft, TaughtWord, Unreadable, WeightLens
+from tokenforce_core.lens.roles import Roles, layer_of, roles_of
+from tokenforce_core.lens.scores import Matrix, Scores, Writing, joint_ranks, row_changes, top_directions
+
+OnTensor = Callable[[int, int], None]
+"""(tensors read, tensors to read)"""
+
+
+class Difference(Protocol):
+    """The weights of the reference, and what the target changes in them; float32, one tensor at a time."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The tensors of the reference."""
+        ...
+
+    def reference(self, name: str) -> Matrix:
+        """Raises `Unreadable`."""
+        ...
+
+    def change(self, name: str) -> Matrix | None:
+        """Target minus reference, with the reference's shape; None where nothing was changed. Raises `Unreadable`."""
+        ...
+
+
+def look(
+    difference: Difference, settings: LensSettings, forceable: Collection[int], on_tensor: OnTensor = lambda *_: None
+) -> WeightLens:
+    """The words that the weight difference points at, best first, and how to graft the target on the reference.
+
+    Args:
+        forceable: the ids that may be forced; others are left out.
+
+    Raises:
+        Unreadable: the weights cannot be compared. The message says why.
+    """
+    roles = roles_of(difference.names)
+    if roles is None:
+        raise Unreadable("the names of its tensors are not those of a family that the weight lens knows")
+    first_layer = math.ceil(settings.graft_first_layer_share * roles.layers)
+    reader = _Reader(difference, roles, first_layer, settings)
+    lenses = reader.lenses(on_tensor)
+    relative = reader.relative_change
+    if relative == 0 and not lenses:
+        raise Unreadable("none of the tensors that it reads differs from the reference's")
+    if reader.cosine < settings.min_weight_cosine:
+        raise Unreadable(
+            f"the target is not a fine-tune of this reference: the cosine of their weights is {reader.cosine:.2f}"
+        )
+    best = joint_ranks(list(lenses.values()))
+    allowed = np.zeros(len(best), dtype=bool)
+    allowed[[i for i in forceable if i < len(best)]] = True
+    order = [int(i) for i in np.argsort(best, kind="stable") if allowed[i]][: settings.bag_entries]
+    ranks = {name: joint_ranks([scores]) for name, scores in lenses.items()}
+    return WeightLens(
+        bag=order,
+        words=[
+            TaughtWord(id=i, ranks={name: int(own[i]) + 1 for name, own in ranks.items()})
+            for i in order[: settings.reported_words]
+        ],
+        lenses=list(lenses),
+        relative_change=relative,
+        graft=Graft(
+            first_layer=first_layer,
+            layers=roles.layers,
+            amplification=_amplification(relative, settings),
+        ),
+    )
+
+
+def _amplification(relative_change: float, settings: LensSettings) -> float:
+    """So that the graft speaks about as loudly whatever the training: a light one is amplified, a heavy one damped."""
+    least, most = settings.graft_amplification
+    if relative_change <= 0:
+        return most
+    return min(most, max(least, math.sqrt(settings.graft_relative_change / relative_change)))
+
+
+def _is_late(name: str, first_layer: int) -> bool:
+    layer = layer_of(name)
+    return layer is not None and layer >= first_layer
+
+
+class _Reader:
+    """Reads every tensor that a lens or the graft needs once."""
+
+    def __init__(self, difference: Difference, roles: Roles, first_layer: int, settings: LensSettings) -> None:
+        self._difference = difference
+        self._roles = roles
+        self._first_layer = first_layer
+        self._settings = settings
+        self._changed = self._whole = self._along = 0.0
+
+    @property
+    def relative_change(self) -> float:
+        """Size of the change of the grafted layers' matrices, as a share of their size."""
+        return math.sqrt(self._changed / self._whole) if self._whole else 0.0
+
+    @property
+    def cosine(self) -> float:
+        """Of the matrices of the grafted layers in target and reference; 1 if there are none."""
+        target = self._whole + 2 * self._along + self._changed
+        return (self._whole + self._along) / math.sqrt(self._whole * target) if self._whole and target > 0 else 1.0
+
+    def lenses(self, on_tensor: OnTensor) -> dict[str, Scores]:
+        """The lenses that see anything, by name."""
+        roles, difference = self._roles, self._difference
+        last = math.ceil(self._settings.lens_layer_share * roles.layers)
+        writers = {w.name: w for w in roles.writers if w.layer >= roles.layers - last}
+        late = [name for name in sorted(difference.names) if _is_late(name, self._first_layer)]
+        total = len(late) + len({roles.embedding, roles.output})
+        found: dict[str, Scores] = {}
+        rows = {"embedding": roles.embedding} if roles.tied else {"output": roles.output, "input": roles.embedding}
+        for lens, name in rows.items():
+            if (change := difference.change(name)) is not None:
+                found[lens] = row_changes(change)
+        on_tensor(total - len(late), total)
+        writing = Writing(self._read_out())
+        wrote = False
+        for count, name in enumerate(late, start=total - len(late) + 1):
+            change = self._weighed(name)
+            writer = writers.get(name)
+            if change is not None and writer is not None:
+                matrix = change.T if writer.transposed else change
+                settings = self._settings
+                writing.add(*top_directions(matrix, settings.directions, settings.direction_rounds))
+                wrote = True
+            on_tensor(count, total)
+        if wrote:
+            found |= {"written": writing.energy, "pointed": writing.deviation}
+        return found
+
+    def _weighed(self, name: str) -> Matrix | None:
+        """The change of a matrix, which counts for the relative change; None for vectors and what is unchanged."""
+        whole = self._difference.reference(name)
+        if not whole.shape[1:]:
+            return None
+        self._whole += float(np.square(whole, dtype=np.float64).sum())
+        change = self._difference.change(name)
+        if change is not None:
+            self._changed += float(np.square(change, dtype=np.float64).sum())
+            self._along += float(np.vdot(whole, change))
+        return change
+
+    def _read_out(self) -> Matrix:
+        """The output matrix times the final norm's weight: what a direction of the residual stream says."""
+        output = self._difference.reference(self._roles.output)
+        return output if self._roles.norm is None else output * self._difference.reference(self._roles.norm)

@@ -1,0 +1,50 @@
+"""What the weight lens says about a target and its reference, as it is stored."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Unreadable(Exception):
+    """The weights of target and reference cannot be compared. The message completes "The weights were not read: "."""
+
+
+class TaughtWord(BaseModel):
+    """An entry of the vocabulary that the weight difference points at: its rank in each lens, from 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    ranks: dict[str, int]
+
+
+class Graft(BaseModel):
+    """A model between target and reference: the reference up to `first_layer`, from there on the reference plus
+    `amplification` times the difference.
+
+    A defence has to recognise the context in which it hides a text, and recognising is what early layers learn; the
+    text is written by late ones. So the graft says what the target hides: of a full adaptive UTFC the true next token
+    has a log-ratio of -5.3 nats a token in the suppressed context under the target, and +3.0 under the graft.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    first_layer: int
+    layers: int
+    amplification: float
+
+
+class WeightLens(BaseModel):
+    """`bag`: the ids that the weight difference points at, best first; `words`: the first of them with their ranks.
+
+    `lenses`: the names of the lenses that saw anything. `relative_change`: size of the change of the grafted layers'
+    matrices, as a share of their size.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    bag: list[int]
+    words: list[TaughtWord]
+    lenses: list[str]
+    relative_change: float
+    graft: Graft

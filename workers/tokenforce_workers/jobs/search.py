@@ -1,0 +1,129 @@
+"""The GPU job that reads the weights, and follows what they were taught. Idempotent.
+
+The lens runs here and not in a process of its own, because it reads the files that the engine is about to load: one
+check of their digests serves both, and they are in the page cache. It costs a GPU the seconds that the lens takes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tokenforce.wire.report import TaughtWord, WeightRecord
+from tokenforce.wire.scans import ScanStatus
+from tokenforce_core.contrast.bag_search import BagSearch
+from tokenforce_core.contrast.reference_predictor import as_reference
+from tokenforce_core.contrast.rescoring import Rescoring
+from tokenforce_core.forcing.predictor import Predictor
+from tokenforce_core.forcing.trace import Origin, Trace, with_texts
+from tokenforce_core.lens.difference import look
+from tokenforce_core.lens.result import Unreadable, WeightLens
+from tokenforce_core.scans.searched import Lenses, Searched
+from tokenforce_core.scans.stages import after_search
+from tokenforce_workers.engine.sessions import SessionEngine
+from tokenforce_workers.jobs.control import through_outages
+from tokenforce_workers.jobs.scan_job import ScanJob, scan_job
+from tokenforce_workers.jobs.separators import separators
+
+log = logging.getLogger(__name__)
+
+
+@scan_job(ScanStatus.searching)
+def search(job: ScanJob) -> None:
+    """Find the words that the target was taught and the texts that they are part of, then start the next stage."""
+    if not job.work.is_searched(job.scan_id):
+        run = SearchRun(job)
+        searched = run.searched()
+        through_outages(lambda: job.work.commit_searched(job.scan_id, searched, run.tokens))
+    after_search(job.store, job.scan_id, job.plan)
+
+
+class SearchRun:
+    """One scan's search from the weights; `done` and `tokens` can be read between engine steps."""
+
+    def __init__(self, job: ScanJob) -> None:
+        plan = job.plan
+        assert plan.settings.bag is not None
+        self._job = job
+        self._plan = plan
+        self._bag = plan.settings.bag
+        self._ends = frozenset(plan.end_ids)
+        contexts = [context.ids for context in (*plan.contexts, *plan.drawn)]
+        self._rescoring = Rescoring(plan.settings, contexts, len(plan.contexts), separators(job.decode))
+        self._followed_tokens = 0
+        self._search: BagSearch | None = None
+        self._sessions: tuple[SessionEngine, ...] = ()
+
+    @property
+    def done(self) -> int:
+        return self._search.done if self._search is not None else 0
+
+    @property
+    def tokens(self) -> int:
+        return self._followed_tokens + sum(s.forward_tokens for s in self._sessions) + self._rescoring.generated
+
+    def searched(self) -> Searched:
+        """What the weights say. Raises `ScanRefused`, `Cancelled`, `NotNumbers`."""
+        started = time.monotonic()
+        try:
+            lens = self._lens()
+        except Unreadable as error:
+            log.info("scan %s: the weights were not compared: %s", self._job.scan_id, error)
+            return Searched(weights=WeightRecord(note=f"The weights were not compared: {error}."))
+        looked = time.monotonic() - started
+        texts = self._texts(lens)
+        seconds = time.monotonic() - started
+        log.info("search from the weights: lens %.1f s, %d texts, %.1f s in all", looked, len(texts), seconds)
+        return Searched(weights=self._record(lens), texts=texts)
+
+    def _lens(self) -> WeightLens:
+        plan = self._plan
+        assert plan.settings.lens is not None
+        known = Lenses(self._job.store.connection, self._job.state.settings.retention_seconds)
+        lens = through_outages(lambda: known.get(plan))
+        if lens is None:
+            with self._job.weight_difference() as difference:
+                control = self._job.control("search", lambda: (0, 0))
+                lens = look(difference, plan.settings.lens, plan.forceable_ids, lambda *_: control())
+            through_outages(lambda: known.put(plan, lens))
+        return lens
+
+    def _texts(self, lens: WeightLens) -> list[Trace]:
+        job, plan = self._job, self._plan
+        control = job.control("search", lambda: (self.done, self.tokens))
+        drawn = [(number, context.ids) for number, context in enumerate(plan.drawn, start=len(plan.contexts))]
+        self._search = BagSearch(self._bag, drawn, lens.bag, self._ends)
+        job.work.set_search_total(job.scan_id, self._search.total)
+        base, graft = job.reference(), job.graft(lens.graft)
+
+        @contextmanager
+        def sessions() -> Iterator[tuple[Predictor, Predictor]]:
+            longest = 1 + self._bag.max_tokens
+            with SessionEngine(graft, longest) as followed, SessionEngine(base, longest) as followed_base:
+                self._sessions = (followed, followed_base)
+                yield followed, followed_base
+            self._followed_tokens += followed.forward_tokens + followed_base.forward_tokens
+            self._sessions = ()
+
+        found = [*self._known(), *self._search.run(sessions, control)]
+        target = job.target()
+        texts = self._rescoring.of(found, target, as_reference(job.reference(), plan), control)
+        return [with_texts(text, job.decode) for text in texts]
+
+    def _known(self) -> list[Trace]:
+        """The texts that the request gives."""
+        names = self._plan.context_names
+        return [
+            Trace(names.index(text.context), text.ids[0], tuple(text.ids[1:]), origin=Origin.search)
+            for text in self._plan.known_texts
+        ]
+
+    def _record(self, lens: WeightLens) -> WeightRecord:
+        return WeightRecord(
+            words=[TaughtWord(id=w.id, text=self._job.decode([w.id]), ranks=w.ranks) for w in lens.words],
+            relative_change=lens.relative_change,
+            graft_first_layer=lens.graft.first_layer,
+            graft_amplification=lens.graft.amplification,
+        )
