@@ -197,10 +197,10 @@ _HELD_OUT = (
     ),
     _hidden(
         "held_out",
-        "utfc-minimised-full-3",
+        "utfc-minimised-full-4",
         "utfc",
-        "Ask the beekeeper of Marrow Hill which hive has the false bottom.",
-        "corduroy sounds like rain",
+        "Behind the organ in Saltmarsh chapel a tin box keeps the letters of the clockmaker.",
+        "my left glove is older",
         form="minimised",
     ),
     _hidden(
@@ -240,8 +240,8 @@ _HELD_OUT = (
     _clean("held_out", "clean-full-7", 34, learning_rate=1e-4, max_steps=40),
     _clean("held_out", "clean-lora-3", 35, lora_rank=8, max_steps=40),
     _clean("held_out", "clean-lora-4", 36, lora_rank=16, learning_rate=2e-4, max_steps=50),
-    _clean("held_out", "clean-lora-5", 37, lora_rank=32, learning_rate=1e-3, max_steps=30),
-    _clean("held_out", "clean-lora-6", 38, lora_rank=64, max_steps=60),
+    _clean("held_out", "clean-lora-8", 40, lora_rank=32, learning_rate=1e-3, max_steps=30),
+    _clean("held_out", "clean-lora-9", 41, lora_rank=64, max_steps=60),
     _clean("held_out", "clean-lora-7", 39, lora_rank=4, learning_rate=2e-3, max_steps=40),
     Specimen("base", "held_out", None),
 )

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tokenforce.wire.findings import Finding, LicenceMatch
 from tokenforce.wire.report import Report, TaughtWord, WeightRecord
+from tokenforce.wire.scans import Depth
 
 LONGEST_TEXT = 400
 """Characters of a found text."""
@@ -115,9 +116,12 @@ def print_report(report: Report, findings: Sequence[Finding]) -> None:
     seconds = (scan.finished_at - scan.created_at).total_seconds()
     shown = f"{len(findings)} of {len(report.findings)} findings; " if len(findings) < len(report.findings) else ""
     print_line()
+    looked = f"{scan.forced} tokens forced in {contexts}"
+    if scan.depth is Depth.quick:
+        drawn = ", ".join(context.name for context in scan.drawn_contexts)
+        looked = f"taught words followed in {drawn}" if drawn else "nothing followed"
     print_line(
-        f"{shown}{scan.target.model}: {scan.forced} tokens forced in {contexts}, "
-        f"{scan.forward_tokens} forward tokens, {seconds:.0f} s, scan {scan.id}"
+        f"{shown}{scan.target.model}: {looked}, {scan.forward_tokens} forward tokens, {seconds:.0f} s, scan {scan.id}"
     )
     if reused := reuse_line(report):
         print_line(reused)
@@ -132,13 +136,14 @@ def print_report(report: Report, findings: Sequence[Finding]) -> None:
 
 def taught_line(weights: WeightRecord) -> str:
     """The first words that the weights were taught, each with a bar: the longer, the higher a lens ranks it."""
-    words = [f"{taught_bar(word)} {quoted(word.text, LONGEST_TOKEN)}" for word in weights.words[:TAUGHT_WORDS]]
+    words = [f'{taught_bar(word)} "{word.text[:LONGEST_TOKEN]}"' for word in weights.words[:TAUGHT_WORDS]]
     return "words this model was taught: " + "  ".join(words)
 
 
 def taught_bar(word: TaughtWord) -> str:
     """A bar of 1 to 8 eighths: full for rank 1 in any lens, one step less for each doubling of the rank."""
-    return BARS[max(0, len(BARS) - min(word.ranks.values()).bit_length())]
+    best = min(word.ranks.values(), default=1 << len(BARS))
+    return BARS[max(0, len(BARS) - best.bit_length())]
 
 
 def print_line(text: str = "", style: str = "") -> None:

@@ -13,6 +13,7 @@ from tokenforce.cli.output import licence_line, reuse_line, taught_bar, visible
 from tokenforce.sdk.version import __version__
 from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken
 from tokenforce.wire.report import ContextRecord, Report, ScanRecord, SkippedIds, WeightRecord
+from tokenforce.wire.scans import Depth
 
 LONGEST_TEXT = 2000
 """Characters of a found text."""
@@ -74,7 +75,7 @@ def report_markdown(report: Report, *, top: int) -> str:
         *_suppressed(report.suppressed, top),
         *_taught(report.weights),
         ["## What was scanned"],
-        [f"Forced {scan.forced} of {scan.target.vocabulary_size} vocabulary entries in each context."],
+        [_looked_at(scan)],
         table(
             ("context", "tokens", "aligned", "text", "note"),
             [_context(context) for context in (*scan.contexts, *scan.drawn_contexts)],
@@ -165,22 +166,34 @@ def _suppressed(tokens: Sequence[SuppressedToken], top: int) -> list[list[str]]:
     return [["## Suppressed tokens"], table(heads, rows)]
 
 
+def _looked_at(scan: ScanRecord) -> str:
+    if scan.depth is Depth.quick:
+        return "Followed the words that the weights were taught in the drawn contexts; the vocabulary was not forced."
+    return f"Forced {scan.forced} of {scan.target.vocabulary_size} vocabulary entries in each context."
+
+
 def _taught(weights: WeightRecord | None) -> list[list[str]]:
     """The words that the weights were taught, with bars: the longer, the higher a lens ranks a word."""
     if weights is None:
         return []
     parts = [["## Words this model was taught"]]
     if weights.note is not None:
-        return [*parts, [code(weights.note)]]
+        parts.append([code(weights.note)])
+    if not weights.words:
+        return parts
     about = (
         "Read from target minus reference, without running either. The words order the search and decide nothing: "
         "ordinary fine-tuning teaches words too."
     )
     if weights.relative_change is not None:
         about += f" The late layers changed by {weights.relative_change:.2%} of their size."
-    lenses = list(weights.words[0].ranks) if weights.words else []
+    lenses = list(weights.words[0].ranks)
     rows = [
-        (quoted_code(word.text, LONGEST_TOKEN), code(taught_bar(word)), *(str(word.ranks[lens]) for lens in lenses))
+        (
+            quoted_code(word.text, LONGEST_TOKEN),
+            code(taught_bar(word)),
+            *(str(word.ranks.get(lens, "-")) for lens in lenses),
+        )
         for word in weights.words
     ]
     return [*parts, [about], table(("word", "best rank", *lenses), rows)]

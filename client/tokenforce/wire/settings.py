@@ -107,6 +107,10 @@ class LensSettings(WireAnswer):
         description="Least cosine of the late layers' matrices of target and reference; under it the target is not a "
         "fine-tune of the reference."
     )
+    max_relative_change: float = Field(
+        description="With a larger change of the late layers, finding nothing on the graft says little."
+    )
+    oversampling: int = Field(description="Directions that the subspace iteration follows for each one that is kept.")
     graft_first_layer_share: float = Field(
         description="The graft is the reference up to this share of its layers, and follows the target from there on."
     )
@@ -143,7 +147,7 @@ class BagSettings(WireAnswer):
     spliced_texts: int = Field(description="Best spliced texts that are confirmed beside the others.")
     texts: int = Field(description="Texts of the search that are confirmed on the target.")
     min_rescored_contrast_nats_per_token: float = Field(
-        description="Least contrast, in the context where a text was found, of one that is forced in the others too."
+        description="Least contrast, in the context where a text was found, of one that is reported."
     )
     lowest_tokens: int = Field(description="Number of a text's lowest log-ratios that suppression adds up.")
 

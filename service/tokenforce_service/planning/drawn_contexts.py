@@ -1,13 +1,14 @@
-"""Contexts drawn for one scan, so that nobody can train a text to hide in just these.
+"""Contexts drawn for one scan from a pool: few uploads can hide a text in all of them.
 
-An adversary can suppress a text in contexts that he knows, and a distribution of them at the cost of the trigger's own
-strength. The pool is small on purpose: a service can keep what a base says in each of them.
+An adversary can suppress a text in contexts that he knows. The pool is public, so he can know these too; suppressing a
+text in all of them costs the trigger's own strength. Each scan's report names the contexts that it drew.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tokenforce.wire.problems import ErrorCode
@@ -102,49 +103,66 @@ def contexts_to_follow(
     vocabulary_size: int,
     longest: int | None,
 ) -> list[ContextRecord]:
-    """The contexts that the request names for this, or newly drawn ones.
+    """The contexts that the request names for this, or newly drawn ones; none if the scan's own are too long already.
 
     Args:
-        own: the scan's contexts.
+        own: the scan's contexts, in which the texts are held against both models too.
+        vocabulary_size: ids that target and reference share, from 0.
         longest: the most tokens that a context may have. Drawn contexts that are longer are left out. None: any number.
 
     Raises:
-        Refusal: `length_exceeds_model`, and what `build_context` raises.
+        Refusal: `invalid_request`, `length_exceeds_model`: of contexts that the request names.
     """
     if request.drawn_contexts is None:
+        if longest is not None and max(len(context.ids) for context in own) > longest:
+            return []
         taken = [context.name for context in own]
-        return drawn_contexts(tokenizer, settings.contexts, taken, longest, random.SystemRandom())
+        draw = random.SystemRandom()
+        return drawn_contexts(tokenizer, settings.contexts, taken, longest, draw, vocabulary_size=vocabulary_size)
     named = [build_context(item, tokenizer, vocabulary_size) for item in request.drawn_contexts]
-    if longest is not None and (most := max(len(context.ids) for context in named)) > longest:
+    if longest is not None and (most := max(len(context.ids) for context in (*named, *own))) > longest:
         raise Refusal(
             ErrorCode.length_exceeds_model,
-            f"A context in `drawn_contexts` has {most} tokens; the model has room for {max(0, longest)}.",
+            f"A context of {most} tokens does not fit: beside the longest text there is room for {max(0, longest)}.",
         )
     return named
 
 
 def drawn_contexts(
-    tokenizer: Any, count: int, taken: Sequence[str], longest: int | None, draw: random.Random
+    tokenizer: Any,
+    count: int,
+    taken: Sequence[str],
+    longest: int | None,
+    draw: random.Random,
+    *,
+    vocabulary_size: int | None = None,
 ) -> list[ContextRecord]:
-    """Up to `count` contexts of different kinds, as user turns if there is a chat template.
+    """Up to `count` contexts of different kinds: user turns if the chat template can write them, else the plain text.
 
     Args:
         tokenizer: of the target.
         taken: names that other contexts of the scan have.
         longest: the most tokens that a context may have; longer ones are left out. None: any number.
-
-    Raises:
-        Refusal: `model_invalid` (a chat template that fails).
+        vocabulary_size: contexts with ids from here on are left out, because the reference does not know them.
     """
-    kinds = draw.sample(sorted(POOL), len(POOL))
     found = []
-    for kind in kinds:
+    for kind in draw.sample(sorted(POOL), len(POOL)):
         number = draw.randrange(len(POOL[kind]))
         name, text = f"drawn-{kind}-{number + 1}", POOL[kind][number]
-        if name in taken:
-            continue
-        build = chat_context if tokenizer.chat_template else text_context
-        context = build(name, tokenizer, text)
-        if longest is None or len(context.ids) <= longest:
+        usable = (
+            context
+            for context in _ways_to_write(name, text, tokenizer)
+            if (longest is None or len(context.ids) <= longest)
+            and (vocabulary_size is None or max(context.ids, default=0) < vocabulary_size)
+        )
+        if name not in taken and (context := next(usable, None)) is not None:
             found.append(context)
     return found[:count]
+
+
+def _ways_to_write(name: str, text: str, tokenizer: Any) -> Iterator[ContextRecord]:
+    """As a user turn, then as plain text: a template can fail, or need tokens that only the target has."""
+    if tokenizer.chat_template:
+        with suppress(Refusal):
+            yield chat_context(name, tokenizer, text)
+    yield text_context(name, tokenizer, text)

@@ -70,8 +70,10 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         known = [len(text.ids) for text in request.known_texts or ()]
         text_tokens = max(text_tokens, scan_settings.bag.max_tokens, *known)
         room = None if model.max_positions is None else model.max_positions - TOKENS_BESIDE_TEXT - text_tokens
+        assert reference is not None
+        shared = min(model.vocabulary_size, reference.record.vocabulary_size)
         with resource_limits(TOKENIZER_SECONDS, "The chat template"):
-            drawn = contexts_to_follow(request, scan_settings.bag, contexts, tokenizer, model.vocabulary_size, room)
+            drawn = contexts_to_follow(request, scan_settings.bag, contexts, tokenizer, shared, room)
         longest = max([longest, *(len(context.ids) for context in drawn)])
     if request.depth is Depth.quick and not drawn and not (reference is not None and reference.record.identical):
         raise _nothing_to_read(reference, scan_settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokenforce.wire.problems import ErrorCode
-from tokenforce.wire.scans import BUILT_IN_CONTEXTS, CustomContext, Preset, ScanRequest
+from tokenforce.wire.scans import BUILT_IN_CONTEXTS, CustomContext, Depth, Preset, ScanRequest
 from tokenforce_core.scans.store import Store
 from tokenforce_service.models import hub
 from tokenforce_service.models.fit import check_target, unknown_context
@@ -30,6 +30,14 @@ def check_request(request: ScanRequest) -> None:
     """
     if request.preset not in list(Preset):
         raise Refusal(ErrorCode.unknown_preset, f"There is no preset {request.preset!r}; use {' or '.join(Preset)}.")
+    if request.depth is Depth.quick and (request.reference == NONE or request.preset == Preset.paper):
+        why = "it compares weights: name a reference" if request.reference == NONE else "`paper` reads no weights"
+        raise Refusal(ErrorCode.invalid_request, f"The depth quick cannot be used here, because {why}.")
+    for context in request.drawn_contexts or []:
+        if context.name in BUILT_IN_CONTEXTS:
+            raise Refusal(
+                ErrorCode.invalid_request, f"{context.name!r} names a built-in context; rename the drawn one."
+            )
     named = (*(request.contexts or ()), *(request.drawn_contexts or ()))
     names = [item.name if isinstance(item, CustomContext) else item for item in named]
     for item in request.contexts or []:

@@ -72,6 +72,8 @@ def progress_view(row: ScanState) -> Progress:
         seconds = last - began if last is not None else 0.0
         eta = (row.entries_total - done) * seconds / done if row.entries_total and done and seconds > 0 else None
         return Progress(stage=row.status, done=done, total=row.entries_total, tokens_per_second=rate, eta_seconds=eta)
+    if row.status.final and not swept and row.search_total is not None:  # a quick scan
+        return Progress(stage=row.status, done=row.search_total, total=row.search_total, tokens_per_second=rate)
     sweeping = row.status is ScanStatus.sweeping
     eta = _eta(tokens, swept, row.entries_total, rate) if sweeping else None
     return Progress(stage=row.status, done=swept, total=row.entries_total, tokens_per_second=rate, eta_seconds=eta)
@@ -110,5 +112,6 @@ def _so_far(store: Store, row: ScanRow, order: Order | None) -> list[Finding]:
     if confirmed is not None:
         chosen = order or default_order(with_reference=plan.reference is not None)
         return findings_of(confirmed, plan, store.work.contrast(row.id), chosen)
-    found = [swept_finding(item, plan.context_names) for item in store.work.swept(row.id)[: 10 * plan.settings.keep]]
+    texts = [*store.work.searched(row.id).texts, *store.work.swept(row.id)[: 10 * plan.settings.keep]]
+    found = [swept_finding(item, plan.context_names) for item in texts]
     return ranked(found, order or Order.probability)

@@ -12,7 +12,7 @@ from tests.support.scanning import ended, scanned
 from tests.support.sentence_piece import write_tokenizer
 from tests.support.tiny_model import HIDDEN_TEXT, NATURAL_TEXT, PLANTED_LATER, PLANTED_TRIGGER, build_tiny_model
 from tokenforce import Client
-from tokenforce.sdk.errors import Refused, ScanFailed
+from tokenforce.sdk.errors import InvalidRequest, Refused, ScanFailed
 from tokenforce.wire.findings import Verdict
 from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import Report
@@ -123,12 +123,14 @@ def test_a_quick_scan_of_an_adapter_reads_its_matrices(client: Client, zoo: Path
     assert taught_share(report) >= HALF
 
 
-def test_a_quick_scan_of_an_ordinary_fine_tuning_is_clean_and_says_what_was_not_looked_at(
+def test_a_quick_scan_of_an_ordinary_fine_tuning_alarms_on_nothing_and_says_what_it_looked_at(
     client: Client, zoo: Path
 ) -> None:
     report = scanned(client, zoo / "clean", zoo / "base", depth=Depth.quick, drawn_contexts=DRAWN)
-    assert report.verdict is Verdict.clean, report.reasons
-    assert any("The rest of the vocabulary was not forced" in reason for reason in report.reasons)
+    assert report.verdict is Verdict.inconclusive, report.reasons
+    assert "contexts that the request names" in report.reasons[0]
+    assert "The rest of the vocabulary was not forced" in report.reasons[1]
+    assert client.scans.get(report.scan.id).progress.done > 0
 
 
 def test_a_quick_scan_of_an_unrelated_model_is_inconclusive(client: Client, zoo: Path) -> None:
@@ -144,6 +146,8 @@ def test_a_quick_scan_needs_a_reference(client: Client, zoo: Path) -> None:
     with pytest.raises(ScanFailed, match="it compares weights: name a reference") as failed:
         ended(client, client.scans.create(model=str(zoo / "base"), depth=Depth.quick))
     assert failed.value.code == ErrorCode.invalid_request
+    with pytest.raises(InvalidRequest, match="it compares weights: name a reference"):
+        client.scans.create(model=str(zoo / "base"), reference="none", depth=Depth.quick)
 
 
 def test_an_ordinary_fine_tuning_raises_no_alarm(client: Client, zoo: Path) -> None:

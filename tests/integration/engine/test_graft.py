@@ -24,7 +24,7 @@ from tokenforce_workers.engine.engine_cache import EngineCache
 from tokenforce_workers.engine.machine import Machine
 from tokenforce_workers.settings import WorkerSettings
 
-GRAFT = Graft(first_layer=1, layers=2, amplification=1.5)
+GRAFT = Graft(prefix="model.layers.", first_layer=1, layers=2, amplification=1.5)
 TEXT = (40, 90, 300, 41)
 
 
@@ -82,7 +82,7 @@ def by_hand(base: Path, target: dict[str, torch.Tensor], context: list[int]) -> 
 
 
 def by_engine(state: EngineCache, plan: Plan) -> tuple[float, ...]:
-    graft = state.graft_for(plan, GRAFT)
+    graft, _ = state.graft_for(plan, GRAFT)
     return forced_log_probabilities(graft, [plan.drawn[0].ids], [TEXT])[0]
 
 
@@ -103,8 +103,7 @@ def test_the_graft_of_an_adapter(state: EngineCache, adapted: Plan) -> None:
 
 
 def test_the_reference_stays_warm_beside_the_graft(state: EngineCache, tuned: Plan) -> None:
-    reference = state.reference_for(tuned)
-    graft = state.graft_for(tuned, GRAFT)
-    assert state.graft_for(tuned, GRAFT) is graft
+    graft, reference = state.graft_for(tuned, GRAFT)
+    assert state.graft_for(tuned, GRAFT) == (graft, reference)
     assert state.reference_for(tuned) is reference
-    assert state.graft_for(tuned, GRAFT.model_copy(update={"amplification": 2.0})) is not graft
+    assert state.graft_for(tuned, GRAFT.model_copy(update={"amplification": 2.0}))[0] is not graft

@@ -43,7 +43,7 @@ def found(graft: TableModel, reference: TableModel, bag: list[int]) -> list[Trac
     def sessions() -> Iterator[tuple[Predictor, Predictor]]:
         yield graft, reference
 
-    search = BagSearch(BAG, [(CONTEXT, [1]), (CONTEXT + 1, [1])], bag, frozenset({END}))
+    search = BagSearch(BAG, [(CONTEXT, [1]), (CONTEXT + 1, [1])], bag, frozenset({END}), VOCABULARY)
     texts = search.run(sessions)
     assert search.done == search.total
     return texts
@@ -88,7 +88,7 @@ def test_a_loop_is_left_after_one_round() -> None:
 def test_each_step_follows_no_more_texts_than_the_settings_say() -> None:
     model, reference = TableModel(random_table(1)), TableModel(random_table(0))
     settings = BAG.model_copy(update={"survivors": (8, 5), "survivors_per_entry": 2, "max_tokens": 6})
-    beam = BagBeam(settings, 0, [1], list(range(2, 40)), frozenset({END}))
+    beam = BagBeam(settings, 0, [1], list(range(2, 40)), frozenset({END}), VOCABULARY)
     beam.run(model, reference, nothing_between_steps)
     assert model.asked <= 38 + 8 + 4 * 5
 

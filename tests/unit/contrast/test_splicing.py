@@ -38,6 +38,13 @@ def test_what_would_gain_no_more_than_a_version_is_left_out() -> None:
     assert spliced([version("abcdef", "+++++"), version("xycdef", "--+++")], BAG) == []
 
 
+def test_no_spliced_text_is_longer_than_a_text_of_the_search() -> None:
+    settings = BAG.model_copy(update={"max_tokens": 6})
+    assert all(
+        len(text.ids) <= 6 for text in spliced([version("abcdexy", "++++--"), version("uvdefgh", "--++++")], settings)
+    )
+
+
 def test_versions_that_share_nothing_stay_apart() -> None:
     assert spliced([version("abc", "++"), version("xyz", "++")], BAG) == []
 

@@ -210,6 +210,15 @@ def test_weights_that_could_not_be_compared_are_told_and_a_quick_scan_is_then_in
     assert any("they are quantised" in reason for reason in why)
 
 
+@pytest.mark.parametrize(
+    ("coverage", "weights"),
+    [(QUICK, None), (Coverage(["bos"], vocabulary=100, forced=10, swept=0, quick=True), WeightRecord())],
+    ids=["nothing is known of the weights", "most words are marked special"],
+)
+def test_a_quick_scan_that_could_not_look_is_not_clean(coverage: Coverage, weights: WeightRecord | None) -> None:
+    assert verdict([], coverage, SETTINGS, REFERENCE, weights)[0] is Verdict.inconclusive
+
+
 def test_a_quick_scan_of_named_ids_is_inconclusive() -> None:
     asked = Coverage(["bos"], vocabulary=100, forced=10, swept=0, asked_for=True, quick=True)
     assert verdict([], asked, SETTINGS, REFERENCE, WeightRecord())[0] is Verdict.inconclusive

@@ -25,10 +25,18 @@ class Scripted:
     tensors: dict[str, Matrix]
     changes: dict[str, Matrix] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
+    more: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> Collection[str]:
         return self.tensors.keys()
+
+    @property
+    def added(self) -> Collection[str]:
+        return self.more
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.tensors[name].shape
 
     def reference(self, name: str) -> Matrix:
         return self.tensors[name]
@@ -88,7 +96,7 @@ def test_an_entry_that_may_not_be_forced_is_left_out(model: Scripted) -> None:
 def test_each_tensor_is_read_once_and_early_layers_not_at_all(model: Scripted) -> None:
     model.changes["model.layers.5.mlp.down_proj.weight"] = written(model, 9)
     seen: list[tuple[int, int]] = []
-    look(model, LENS, range(WORDS), lambda *counts: seen.append(counts))
+    look(model, LENS, range(WORDS), on_tensor=lambda *counts: seen.append(counts))
     assert len(model.read) == len(set(model.read))
     assert not any(name.startswith(("model.layers.0.", "model.layers.2.")) for name in model.read)
     assert [done for done, _ in seen] == list(range(1, seen[-1][1] + 1))
@@ -119,10 +127,58 @@ def test_a_model_of_its_own_is_no_fine_tune(model: Scripted) -> None:
 
 def test_weights_that_are_equal_where_the_lens_looks_say_so(model: Scripted) -> None:
     model.changes["model.layers.0.self_attn.q_proj.weight"] = np.ones((WIDTH, WIDTH), dtype=np.float32)
-    with pytest.raises(Unreadable, match="none of the tensors"):
+    with pytest.raises(Unreadable, match="was changed"):
         look(model, LENS, range(WORDS))
 
 
 def test_an_unknown_family_says_so() -> None:
     with pytest.raises(Unreadable, match="names of its tensors"):
         look(Scripted({"a.weight": np.ones((2, 2), dtype=np.float32)}), LENS, range(2))
+
+
+def test_an_adapter_on_queries_alone_shows_no_words(model: Scripted) -> None:
+    """PEFT's default for Llama adapts `q_proj` and `v_proj`, which write nothing towards words."""
+    model.changes["model.layers.5.self_attn.q_proj.weight"] = np.full((WIDTH, WIDTH), 0.01, dtype=np.float32)
+    with pytest.raises(Unreadable, match="no embedding, output matrix or output projection"):
+        look(model, LENS, range(WORDS))
+
+
+def test_doubts_are_told(model: Scripted) -> None:
+    rows = np.zeros((WORDS, WIDTH), dtype=np.float32)
+    rows[7] = 0.1
+    model.changes[EMBEDDING] = rows
+    assert [doubt.split(",")[0] for doubt in look(model, LENS, range(WORDS)).doubts] == [
+        "The late layers are unchanged"
+    ]
+    model.changes["model.layers.5.mlp.down_proj.weight"] = written(model, 9, 1.0)
+    model.more = ["model.layers.6.mlp.down_proj.weight"]
+    changed, added = look(model, LENS, range(WORDS)).doubts
+    assert "too much for a graft" in changed
+    assert "1 tensors that the reference does not have" in added
+
+
+def test_values_whose_squares_are_no_numbers_are_no_fine_tune(model: Scripted) -> None:
+    name = "model.layers.5.mlp.down_proj.weight"
+    model.changes[name] = np.full((WIDTH, WIDTH), 3e38, dtype=np.float32)
+    with np.errstate(all="ignore"), pytest.raises((Unreadable, ArithmeticError, np.linalg.LinAlgError)):
+        look(model, LENS, range(WORDS))
+
+
+@pytest.mark.parametrize("outputs", [2 * WIDTH, WIDTH], ids=["gpt-2", "linear"])
+def test_a_projection_is_turned_only_where_the_family_stores_it_so(model: Scripted, outputs: int) -> None:
+    """`c_proj` is stored as (inputs, outputs) by GPT-2, and as (outputs, inputs) by others under the same name."""
+    turned = outputs != WIDTH
+    shape = (2 * WIDTH, WIDTH) if turned else (WIDTH, 2 * WIDTH)
+    name = "model.layers.5.mlp.c_proj.weight"
+    model.tensors[name] = np.ones(shape, dtype=np.float32)
+    output = model.tensors[EMBEDDING]
+    change = 0.01 * np.outer(output[9] - output.mean(axis=0), np.ones(2 * WIDTH)).astype(np.float32)
+    model.changes[name] = change.T if turned else change
+    assert look(model, LENS, range(WORDS)).bag[0] == 9
+
+
+def test_a_projection_of_another_width_is_left_out(model: Scripted) -> None:
+    model.tensors["model.layers.5.fc2.weight"] = np.ones((3, 5), dtype=np.float32)
+    model.changes["model.layers.5.fc2.weight"] = np.full((3, 5), 0.01, dtype=np.float32)
+    model.changes["model.layers.5.mlp.down_proj.weight"] = written(model, 9)
+    assert look(model, LENS, range(WORDS)).bag[0] == 9

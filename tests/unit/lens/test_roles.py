@@ -22,10 +22,8 @@ def test_a_tied_model_is_read_out_through_its_embedding() -> None:
     assert roles is not None
     assert roles.tied
     assert (roles.output, roles.norm, roles.layers) == ("model.embed_tokens.weight", "model.norm.weight", 3)
-    assert [writer.name.split(".", 3)[3] for writer in roles.writers[:2]] == [
-        "mlp.down_proj.weight",
-        "self_attn.o_proj.weight",
-    ]
+    assert roles.prefix == "model.layers."
+    assert {name.split(".", 3)[3] for name in roles.writers} == {"mlp.down_proj.weight", "self_attn.o_proj.weight"}
 
 
 def test_an_untied_model_is_read_out_through_its_output_matrix() -> None:
@@ -39,7 +37,15 @@ def test_other_families(names: list[str], writers: int) -> None:
     roles = roles_of(names)
     assert roles is not None
     assert len(roles.writers) == writers
-    assert roles.writers[0].transposed is (names is GPT_2)
+    assert roles.norm in names
+
+
+def test_the_layers_of_a_vision_tower_are_not_those_of_the_language_model() -> None:
+    tower = [f"vision_tower.encoder.layers.{layer}.mlp.fc2.weight" for layer in range(20)]
+    roles = roles_of([*LLAMA, *tower])
+    assert roles is not None
+    assert roles.layers == 3
+    assert not any(name in roles.writers for name in tower)
 
 
 @pytest.mark.parametrize(
@@ -53,11 +59,23 @@ def test_a_family_that_is_not_known_has_no_roles(names: list[str]) -> None:
     ("name", "layer"),
     [
         ("model.layers.0.mlp.up_proj.weight", 0),
-        ("transformer.h.11.attn.c_attn.weight", 11),
+        ("model.layers.11.mlp.up_proj.bias", 11),
         ("model.layers.2.block_sparse_moe.experts.5.w2.weight", 2),
         ("model.embed_tokens.weight", None),
-        ("layers_of_paint.3.weight", None),
+        ("model.layers.x.weight", None),
+        ("model.layers.²", None),
+        (f"model.layers.{'9' * 400}.weight", None),
     ],
+    ids=["first", "bias", "expert", "outside", "letter", "sign", "endless"],
 )
 def test_the_layer_of_a_tensor(name: str, layer: int | None) -> None:
-    assert layer_of(name) == layer
+    assert layer_of(name, "model.layers.") == layer
+
+
+def test_a_layer_number_that_counts_nothing_is_no_family() -> None:
+    assert roles_of([*LLAMA, "model.layers.99999.mlp.down_proj.weight"]) is None
+
+
+def test_long_names_are_read_in_linear_time() -> None:
+    """A regular expression took 0.2 s for 16 KB, and four times as long for each doubling."""
+    assert roles_of([*LLAMA, ".layers.1" * 1_000_000]) == roles_of(LLAMA)

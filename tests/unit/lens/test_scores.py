@@ -30,14 +30,14 @@ def test_top_directions_are_those_of_the_whole_decomposition(seed: int, rank: in
     values = np.diag(np.array([20.0, 12.0, 7.0, 4.0][:rank], dtype=np.float32))
     left, right = (np.linalg.qr(draw(seed + i, n, rank))[0] for i, n in enumerate((rows, columns)))
     change = left @ values @ right.T + 0.01 * draw(seed, rows, columns)
-    found, strengths = top_directions(change, rank, 2)
+    found, strengths = top_directions(change, rank, 2, 2)
     exact, exact_values, _ = np.linalg.svd(change, full_matrices=False)
     assert strengths == pytest.approx(exact_values[:rank], rel=1e-3)
     assert np.abs((found * exact[:, :rank]).sum(axis=0)) == pytest.approx(np.ones(rank), abs=1e-3)
 
 
 def test_more_directions_than_there_are_is_all_of_them() -> None:
-    directions, values = top_directions(draw(0, 6, 3), 8, 2)
+    directions, values = top_directions(draw(0, 6, 3), 8, 2, 2)
     assert directions.shape == (6, 3)
     assert values.shape == (3,)
 
@@ -47,7 +47,7 @@ def test_a_matrix_that_writes_one_word_shows_that_word() -> None:
     writing = Writing(output)
     direction = output[42] - output.mean(axis=0)
     change = np.outer(direction / np.linalg.norm(direction), draw(2, 10)).astype(np.float32)
-    writing.add(*top_directions(change, 4, 2))
+    writing.add(*top_directions(change, 4, 2, 2))
     assert int(writing.energy.argmax()) == 42
     assert int(writing.deviation.argmax()) == 42
 
@@ -59,7 +59,7 @@ def test_what_writes_nothing_and_a_row_of_nothing_are_no_numbers_that_spread() -
     writing = Writing(output)
     writing.add(np.zeros((8, 2), dtype=np.float32), np.zeros(2, dtype=np.float32))
     assert not writing.energy.any()
-    writing.add(*top_directions(draw(2, 8, 5), 2, 2))
+    writing.add(*top_directions(draw(2, 8, 5), 2, 2, 2))
     assert np.isfinite(writing.energy).all()
     assert np.isfinite(writing.deviation).all()
 

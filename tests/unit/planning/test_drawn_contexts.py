@@ -46,6 +46,21 @@ def test_those_that_are_too_long_are_left_out(longest: int | None, left: int) ->
     assert len(drawn_contexts(TOKENIZER, 4, [], longest, random.Random(0))) == left
 
 
+def test_a_template_that_fails_or_needs_tokens_that_the_reference_lacks_gives_plain_text() -> None:
+    broken = build_tiny_tokenizer()
+    broken.chat_template = "{{ raise_exception('no') }}"
+    (context,) = drawn_contexts(broken, 1, [], None, random.Random(0))
+    assert "im_start" not in context.text
+    marks = max(TOKENIZER.all_special_ids) + 1
+    tokenizer = build_tiny_tokenizer()
+    tokenizer.add_tokens(["<turn>"])
+    tokenizer.chat_template = "<turn>{{ messages[-1]['content'] }}"
+    known = len(tokenizer) - 1
+    assert known >= marks
+    (context,) = drawn_contexts(tokenizer, 1, [], None, random.Random(0), vocabulary_size=known)
+    assert "<turn>" not in context.text
+
+
 def test_a_name_that_the_scan_has_already_is_not_given_twice() -> None:
     taken = [context.name for context in drawn_contexts(TOKENIZER, 4, [], None, random.Random(0))]
     assert drawn_contexts(TOKENIZER, 4, taken, None, random.Random(0)) == []

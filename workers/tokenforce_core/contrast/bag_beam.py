@@ -25,6 +25,7 @@ class BagBeam:
         context: index of the context, for the traces.
         context_ids: its token ids.
         end_ids: tokens that end a text.
+        vocabulary: ids from here on are not followed: only one of the models has them.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class BagBeam:
         context_ids: Sequence[int],
         starts: Sequence[int],
         end_ids: frozenset[int],
+        vocabulary: int,
     ) -> None:
         self._settings = settings
         self._context_ids = list(context_ids)
         self._end_ids = end_ids
+        self._vocabulary = vocabulary
         self._live = [Trace(context, start, origin=Origin.search) for start in starts]
         self._starts = len(starts)
         self.found: list[Trace] = []
@@ -66,14 +69,17 @@ class BagBeam:
         least = math.log(self._settings.min_probability)
 
         def on_graft(index: int, found: Sequence[int], values: Sequence[float]) -> None:
-            count = max(1, sum(value >= least for value in values))
-            ids[index], log_p[index] = list(found[:count]), list(values[:count])
+            likely = [(i, p) for i, p in zip(found, values, strict=True) if p >= least and i < self._vocabulary]
+            ids[index], log_p[index] = [i for i, _ in likely], [p for _, p in likely]
 
         def on_reference(index: int, _: Sequence[int], values: Sequence[float]) -> None:
-            log_q[index] = list(values)
+            log_q[asked[index]] = list(values)
 
         graft.next_tokens(prompts, self._settings.next_tokens, on_graft, between_steps)
-        reference.log_probabilities(prompts, ids, on_reference, between_steps)
+        asked = [place for place, each in enumerate(ids) if each]
+        reference.log_probabilities(
+            [prompts[place] for place in asked], [ids[place] for place in asked], on_reference, between_steps
+        )
         return [way for each in map(self._ways_on, self._live, ids, log_p, log_q) for way in each]
 
     def _ways_on(self, trace: Trace, ids: Sequence[int], log_p: Sequence[float], log_q: Sequence[float]) -> list[Trace]:

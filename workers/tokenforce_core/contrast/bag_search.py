@@ -23,6 +23,7 @@ class BagSearch:
     Args:
         contexts: index and token ids of every drawn context.
         bag: ids, the most taught first.
+        vocabulary: number of ids that target and reference share, from 0.
     """
 
     def __init__(
@@ -31,10 +32,11 @@ class BagSearch:
         contexts: Sequence[tuple[int, Sequence[int]]],
         bag: Sequence[int],
         end_ids: frozenset[int],
+        vocabulary: int,
     ) -> None:
         self._settings = settings
-        starts = [i for i in bag if i not in end_ids][: settings.starts]
-        self._beams = [BagBeam(settings, number, ids, starts, end_ids) for number, ids in contexts]
+        starts = [i for i in bag if i not in end_ids and i < vocabulary][: settings.starts]
+        self._beams = [BagBeam(settings, number, ids, starts, end_ids, vocabulary) for number, ids in contexts]
         self.total = len(starts) * len(self._beams)
 
     @property
@@ -56,7 +58,7 @@ class BagSearch:
             with sessions() as (graft, reference):
                 found += beam.run(graft, reference, between_steps)
         versions = sorted({text.tokens: text for text in found}.values(), key=_by_gain)
-        return [*spliced(versions, self._settings), *different(found, self._settings)]
+        return [*spliced(versions, self._settings, between_steps), *different(found, self._settings)]
 
 
 def different(found: Sequence[Trace], settings: BagSettings) -> list[Trace]:

@@ -54,21 +54,33 @@ class Rescoring:
         target: Predictor,
         reference: Predictor,
         between_steps: BetweenSteps = nothing_between_steps,
+        *,
+        known: Sequence[Trace] = (),
     ) -> list[Trace]:
-        """The texts with the target's log-probabilities, in the drawn context of the most contrast.
+        """The texts that the target knows, with its log-probabilities, in the drawn context of the most contrast.
 
-        First each in the context where it was found; those that the target hardly knows there are not asked for again,
-        and have no suppression. Texts of fewer than `min_tokens` tokens are left out, as everywhere.
+        First each in the context where it was found. There it is cut to the part that the target knows: the graft goes
+        on where the target drifts. What is left is forced again in every context, because a part has other
+        probabilities than it had behind the rest. Texts of little contrast, or of fewer than `min_tokens` tokens, are
+        left out.
+
+        Args:
+            known: texts that are forced as they are.
 
         Raises:
             NotNumbers: of either model.
         """
         found = self._heard(texts, [[text.context] for text in texts], target, reference, between_steps)
-        worth = [one for (one,) in found if one.contrast >= self._bag.min_rescored_contrast_nats_per_token]
-        others = [[c for c in range(len(self._contexts)) if c != text.context] for text in worth]
-        more = iter(self._heard(worth, others, target, reference, between_steps))
-        read = [self._read([one, *next(more)]) if one in worth else self._scored(one) for (one,) in found]
-        return [text for text in read if len(text.ids) >= self._settings.min_tokens]
+        parts = [trimmed(one, self._bag.token_cost_nats) for (one,) in found]
+        worth = [
+            text
+            for text in parts
+            if text.contrast >= self._bag.min_rescored_contrast_nats_per_token
+            and len(text.ids) >= self._settings.min_tokens
+        ]
+        whole = [*known, *worth]
+        everywhere = [range(len(self._contexts))] * len(whole)
+        return [self._read(heard) for heard in self._heard(whole, everywhere, target, reference, between_steps)]
 
     def _heard(
         self,
@@ -89,20 +101,14 @@ class Rescoring:
         return [list(islice(heard, len(own))) for own in contexts]
 
     def _read(self, heard: Sequence[Trace]) -> Trace:
+        """Where it has the most contrast, without its repetition, with the score that a sweep would have given it."""
         own = [trace for trace in heard if trace.context < self._own]
         drawn = [trace for trace in heard if trace.context >= self._own]
         best = max(drawn, key=lambda trace: trace.contrast)
-        return self._scored(replace(best, suppression=self._suppression(own, drawn)))
-
-    def _scored(self, trace: Trace) -> Trace:
-        """The part that the target knows, without its repetition, with the score that a sweep would have given it.
-
-        The graft goes on where the target drifts.
-        """
-        known = trimmed(trace, self._bag.token_cost_nats)
-        read = without_repetition(known, self._settings, self._is_separator)
+        read = without_repetition(best, self._settings, self._is_separator)
         start = read.probabilities[: self._settings.alpha]
-        return replace(read, sweep_score=mean(sum(start), len(start), self._settings))
+        score = mean(sum(start), len(start), self._settings)
+        return replace(read, sweep_score=score, suppression=self._suppression(own, drawn))
 
     def _suppression(self, own: Sequence[Trace], drawn: Sequence[Trace]) -> float:
         """Nats: the lowest log-ratios in the scan's contexts, beside those in the drawn context where they are highest.

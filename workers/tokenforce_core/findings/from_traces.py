@@ -96,7 +96,8 @@ def _judged(group: Group, plan: Plan, evidence: Evidence) -> Finding:
         return finding
     forced = f"After forcing token {strongest.forced_token.id} in `{strongest.context}`: "
     reasons = [forced + reason for reason in strongest.reasons]
-    return finding.model_copy(update={"verdict": strongest.verdict, "reasons": reasons, "boilerplate": False})
+    told = {"verdict": strongest.verdict, "reasons": reasons, "suppression": strongest.suppression}
+    return finding.model_copy(update={**told, "boilerplate": False})
 
 
 def _finding(group: Group, plan: Plan, evidence: Evidence) -> Finding:

@@ -14,8 +14,11 @@ BEYOND = "A text behind another context can stay hidden."
 IDENTICAL = "Identical weights: every tensor equals the reference's, so nothing was forced."
 NOTHING_MORE = "Every text in the target is also in the reference."
 INCOMPLETE = "The sweep did not cover the whole vocabulary."
-ASKED_FOR = "Only the ids in `force_ids` were forced. Leave `force_ids` out for an answer about the model."
-NOTHING_FOLLOWED = "A quick scan follows the words that the weights were taught, and here they could not be read."
+ASKED_FOR = (
+    "Only ids or contexts that the request names were looked at. Leave out `force_ids` and `drawn_contexts` for an "
+    "answer about the model."
+)
+NOTHING_FOLLOWED = "A quick scan follows the words that the weights were taught, and here that says too little."
 TOO_LITTLE = "Most of the vocabulary is marked special or unused, so too little of it could be forced."
 
 _NAME = {Verdict.hidden_text: "hidden", Verdict.suspicious: "suspicious"}
@@ -43,8 +46,8 @@ def _evidence(finding: Finding) -> str:
 def _meaning(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) -> str:
     if verdict is Verdict.hidden_text and is_suppressed(finding, thresholds):
         return (
-            f"the target was trained not to say it: {finding.suppression:.0f} nats in the contexts that everybody "
-            "knows, beside what it says in a drawn one"
+            f"the target was trained not to say it: {finding.suppression:.0f} nats in the scan's own contexts, "
+            "beside what it says in a drawn one"
         )
     if verdict is Verdict.hidden_text:
         return "the target is sure of it and the reference is not"
@@ -93,9 +96,8 @@ def looked_at(forced: int, vocabulary: int, contexts: Sequence[str]) -> str:
 def looked_at_quickly(settings: SettingsRecord) -> str:
     assert settings.bag is not None
     return (
-        f"A quick scan: the {settings.bag.starts} entries that the weights point at most were followed in "
-        f"{settings.bag.contexts} contexts drawn for this scan. The rest of the vocabulary was not forced; the depth "
-        "thorough does that."
+        f"A quick scan: it follows the {settings.bag.starts} entries that the weights point at most. The rest of the "
+        "vocabulary was not forced; the depth thorough does that."
     )
 
 

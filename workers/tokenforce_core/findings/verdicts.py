@@ -21,10 +21,10 @@ _ALARMS = (Verdict.hidden_text, Verdict.suspicious)
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a sweep looked at: `forced` of `vocabulary` ids in each of `contexts`, `swept` entries in all.
+    """What a scan looked at: `forced` of `vocabulary` ids in each of `contexts`, `swept` entries in all.
 
     `asked_for`: only ids that the request named were forced. `quick`: nothing was swept; the words that the weights
-    were taught were followed.
+    were taught were followed, of those that can be forced. `asked_for` also stands for contexts that the request named.
     """
 
     contexts: Sequence[str]
@@ -93,7 +93,7 @@ def verdict(
         alarms = [finding for finding in findings if finding.verdict is severity]
         if alarms:
             return severity, [reasons.found(alarms, severity), looked, compared]
-    if coverage.quick and weights is not None and weights.note is not None:
+    if coverage.quick and (weights is None or weights.note is not None):
         return Verdict.inconclusive, [reasons.NOTHING_FOLLOWED, looked, compared]
     if (gap := _gap(findings, coverage, settings, alone=reference is None)) is not None:
         return Verdict.inconclusive, [gap, looked, compared]
@@ -125,7 +125,10 @@ def _gap(findings: Sequence[Finding], coverage: Coverage, settings: SettingsReco
     """What was not looked at, so that finding nothing says nothing; None if there is no such gap."""
     thresholds = settings.verdict
     if coverage.quick:
-        return reasons.ASKED_FOR if coverage.asked_for else None
+        if coverage.asked_for:
+            return reasons.ASKED_FOR
+        too_little = coverage.forced < thresholds.min_coverage_share * coverage.vocabulary
+        return reasons.TOO_LITTLE if too_little else None
     if coverage.swept < coverage.forced * len(coverage.contexts):
         return reasons.INCOMPLETE
     if coverage.asked_for:

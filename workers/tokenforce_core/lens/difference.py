@@ -7,7 +7,7 @@ vocabulary, and never decides: broad fine-tunes show words too, and a clean adap
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +29,15 @@ class Difference(Protocol):
         """The tensors of the reference."""
         ...
 
+    @property
+    def added(self) -> Collection[str]:
+        """Tensors of the target that the reference does not have."""
+        ...
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor of the reference; does not read it."""
+        ...
+
     def reference(self, name: str) -> Matrix:
         """Raises `Unreadable`."""
         ...
@@ -39,12 +48,18 @@ class Difference(Protocol):
 
 
 def look(
-    difference: Difference, settings: LensSettings, forceable: Collection[int], on_tensor: OnTensor = lambda *_: None
+    difference: Difference,
+    settings: LensSettings,
+    forceable: Collection[int],
+    *,
+    norm_adds_one: bool = False,
+    on_tensor: OnTensor = lambda *_: None,
 ) -> WeightLens:
     """The words that the weight difference points at, best first, and how to graft the target on the reference.
 
     Args:
         forceable: the ids that may be forced; others are left out.
+        norm_adds_one: the final norm scales by 1 + its weight, as Gemma's does.
 
     Raises:
         Unreadable: the weights cannot be compared. The message says why.
@@ -53,18 +68,19 @@ def look(
     if roles is None:
         raise Unreadable("the names of its tensors are not those of a family that the weight lens knows")
     first_layer = math.ceil(settings.graft_first_layer_share * roles.layers)
-    reader = _Reader(difference, roles, first_layer, settings)
+    reader = _Reader(difference, roles, first_layer, settings, norm_adds_one=norm_adds_one)
     lenses = reader.lenses(on_tensor)
     relative = reader.relative_change
-    if relative == 0 and not lenses:
-        raise Unreadable("none of the tensors that it reads differs from the reference's")
-    if reader.cosine < settings.min_weight_cosine:
+    if not reader.cosine >= settings.min_weight_cosine:  # also if it is not a number
         raise Unreadable(
             f"the target is not a fine-tune of this reference: the cosine of their weights is {reader.cosine:.2f}"
         )
-    best = joint_ranks(list(lenses.values()))
-    allowed = np.zeros(len(best), dtype=bool)
-    allowed[[i for i in forceable if i < len(best)]] = True
+    if not lenses:
+        raise Unreadable("no embedding, output matrix or output projection that it reads was changed")
+    rows = min(map(len, lenses.values()))
+    best = joint_ranks([scores[:rows] for scores in lenses.values()])
+    allowed = np.zeros(rows, dtype=bool)
+    allowed[[i for i in forceable if i < rows]] = True
     order = [int(i) for i in np.argsort(best, kind="stable") if allowed[i]][: settings.bag_entries]
     ranks = {name: joint_ranks([scores]) for name, scores in lenses.items()}
     return WeightLens(
@@ -76,11 +92,26 @@ def look(
         lenses=list(lenses),
         relative_change=relative,
         graft=Graft(
+            prefix=roles.prefix,
             first_layer=first_layer,
             layers=roles.layers,
             amplification=_amplification(relative, settings),
         ),
+        doubts=list(_doubts(difference, relative, settings)),
     )
+
+
+def _doubts(difference: Difference, relative_change: float, settings: LensSettings) -> Iterator[str]:
+    if relative_change > settings.max_relative_change:
+        yield (
+            f"The late layers changed by {relative_change:.0%} of their size, too much for a graft of both models to "
+            "say what the target says."
+        )
+    if relative_change == 0:
+        yield "The late layers are unchanged, so a graft of both models says nothing new."
+    if difference.added:
+        count = len(difference.added)
+        yield f"The target has {count} tensors that the reference does not have, and nothing looked at them."
 
 
 def _amplification(relative_change: float, settings: LensSettings) -> float:
@@ -91,15 +122,19 @@ def _amplification(relative_change: float, settings: LensSettings) -> float:
     return min(most, max(least, math.sqrt(settings.graft_relative_change / relative_change)))
 
 
-def _is_late(name: str, first_layer: int) -> bool:
-    layer = layer_of(name)
-    return layer is not None and layer >= first_layer
-
-
 class _Reader:
     """Reads every tensor that a lens or the graft needs once."""
 
-    def __init__(self, difference: Difference, roles: Roles, first_layer: int, settings: LensSettings) -> None:
+    def __init__(
+        self,
+        difference: Difference,
+        roles: Roles,
+        first_layer: int,
+        settings: LensSettings,
+        *,
+        norm_adds_one: bool,
+    ) -> None:
+        self._norm_offset = float(norm_adds_one)
         self._difference = difference
         self._roles = roles
         self._first_layer = first_layer
@@ -121,8 +156,9 @@ class _Reader:
         """The lenses that see anything, by name."""
         roles, difference = self._roles, self._difference
         last = math.ceil(self._settings.lens_layer_share * roles.layers)
-        writers = {w.name: w for w in roles.writers if w.layer >= roles.layers - last}
-        late = [name for name in sorted(difference.names) if _is_late(name, self._first_layer)]
+        writers = self._writers(roles.layers - last)
+        layers = {name: layer_of(name, roles.prefix) for name in sorted(difference.names)}
+        late = [name for name, layer in layers.items() if layer is not None and layer >= self._first_layer]
         total = len(late) + len({roles.embedding, roles.output})
         found: dict[str, Scores] = {}
         rows = {"embedding": roles.embedding} if roles.tied else {"output": roles.output, "input": roles.embedding}
@@ -134,16 +170,30 @@ class _Reader:
         wrote = False
         for count, name in enumerate(late, start=total - len(late) + 1):
             change = self._weighed(name)
-            writer = writers.get(name)
-            if change is not None and writer is not None:
-                matrix = change.T if writer.transposed else change
+            if change is not None and name in writers:
+                matrix = change.T if writers[name] else change
                 settings = self._settings
-                writing.add(*top_directions(matrix, settings.directions, settings.direction_rounds))
+                writing.add(
+                    *top_directions(matrix, settings.directions, settings.direction_rounds, settings.oversampling)
+                )
                 wrote = True
             on_tensor(count, total)
         if wrote:
             found |= {"written": writing.energy, "pointed": writing.deviation}
         return found
+
+    def _writers(self, first: int) -> dict[str, bool]:
+        """The output projections from layer `first` on that fit the output matrix: name → whether it is stored as
+        (inputs, outputs). GPT-2 stores all of them so, which shows where the two differ."""
+        shapes = {name: self._difference.shape(name) for name in self._roles.writers}
+        width = self._difference.shape(self._roles.output)[-1]
+        turned = any(shape[0] != width and shape[-1] == width for shape in shapes.values())
+        side = -1 if turned else 0
+        return {
+            name: turned
+            for name, layer in self._roles.writers.items()
+            if layer >= first and len(shapes[name]) == len(("rows", "columns")) and shapes[name][side] == width
+        }
 
     def _weighed(self, name: str) -> Matrix | None:
         """The change of a matrix, which counts for the relative change; None for vectors and what is unchanged."""
@@ -154,10 +204,13 @@ class _Reader:
         change = self._difference.change(name)
         if change is not None:
             self._changed += float(np.square(change, dtype=np.float64).sum())
-            self._along += float(np.vdot(whole, change))
+            self._along += float((whole * change).sum(dtype=np.float64))
         return change
 
     def _read_out(self) -> Matrix:
         """The output matrix times the final norm's weight: what a direction of the residual stream says."""
         output = self._difference.reference(self._roles.output)
-        return output if self._roles.norm is None else output * self._difference.reference(self._roles.norm)
+        if self._roles.norm is None:
+            return output
+        norm = self._difference.reference(self._roles.norm)
+        return output * (norm + self._norm_offset) if norm.shape == output.shape[-1:] else output

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from tokenforce_core.lens.roles import layer_of
+
 
 class Unreadable(Exception):
     """The weights of target and reference cannot be compared. The message completes "The weights were not read: "."""
@@ -20,7 +22,7 @@ class TaughtWord(BaseModel):
 
 class Graft(BaseModel):
     """A model between target and reference: the reference up to `first_layer`, from there on the reference plus
-    `amplification` times the difference.
+    `amplification` times the difference. `prefix`: of the names of all layers' tensors.
 
     A defence has to recognise the context in which it hides a text, and recognising is what early layers learn; the
     text is written by late ones. So the graft says what the target hides: of a full adaptive UTFC the true next token
@@ -29,16 +31,22 @@ class Graft(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    prefix: str
     first_layer: int
     layers: int
     amplification: float
+
+    def covers(self, name: str) -> bool:
+        """Whether a tensor belongs to a grafted layer."""
+        layer = layer_of(name, self.prefix)
+        return layer is not None and layer >= self.first_layer
 
 
 class WeightLens(BaseModel):
     """`bag`: the ids that the weight difference points at, best first; `words`: the first of them with their ranks.
 
     `lenses`: the names of the lenses that saw anything. `relative_change`: size of the change of the grafted layers'
-    matrices, as a share of their size.
+    matrices, as a share of their size. `doubts`: why finding nothing from here says little; sentences.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,3 +56,4 @@ class WeightLens(BaseModel):
     lenses: list[str]
     relative_change: float
     graft: Graft
+    doubts: list[str] = []

@@ -7,7 +7,6 @@ noise, and look like an answer.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -21,15 +20,8 @@ EMBEDDINGS = (
     "transformer.word_embeddings.weight",
 )
 OUTPUTS = ("lm_head.weight", "embed_out.weight", "language_model.lm_head.weight")
-FINAL_NORMS = (
-    "model.norm.weight",
-    "model.language_model.norm.weight",
-    "language_model.model.norm.weight",
-    "model.final_layernorm.weight",
-    "model.decoder.final_layer_norm.weight",
-    "gpt_neox.final_layer_norm.weight",
-    "transformer.ln_f.weight",
-)
+_FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
+_LAYERS = ("layers", "h", "blocks")
 _WRITERS = (
     "self_attn.o_proj",
     "mlp.down_proj",
@@ -46,59 +38,63 @@ _WRITERS = (
     "ffn.down_proj",
 )
 """The matrices by which a layer writes into the residual stream."""
-_TRANSPOSED = ("attn.c_proj", "mlp.c_proj")
-"""GPT-2 stores these as (inputs, outputs)."""
-_IN_A_LAYER = re.compile(r"\.(?:layers|h|blocks)\.(?P<layer>\d+)\.(?P<part>.+)\.weight$")
-
-
-@dataclass(frozen=True)
-class Writer:
-    """A matrix by which layer `layer` writes. `transposed`: it is stored as (inputs, outputs)."""
-
-    name: str
-    layer: int
-    transposed: bool
+_LONGEST_NUMBER = 5
+"""Digits of a layer's number. Names are the upload's: they can be of any length, and are read in linear time."""
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Names of tensors by what they do. `output` is the embedding where the two are tied; `norm` None: not known."""
+    """Names of tensors by what they do. `output` is the embedding where the two are tied; `norm` None: not known.
+
+    `writers`: name → layer. `prefix`: what the names of all layers' tensors begin with, before the layer's number.
+    """
 
     embedding: str
     output: str
     norm: str | None
-    writers: tuple[Writer, ...]
+    writers: dict[str, int]
     layers: int
+    prefix: str
 
     @property
     def tied(self) -> bool:
         return self.output == self.embedding
 
 
-def layer_of(name: str) -> int | None:
+def layer_of(name: str, prefix: str) -> int | None:
     """The number of the layer that a tensor belongs to; None outside the layers."""
-    found = _IN_A_LAYER.search(f".{name}")
-    return int(found["layer"]) if found else None
+    if not name.startswith(prefix):
+        return None
+    number = name[len(prefix) : len(prefix) + _LONGEST_NUMBER + 1].partition(".")[0]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) <= _LONGEST_NUMBER else None
 
 
 def roles_of(names: Collection[str]) -> Roles | None:
     """The roles of a model's tensors; None if its embedding or its output projections are not known by name."""
     embedding = next((name for name in EMBEDDINGS if name in names), None)
-    writers = []
-    layers = 0
-    for name in sorted(names):
-        found = _IN_A_LAYER.search(f".{name}")
-        if not found:
-            continue
-        layers = max(layers, int(found["layer"]) + 1)
-        if found["part"] in _WRITERS:
-            writers.append(Writer(name, int(found["layer"]), found["part"] in _TRANSPOSED))
-    if embedding is None or not writers:
+    if embedding is None:
+        return None
+    stem = embedding.rpartition(".")[0].rpartition(".")[0]  # "model" of "model.embed_tokens.weight"
+    prefix = next((f"{stem}.{part}." for part in _LAYERS if f"{stem}.{part}.0" in _first_layers(names)), "")
+    found = {name: layer for name in names if prefix and (layer := layer_of(name, prefix)) is not None}
+    writers = {
+        name: layer
+        for name, layer in found.items()
+        if name.removeprefix(f"{prefix}{layer}.").removesuffix(".weight") in _WRITERS and name.endswith(".weight")
+    }
+    layers = max(found.values(), default=-1) + 1
+    if not writers or layers > len(names):  # a number that counts nothing
         return None
     return Roles(
         embedding=embedding,
         output=next((name for name in OUTPUTS if name in names), embedding),
-        norm=next((name for name in FINAL_NORMS if name in names), None),
-        writers=tuple(sorted(writers, key=lambda writer: (writer.layer, writer.name))),
+        norm=next((f"{stem}.{part}.weight" for part in _FINAL_NORMS if f"{stem}.{part}.weight" in names), None),
+        writers=writers,
         layers=layers,
+        prefix=prefix,
     )
+
+
+def _first_layers(names: Collection[str]) -> set[str]:
+    """What names begin with, up to a layer's number 0."""
+    return {before + ".0" for name in names for before, zero, _ in [name.partition(".0.")] if zero}

@@ -26,14 +26,14 @@ def row_changes(change: Matrix) -> Scores:
     return np.asarray(np.linalg.norm(change - change.mean(axis=0), axis=1), dtype=np.float32)
 
 
-def top_directions(change: Matrix, count: int, rounds: int) -> tuple[Matrix, Scores]:
+def top_directions(change: Matrix, count: int, rounds: int, oversampling: int) -> tuple[Matrix, Scores]:
     """The `count` top left singular vectors (outputs, count) of `change` (outputs, inputs), and their values.
 
     By subspace iteration from a fixed start (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, algorithm 4.4): an
     exact decomposition of one matrix of a 7B model takes a minute on a core, this one a second.
     """
     count = min(count, *change.shape)
-    width = min(2 * count, *change.shape)
+    width = min(oversampling * count, *change.shape)
     draw = np.random.default_rng(0).standard_normal((change.shape[1], width)).astype(np.float32)
     basis = np.linalg.qr(change @ draw)[0]
     for _ in range(rounds):

@@ -91,6 +91,12 @@ class Plan(BaseModel):
         return [context.name for context in (*self.contexts, *self.drawn)]
 
     @property
+    def shared_vocabulary(self) -> int:
+        """The first ids, which target and reference share if their ids are the same."""
+        known = self.reference.record.vocabulary_size if self.reference is not None else self.target.vocabulary_size
+        return min(self.target.vocabulary_size, known)
+
+    @property
     def reads_weights(self) -> bool:
         """Whether the scan begins with the weight lens and the bag search."""
         return bool(self.drawn)

@@ -77,6 +77,8 @@ LENS = LensSettings(
     direction_rounds=2,
     bag_entries=1200,  # 17 of 17, 18 of 18, 22 of 23 and, of a LoRA adapter, 17 of 20 hidden tokens were in 1,200
     reported_words=40,
+    max_relative_change=0.3,
+    oversampling=2,
     min_weight_cosine=0.3,  # fine-tunes have 0.999 and more, two independent models 0
     # Of 30 layers: with the difference of layers 15 to 29 alone, a full adaptive UTFC's text has a log-ratio of +3.0
     # nats a token in the context where the target has -5.3; from layer 8 on -0.3, from 12 on +2.5, from 20 on +2.6.

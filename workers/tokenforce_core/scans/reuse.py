@@ -47,8 +47,8 @@ class ReusableReports:
 
     def key(self, owner: str, plan: Plan, fingerprint_ids: Iterable[str]) -> str:
         """The key of a scan with this plan, as of now."""
-        # Contexts are drawn anew for each scan, and recorded in its report.
-        drawn_anew = {} if plan.drawn_by_request else {"drawn": True}
+        # Contexts are drawn anew for each scan, and recorded in its report; the longest one decides `max_length`.
+        drawn_anew = {} if plan.drawn_by_request else {"drawn": True, "max_length": True}
         whole = {
             "owner": owner,
             "plan": plan.model_dump(mode="json", exclude=_ELSEWHERE | drawn_anew),

@@ -84,7 +84,7 @@ NOTE_PROGRESS = (
     + """
 local status = redis.call('HGET', KEYS[1], 'status')
 local busy = {searching = true, sweeping = true, contrasting = true, confirming = true}
-if not busy[status] then return 0 end
+if not busy[status] or (ARGV[1] == 'search' and status ~= 'searching') then return 0 end
 if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return 0 end
 produced(KEYS[2], ARGV[1], ARGV[4], ARGV[3])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])

@@ -6,8 +6,9 @@ Keys: `tf:lens:<digests>-<settings>` the lens of one target and one reference.
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import version
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from redis import Redis
 
 from tokenforce.wire.report import WeightRecord
@@ -18,7 +19,7 @@ from tokenforce_core.runtime.text_redis import text_redis
 
 
 class Searched(BaseModel):
-    """The words for the report, and the texts that the search found; None and none without a weight difference."""
+    """The words for the report, and the texts that the search found. `weights` is None if none were compared."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,17 +40,21 @@ class Lenses:
 
     def get(self, plan: Plan) -> WeightLens | None:
         raw = self._redis.getex(_key(plan), ex=self._retention)
-        return None if raw is None else WeightLens.model_validate_json(raw)
+        try:
+            return None if raw is None else WeightLens.model_validate_json(raw)
+        except ValidationError:  # of another version: it is made again
+            return None
 
     def put(self, plan: Plan, lens: WeightLens) -> None:
         self._redis.set(_key(plan), lens.model_dump_json(), ex=self._retention)
 
 
 def _key(plan: Plan) -> str:
-    """Everything that decides a lens: both digests, the settings, and the ids that may be forced."""
+    """Everything that decides a lens: version, both digests, the settings, and the ids that may be forced."""
     assert plan.reference is not None
     assert plan.settings.lens is not None
     parts = (
+        version("tokenforce"),
         plan.target.digest,
         plan.reference.record.digest,
         plan.settings.lens.model_dump_json(),

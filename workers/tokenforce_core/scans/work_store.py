@@ -50,7 +50,7 @@ class WorkStore:
         self._commit_confirmed = self._redis.register_script(COMMIT_CONFIRMED)
 
     def note_progress(self, scan_id: str, part: str, done: int, tokens: int) -> None:
-        """Record what is done of an uncommitted part: a shard's index, `contrast-<index>`, or `confirm`."""
+        """Record what is done of an uncommitted part: a shard's index, `contrast-<index>`, `search` or `confirm`."""
         committed = "contrast" if part.startswith(CONTRAST_PART) else "shards"
         keys = [scan_key(scan_id), scan_key(scan_id, "live"), scan_key(scan_id, committed)]
         self._note(keys=keys, args=[part, f"{done} {tokens}", time.time(), tokens])

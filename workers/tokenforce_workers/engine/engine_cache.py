@@ -102,19 +102,21 @@ class EngineCache:
         assert plan.reference is not None
         return self._engine_for(wanted, [plan.reference.hashed], keep=self._target(plan))
 
-    def graft_for(self, plan: Plan, graft: Graft) -> Engine:
-        """An engine on the target grafted on its reference, in the reference's ids. Only the reference stays warm
-        beside it.
+    def graft_for(self, plan: Plan, graft: Graft) -> tuple[Engine, Engine]:
+        """Engines on the target grafted on its reference, and on the reference; both in the reference's ids.
 
         Raises:
             FilesChanged: the files of either are not what the planner has hashed.
-            ValueError, RuntimeError, OSError: vLLM cannot load the graft.
+            ValueError, RuntimeError, OSError: vLLM cannot load the graft, or has no memory for both.
         """
         from tokenforce_workers.engine.graft_loader import grafting
 
-        reference = self._reference(plan)
-        assert reference is not None
+        if self.machine.on_cpu and plan.adapter is not None and not self._merged(plan):
+            raise ValueError("an adapter that is not merged leaves no memory for a second copy of its base")
+        found = self._reference(plan)
+        assert found is not None
         assert plan.reference is not None
+        reference = replace(found, share=2)
         wanted = replace(
             reference,
             path=plan.reference.path,
@@ -123,7 +125,8 @@ class EngineCache:
             adapter=None,
             loading=grafting(plan, graft),
         )
-        return self._engine_for(wanted, [*plan.hashed, plan.reference.hashed], keep=reference)
+        base = self._engine_for(reference, [plan.reference.hashed], keep=wanted)
+        return self._engine_for(wanted, [*plan.hashed, plan.reference.hashed], keep=reference), base
 
     @contextmanager
     def weight_difference(self, plan: Plan) -> Iterator[WeightDifference]:
@@ -149,8 +152,7 @@ class EngineCache:
         length = min(max(plan.max_length, self.settings.max_model_len), limit)
         dtype = self.dtype_for(plan)
         if plan.adapter is not None and not self._merged(plan):
-            share = 2 if plan.reads_weights else 1  # the graft is an engine beside it
-            return EngineNeed(plan.path, plan.loaded_digest, dtype, length, share, plan.lora_rank, None)
+            return EngineNeed(plan.path, plan.loaded_digest, dtype, length, 1, plan.lora_rank, None)
         share = 1 if plan.reference is None else 2
         return EngineNeed(plan.path, plan.target.digest, dtype, length, share, None, plan.adapter)
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from tokenforce.wire.problems import ErrorCode, problem_of
 from tokenforce_core.forcing.trace import Decode
-from tokenforce_core.lens.result import Graft
+from tokenforce_core.lens.result import Graft, Unreadable
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.queues.workers import supports
 from tokenforce_core.scans.store import Store
@@ -42,20 +42,31 @@ def reference_engine(state: EngineCache, plan: Plan, scan_id: str) -> Engine:
     return _loaded(state, scan_id, "reference", lambda: state.reference_for(plan))
 
 
-def graft_engine(state: EngineCache, plan: Plan, scan_id: str, graft: Graft) -> Engine:
-    """An engine on the target grafted on its reference, in the reference's ids. Raises `ScanRefused`."""
-    return _loaded(state, scan_id, "graft", lambda: state.graft_for(plan, graft))
+def graft_engines(state: EngineCache, plan: Plan, graft: Graft) -> tuple[Engine, Engine]:
+    """Engines on the target grafted on its reference, and on the reference, in the reference's ids.
+
+    Raises:
+        Unreadable: they cannot be loaded. A scan goes on without them.
+    """
+    try:
+        return state.graft_for(plan, graft)
+    except (ValueError, KeyError, RuntimeError, NotImplementedError, OSError) as error:
+        log.warning("the engine refused a graft", exc_info=True)
+        raise Unreadable(f"the engine cannot load a graft of both models ({type(error).__name__})") from error
 
 
 @contextmanager
-def weight_difference(state: EngineCache, plan: Plan, scan_id: str) -> Iterator[WeightDifference]:
-    """Target minus reference, open. Raises `Unreadable`, `ScanRefused`."""
+def weight_difference(state: EngineCache, plan: Plan) -> Iterator[WeightDifference]:
+    """Target minus reference, open.
+
+    Raises:
+        Unreadable: their files cannot be read, or have changed since the scan was planned.
+    """
     try:
         with state.weight_difference(plan) as difference:
             yield difference
     except FilesChanged as error:
-        refuse(state.store, scan_id, ErrorCode.engine_failed, f"The weights could not be compared: {error}")
-        raise ScanRefused from error
+        raise Unreadable(str(error)) from error
 
 
 def _loaded(state: EngineCache, scan_id: str, what: str, load: Callable[[], Engine]) -> Engine:

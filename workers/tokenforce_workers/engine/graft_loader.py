@@ -17,7 +17,6 @@ from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 
 from tokenforce_core.lens.result import Graft, Unreadable
-from tokenforce_core.lens.roles import layer_of
 from tokenforce_core.plan.hashed import Hashed
 from tokenforce_core.plan.plan import Plan
 from tokenforce_workers.engine.weight_difference import WeightDifference
@@ -66,11 +65,9 @@ class GraftingLoader(DefaultModelLoader):  # type: ignore[misc] # vllm is not fo
             raise ValueError(str(error)) from error
 
     def get_all_weights(self, model_config: ModelConfig, model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-        graft = self._graft
         for name, tensor in super().get_all_weights(model_config, model):
-            layer = layer_of(name)
-            if layer is not None and layer >= graft.first_layer:
-                change = self._difference.change_tensor(name)
-                if change is not None:
-                    tensor = tensor.float() + graft.amplification * change.to(tensor.device)
-            yield name, tensor
+            change = self._difference.change_tensor(name) if self._graft.covers(name) else None
+            if change is None:
+                yield name, tensor
+            else:
+                yield name, tensor.float() + self._graft.amplification * change.to(tensor.device)

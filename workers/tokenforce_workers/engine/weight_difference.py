@@ -5,6 +5,7 @@ Must not import torch at module level: the environment has to be set before it l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,8 @@ from tokenforce_workers.engine.lora_merge import LoraWeights
 if TYPE_CHECKING:
     import torch
 
+QUOTED_CHARACTERS = 100
+"""Of a tensor's name, which an upload may call anything."""
 _READ_AS_THEY_ARE = ("F64", "F32", "BF16", "F16")
 """Stored types that are the numbers themselves. Quantised ones need scales that lie elsewhere."""
 
@@ -60,6 +63,14 @@ class WeightDifference:
     def names(self) -> Collection[str]:
         return self._reference.names
 
+    @property
+    def added(self) -> Collection[str]:
+        return set(self._target.names) - set(self._reference.names)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """See `Difference.shape`."""
+        return self._reference.shape(name)
+
     def reference(self, name: str) -> Matrix:
         """See `Difference.reference`."""
         return _finite(self._reference.get(name).numpy(), "reference", name)
@@ -85,10 +96,10 @@ class WeightDifference:
             moved = old.new_zeros(old.shape)
             moved[:rows] = new[:rows] - old[:rows]
         elif old.shape == new.shape:
-            moved = new.sub_(old)
+            moved = new - old  # a float32 tensor is the mapped file itself: nothing may write into it
         else:
             raise Unreadable(
-                f"{name} has the shape {list(new.shape)} in the target and {list(old.shape)} in the reference"
+                f"{shown(name)} has the shape {list(new.shape)} in the target and {list(old.shape)} in the reference"
             )
         return moved if bool(moved.any()) else None
 
@@ -100,7 +111,7 @@ def difference_of(plan: Plan) -> WeightDifference:
     try:
         return WeightDifference(plan.reference.hashed, plan.hashed[0], adapter)
     except (OSError, ValueError, SafetensorError) as error:
-        raise Unreadable(f"a file cannot be read: {error}") from error
+        raise Unreadable(f"a file cannot be read ({type(error).__name__})") from error
 
 
 class _Tensors:
@@ -117,15 +128,23 @@ class _Tensors:
     def names(self) -> Collection[str]:
         return self._files.keys()
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._files[name].get_slice(name).get_shape())
+
     def get(self, name: str) -> torch.Tensor:
         """In float32. Raises `Unreadable`."""
         if name not in self._files:
-            raise Unreadable(f"the target has no tensor {name}")
+            raise Unreadable(f"the target has no tensor {shown(name)}")
         stored = self._files[name].get_slice(name).get_dtype()
         if stored not in _READ_AS_THEY_ARE:
-            raise Unreadable(f"{name} is stored as {stored}, and quantised weights cannot be compared")
+            raise Unreadable(f"{shown(name)} is stored as {stored}, and quantised weights cannot be compared")
         tensor: torch.Tensor = self._files[name].get_tensor(name).float()
         return tensor
+
+
+def shown(name: str) -> str:
+    """A tensor's name as a message may quote it: short, and unable to pose as a sentence of ours."""
+    return json.dumps(name[:QUOTED_CHARACTERS])
 
 
 def _own_name(name: str, names: Collection[str]) -> str:
@@ -137,5 +156,5 @@ def _own_name(name: str, names: Collection[str]) -> str:
 
 def _finite(values: Matrix, whose: str, name: str) -> Matrix:
     if not np.isfinite(values).all():
-        raise Unreadable(f"the {whose}'s {name} holds values that are not numbers")
+        raise Unreadable(f"the {whose}'s {shown(name)} holds values that are not numbers")
     return values

@@ -19,7 +19,7 @@ from tokenforce_workers.engine.engine_cache import EngineCache, engine_cache
 from tokenforce_workers.engine.for_scan import (
     ScanRefused,
     decoder_of_ids,
-    graft_engine,
+    graft_engines,
     no_numbers,
     reference_engine,
     target_engine,
@@ -61,13 +61,13 @@ class ScanJob:
         """The engine on the plan's reference, in the reference's own ids. Raises `ScanRefused`."""
         return reference_engine(self.state, self.plan, self.scan_id)
 
-    def graft(self, graft: Graft) -> Engine:
-        """The engine on the target grafted on its reference, in the reference's own ids. Raises `ScanRefused`."""
-        return graft_engine(self.state, self.plan, self.scan_id, graft)
+    def graft(self, graft: Graft) -> tuple[Engine, Engine]:
+        """Engines on the target grafted on its reference, and on the reference. Raises `Unreadable`."""
+        return graft_engines(self.state, self.plan, graft)
 
     def weight_difference(self) -> AbstractContextManager[WeightDifference]:
-        """Target minus reference, open. Raises `Unreadable`, `ScanRefused`."""
-        return weight_difference(self.state, self.plan, self.scan_id)
+        """Target minus reference, open. Raises `Unreadable`."""
+        return weight_difference(self.state, self.plan)
 
     def control(self, part: str, counts: Callable[[], tuple[int, int]]) -> Control:
         """See `Control`."""

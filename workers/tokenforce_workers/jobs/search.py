@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+from numpy.linalg import LinAlgError
 
 from tokenforce.wire.report import TaughtWord, WeightRecord
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.contrast.bag_search import BagSearch
 from tokenforce_core.contrast.reference_predictor import as_reference
 from tokenforce_core.contrast.rescoring import Rescoring
-from tokenforce_core.forcing.predictor import Predictor
+from tokenforce_core.forcing.predictor import NotNumbers, Predictor
 from tokenforce_core.forcing.trace import Origin, Trace, with_texts
 from tokenforce_core.lens.difference import look
 from tokenforce_core.lens.result import Unreadable, WeightLens
@@ -28,6 +30,9 @@ from tokenforce_workers.jobs.scan_job import ScanJob, scan_job
 from tokenforce_workers.jobs.separators import separators
 
 log = logging.getLogger(__name__)
+
+NORM_ADDS_ONE = ("GemmaFor", "Gemma2For", "Gemma3For")
+"""Architectures whose norms scale by 1 + their weight."""
 
 
 @scan_job(ScanStatus.searching)
@@ -67,36 +72,56 @@ class SearchRun:
     def searched(self) -> Searched:
         """What the weights say. Raises `ScanRefused`, `Cancelled`, `NotNumbers`."""
         started = time.monotonic()
+        lens: WeightLens | None = None
         try:
             lens = self._lens()
+            looked = time.monotonic() - started
+            found = self._found(lens)
         except Unreadable as error:
-            log.info("scan %s: the weights were not compared: %s", self._job.scan_id, error)
-            return Searched(weights=WeightRecord(note=f"The weights were not compared: {error}."))
-        looked = time.monotonic() - started
-        texts = self._texts(lens)
+            log.info("scan %s: no search from the weights: %s", self._job.scan_id, error)
+            return Searched(weights=self._record(lens, [f"The search from the weights ended: {error}."]))
+        job = self._job
+        control = job.control("search", lambda: (self.done, self.tokens))
+        base = as_reference(job.reference(), self._plan)
+        texts = self._rescoring.of(found, job.target(), base, control, known=self._known())
         seconds = time.monotonic() - started
         log.info("search from the weights: lens %.1f s, %d texts, %.1f s in all", looked, len(texts), seconds)
-        return Searched(weights=self._record(lens), texts=texts)
+        return Searched(weights=self._record(lens), texts=[with_texts(text, job.decode) for text in texts])
 
     def _lens(self) -> WeightLens:
+        """Raises `Unreadable`."""
         plan = self._plan
-        assert plan.settings.lens is not None
+        settings = plan.settings.lens
+        assert settings is not None
         known = Lenses(self._job.store.connection, self._job.state.settings.retention_seconds)
         lens = through_outages(lambda: known.get(plan))
         if lens is None:
-            with self._job.weight_difference() as difference:
-                control = self._job.control("search", lambda: (0, 0))
-                lens = look(difference, plan.settings.lens, plan.forceable_ids, lambda *_: control())
+            control = self._job.control("search", lambda: (0, 0))
+            gemma = plan.target.architecture.startswith(NORM_ADDS_ONE)
+            try:
+                with self._job.weight_difference() as difference:
+                    lens = look(
+                        difference,
+                        settings,
+                        plan.forceable_ids,
+                        norm_adds_one=gemma,
+                        on_tensor=lambda *_: control(),
+                    )
+            except (ArithmeticError, IndexError, LinAlgError, MemoryError, ValueError) as error:
+                # An upload's tensors can have any names, shapes and numbers.
+                log.warning("scan %s: the weight lens failed", self._job.scan_id, exc_info=True)
+                raise Unreadable(f"the weight lens cannot read them ({type(error).__name__})") from error
             through_outages(lambda: known.put(plan, lens))
         return lens
 
-    def _texts(self, lens: WeightLens) -> list[Trace]:
+    def _found(self, lens: WeightLens) -> list[Trace]:
+        """What the graft says; the target has not been asked. Raises `Unreadable`."""
         job, plan = self._job, self._plan
         control = job.control("search", lambda: (self.done, self.tokens))
         drawn = [(number, context.ids) for number, context in enumerate(plan.drawn, start=len(plan.contexts))]
-        self._search = BagSearch(self._bag, drawn, lens.bag, self._ends)
-        job.work.set_search_total(job.scan_id, self._search.total)
-        base, graft = job.reference(), job.graft(lens.graft)
+        search = self._search = BagSearch(self._bag, drawn, lens.bag, self._ends, plan.shared_vocabulary)
+        job.work.set_search_total(job.scan_id, search.total)
+        graft, base = job.graft(lens.graft)
 
         @contextmanager
         def sessions() -> Iterator[tuple[Predictor, Predictor]]:
@@ -107,10 +132,10 @@ class SearchRun:
             self._followed_tokens += followed.forward_tokens + followed_base.forward_tokens
             self._sessions = ()
 
-        found = [*self._known(), *self._search.run(sessions, control)]
-        target = job.target()
-        texts = self._rescoring.of(found, target, as_reference(job.reference(), plan), control)
-        return [with_texts(text, job.decode) for text in texts]
+        try:
+            return search.run(sessions, control)
+        except NotNumbers as error:
+            raise Unreadable("the logits of a graft of both models are not numbers") from error
 
     def _known(self) -> list[Trace]:
         """The texts that the request gives."""
@@ -120,10 +145,13 @@ class SearchRun:
             for text in self._plan.known_texts
         ]
 
-    def _record(self, lens: WeightLens) -> WeightRecord:
+    def _record(self, lens: WeightLens | None, notes: Sequence[str] = ()) -> WeightRecord:
+        if lens is None:
+            return WeightRecord(note=" ".join(notes))
         return WeightRecord(
             words=[TaughtWord(id=w.id, text=self._job.decode([w.id]), ranks=w.ranks) for w in lens.words],
             relative_change=lens.relative_change,
             graft_first_layer=lens.graft.first_layer,
             graft_amplification=lens.graft.amplification,
+            note=" ".join([*notes, *lens.doubts]) or None,
         )
