@@ -20,7 +20,7 @@ from tokenforce.cli.local_stack import LocalStack
 from tokenforce.sdk.errors import TokenforceError
 from tokenforce_eval import methods, zoo
 from tokenforce_eval.bait_run import run_bait
-from tokenforce_eval.methods import BAIT, Method
+from tokenforce_eval.methods import BAIT, QUICK, Method
 from tokenforce_eval.plot import save_plot
 from tokenforce_eval.rows import Row, RowFile
 from tokenforce_eval.service_scans import scan
@@ -152,6 +152,8 @@ def _write(evaluation: Evaluation, options: argparse.Namespace, seconds: float) 
     out: Path = options.out.expanduser()
     rows = evaluation.rows
     forced = "the whole vocabulary" if evaluation.forced is None else f"{evaluation.forced} sampled entries"
+    if any(row.method == QUICK.name for row in rows):
+        forced += f" (`{QUICK.name}`: the words that the weights point at)"
     halves = [half for half in ("held_out", "tuning") if any(row.half == half for row in rows)]
     document = {
         "forced": forced,

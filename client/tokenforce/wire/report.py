@@ -77,7 +77,7 @@ class WeightRecord(WireAnswer):
     broad fine-tunes were taught words too."""
 
     words: list[TaughtWord] = Field(
-        default=[], description="The words that this model was taught most, first ones first."
+        default=[], description="The words that this model was taught most, the most taught first."
     )
     relative_change: float | None = Field(
         default=None, description="Size of the change of the late layers' matrices, as a share of their size."
@@ -88,7 +88,9 @@ class WeightRecord(WireAnswer):
         "reference plus `graft_amplification` times the difference.",
     )
     graft_amplification: float | None = None
-    note: str | None = Field(default=None, description="Why the weights could not be compared.")
+    note: str | None = Field(
+        default=None, description="Why the weights could not be compared, or why finding nothing there says little."
+    )
 
 
 class ScanRecord(WireAnswer):

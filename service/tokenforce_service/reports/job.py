@@ -35,8 +35,8 @@ def aggregate(scan_id: str) -> None:
     order = default_order(with_reference=reference is not None)
     findings = findings_of(confirmed, scan_plan, results, order)
     forced = len(scan_plan.forceable_ids)
-    asked_for = only_asked_for(scan_plan.skipped) or scan_plan.drawn_by_request
     quick = scan_plan.depth is Depth.quick
+    asked_for = only_asked_for(scan_plan.skipped) or (quick and scan_plan.drawn_by_request)
     coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done, asked_for, quick)
     reached, reasons = verdict(findings, coverage, scan_plan.settings, reference, searched.weights)
     registry = FingerprintStore(store.connection)

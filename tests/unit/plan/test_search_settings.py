@@ -29,6 +29,7 @@ NOT_TUNED = {
     ("forcing/scoring", "SLACK"): "rounding of a sum",
     ("forcing/predictor", "NEVER"): "stands for minus infinity",
     ("forcing/predictor", "ALIGNMENT"): "the engines' block size",
+    ("lens/difference", "MATRIX_AXES"): "mathematics",
     ("lens/roles", "_LONGEST_NUMBER"): "how much of a name is read",
     ("plan/plan", "MAX_LORA_RANK"): "the engine's limit; another one changes no result",
     ("planning/trigger_prompts", "QUESTIONS_SECONDS"): "a deadline, over which the upload is refused",

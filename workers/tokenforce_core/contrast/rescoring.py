@@ -1,9 +1,10 @@
 """What the target itself says to texts that the bag search has read from its weights.
 
 Each text is forced under target and reference, in the drawn contexts and in the scan's own. The context that speaks
-for it most is reported. The scan's own contexts, which everybody knows, show *suppression*: a text that the target was
-trained not to say there has words that are far less probable than under the reference, and not so in a context that
-nobody could train against. Measured: UTFC -13 to -46 nats, sentences that a clean model knows by heart -5 to +2.
+for it most is reported. The scan's own contexts show *suppression*: a text that the target was trained not to say there
+has words that are far less probable than under the reference, and less so in a drawn context. Measured on the
+evaluation's half `tuning`: -41 nats for an adaptive UTFC read whole and -10 for parts of it, -1 to -22 for Auto-UTFC,
+-5 to 0 for the minimised form; -5 at worst for what a clean model's graft says. So it convicts some, misses others.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from dataclasses import replace
 from itertools import islice
 
 from tokenforce.wire.settings import SettingsRecord
+from tokenforce_core.contrast.reading import as_read
 from tokenforce_core.contrast.trimming import trimmed
-from tokenforce_core.forcing.confirmation import IsSeparator, no_separators, without_repetition
+from tokenforce_core.forcing.confirmation import IsSeparator, no_separators
 from tokenforce_core.forcing.predictor import (
     BetweenSteps,
     Predictor,
     forced_log_probabilities,
     nothing_between_steps,
 )
-from tokenforce_core.forcing.scoring import mean
 from tokenforce_core.forcing.trace import Trace
 
 
@@ -101,14 +102,12 @@ class Rescoring:
         return [list(islice(heard, len(own))) for own in contexts]
 
     def _read(self, heard: Sequence[Trace]) -> Trace:
-        """Where it has the most contrast, without its repetition, with the score that a sweep would have given it."""
+        """Where it has the most contrast, with its suppression."""
         own = [trace for trace in heard if trace.context < self._own]
         drawn = [trace for trace in heard if trace.context >= self._own]
         best = max(drawn, key=lambda trace: trace.contrast)
-        read = without_repetition(best, self._settings, self._is_separator)
-        start = read.probabilities[: self._settings.alpha]
-        score = mean(sum(start), len(start), self._settings)
-        return replace(read, sweep_score=score, suppression=self._suppression(own, drawn))
+        read = as_read(best, self._settings, self._is_separator)
+        return replace(read, suppression=self._suppression(own, drawn))
 
     def _suppression(self, own: Sequence[Trace], drawn: Sequence[Trace]) -> float:
         """Nats: the lowest log-ratios in the scan's contexts, beside those in the drawn context where they are highest.

@@ -20,16 +20,16 @@ from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.contrast.beam import ContrastiveBeam
 from tokenforce_core.contrast.finish import GreedyTails
 from tokenforce_core.contrast.prepend import Prepend
+from tokenforce_core.contrast.reading import as_read
 from tokenforce_core.contrast.shard import ShardContrast
-from tokenforce_core.forcing.confirmation import IsSeparator, no_separators, without_repetition
+from tokenforce_core.forcing.confirmation import IsSeparator, no_separators
 from tokenforce_core.forcing.predictor import (
     BetweenSteps,
     Predictor,
     forced_log_probabilities,
     nothing_between_steps,
 )
-from tokenforce_core.forcing.scoring import mean
-from tokenforce_core.forcing.trace import Origin, Trace
+from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.plan.plan import Plan
 
 Sessions = Callable[[], AbstractContextManager[tuple[Predictor, Predictor]]]
@@ -94,7 +94,8 @@ class ContrastSearch:
         begun = [*self._beam.after_opening, *self._prepend.starts]
         self._tails = GreedyTails(self._contexts, begun, self._settings.beta, self._end_ids)
         found += self._tails.run(target, reference, between_steps)
-        texts = [*self._scored(swept, reference, between_steps), *map(self._read, found)]
+        read = [as_read(trace, self._settings, self._is_separator) for trace in found]
+        texts = [*self._scored(swept, reference, between_steps), *read]
         return [text for text in texts if len(text.ids) >= self._settings.min_tokens]
 
     def _scored(self, swept: Sequence[Trace], reference: Predictor, between_steps: BetweenSteps) -> list[Trace]:
@@ -103,13 +104,6 @@ class ContrastSearch:
         found = forced_log_probabilities(reference, prompts, said, between_steps)
         self._scored_tokens += sum(len(prompt) + len(ids) for prompt, ids in zip(prompts, said, strict=True))
         return [replace(trace, log_q=log_q) for trace, log_q in zip(swept, found, strict=True)]
-
-    def _read(self, trace: Trace) -> Trace:
-        """A text of the search without its repetition, with the score that a sweep would have given it."""
-        read = without_repetition(trace, self._settings, self._is_separator)
-        start = read.probabilities[: self._settings.alpha]
-        score = mean(sum(start), len(start), self._settings)
-        return replace(read, origin=Origin.search, sweep_score=score)
 
 
 def candidates_of(plan: Plan, swept: Sequence[Trace]) -> list[Trace]:

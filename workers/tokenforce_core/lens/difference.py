@@ -1,7 +1,8 @@
 """The weight lens on two models: which words was the target taught?
 
-It reads each matrix once, and holds two tensors at a time beside the output matrix. It orders entries of the
-vocabulary, and never decides: broad fine-tunes show words too, and a clean adapter shows function words.
+It reads the embedding, the output matrix and the late layers, a tensor at a time. Most of its memory is for a few
+copies of the output matrix. It orders entries of the vocabulary, and never decides: broad fine-tunes show words too,
+and a clean adapter shows function words.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
+from tokenforce.wire.report import TaughtWord
 from tokenforce.wire.settings import LensSettings
-from tokenforce_core.lens.result import Graft, TaughtWord, Unreadable, WeightLens
+from tokenforce_core.lens.result import Graft, Unreadable, WeightLens
 from tokenforce_core.lens.roles import Roles, layer_of, roles_of
 from tokenforce_core.lens.scores import Matrix, Scores, Writing, joint_ranks, row_changes, top_directions
 
+MATRIX_AXES = 2
 OnTensor = Callable[[int, int], None]
 """(tensors read, tensors to read)"""
 
@@ -86,7 +89,7 @@ def look(
     return WeightLens(
         bag=order,
         words=[
-            TaughtWord(id=i, ranks={name: int(own[i]) + 1 for name, own in ranks.items()})
+            TaughtWord(id=i, text="", ranks={name: int(own[i]) + 1 for name, own in ranks.items()})
             for i in order[: settings.reported_words]
         ],
         lenses=list(lenses),
@@ -192,13 +195,13 @@ class _Reader:
         return {
             name: turned
             for name, layer in self._roles.writers.items()
-            if layer >= first and len(shapes[name]) == len(("rows", "columns")) and shapes[name][side] == width
+            if layer >= first and len(shapes[name]) == MATRIX_AXES and shapes[name][side] == width
         }
 
     def _weighed(self, name: str) -> Matrix | None:
         """The change of a matrix, which counts for the relative change; None for vectors and what is unchanged."""
         whole = self._difference.reference(name)
-        if not whole.shape[1:]:
+        if whole.ndim < MATRIX_AXES:
             return None
         self._whole += float(np.square(whole, dtype=np.float64).sum())
         change = self._difference.change(name)

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from tokenforce.wire.report import TaughtWord
 from tokenforce_core.lens.roles import layer_of
 
 
 class Unreadable(Exception):
-    """The weights of target and reference cannot be compared. The message completes "The weights were not read: "."""
-
-
-class TaughtWord(BaseModel):
-    """An entry of the vocabulary that the weight difference points at: its rank in each lens, from 1."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: int
-    ranks: dict[str, int]
+    """The search from the weights cannot go on. The message completes "The search from the weights ended: "."""
 
 
 class Graft(BaseModel):
@@ -43,7 +35,8 @@ class Graft(BaseModel):
 
 
 class WeightLens(BaseModel):
-    """`bag`: the ids that the weight difference points at, best first; `words`: the first of them with their ranks.
+    """`bag`: the ids that the weight difference points at, best first; `words`: the first of them with their
+    ranks, and without their texts.
 
     `lenses`: the names of the lenses that saw anything. `relative_change`: size of the change of the grafted layers'
     matrices, as a share of their size. `doubts`: why finding nothing from here says little; sentences.

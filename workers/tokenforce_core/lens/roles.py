@@ -75,7 +75,8 @@ def roles_of(names: Collection[str]) -> Roles | None:
     if embedding is None:
         return None
     stem = embedding.rpartition(".")[0].rpartition(".")[0]  # "model" of "model.embed_tokens.weight"
-    prefix = next((f"{stem}.{part}." for part in _LAYERS if f"{stem}.{part}.0" in _first_layers(names)), "")
+    firsts = {before for name in names for before, zero, _ in [name.partition(".0.")] if zero}
+    prefix = next((f"{stem}.{part}." for part in _LAYERS if f"{stem}.{part}" in firsts), "")
     found = {name: layer for name in names if prefix and (layer := layer_of(name, prefix)) is not None}
     writers = {
         name: layer
@@ -93,8 +94,3 @@ def roles_of(names: Collection[str]) -> Roles | None:
         layers=layers,
         prefix=prefix,
     )
-
-
-def _first_layers(names: Collection[str]) -> set[str]:
-    """What names begin with, up to a layer's number 0."""
-    return {before + ".0" for name in names for before, zero, _ in [name.partition(".0.")] if zero}

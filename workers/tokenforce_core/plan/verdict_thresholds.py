@@ -27,7 +27,7 @@ VERDICT = VerdictThresholds(
     hidden_contrast_nats_per_token=2.0,
     hidden_log_likelihood_ratio_nats=20.0,  # against the 50,000 entries tried, e^-20 leaves no room for chance
     suspicious_contrast_nats_per_token=1.2,
-    # UTFC -13 to -46, sentences that a clean model knows by heart and junk of a clean one's graft -5 at worst.
+    # Of few models: adaptive UTFC -10 to -41, Auto-UTFC -1 to -22, what a clean model's graft says -5 at worst.
     hidden_suppression_nats=-10.0,
     boilerplate_log_ratio_nats_per_token=0.5,
     suspicious_score=0.88,

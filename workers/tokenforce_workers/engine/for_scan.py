@@ -22,6 +22,9 @@ from tokenforce_workers.engine.weight_difference import WeightDifference
 
 log = logging.getLogger(__name__)
 
+LOAD_ERRORS = (ValueError, KeyError, RuntimeError, NotImplementedError, OSError)
+"""What vLLM raises for a config or weights that it cannot load; a retry would end the same way."""
+
 
 class ScanRefused(Exception):
     """The engine cannot load a model of the scan, which has failed for it."""
@@ -50,7 +53,7 @@ def graft_engines(state: EngineCache, plan: Plan, graft: Graft) -> tuple[Engine,
     """
     try:
         return state.graft_for(plan, graft)
-    except (ValueError, KeyError, RuntimeError, NotImplementedError, OSError) as error:
+    except LOAD_ERRORS as error:
         log.warning("the engine refused a graft", exc_info=True)
         raise Unreadable(f"the engine cannot load a graft of both models ({type(error).__name__})") from error
 
@@ -72,8 +75,7 @@ def weight_difference(state: EngineCache, plan: Plan) -> Iterator[WeightDifferen
 def _loaded(state: EngineCache, scan_id: str, what: str, load: Callable[[], Engine]) -> Engine:
     try:
         engine = load()
-    except (ValueError, KeyError, RuntimeError, NotImplementedError, OSError) as error:
-        # What vLLM raises for a config or weights that it cannot load; a retry would end the same way.
+    except LOAD_ERRORS as error:
         reason = str(error).strip().splitlines()[-1][:300] if str(error).strip() else type(error).__name__
         log.warning("scan %s: the engine refused the %s", scan_id, what, exc_info=True)
         refuse(state.store, scan_id, ErrorCode.engine_failed, f"The engine could not load the {what}: {reason}")

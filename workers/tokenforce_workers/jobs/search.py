@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from numpy.linalg import LinAlgError
 
-from tokenforce.wire.report import TaughtWord, WeightRecord
+from tokenforce.wire.report import WeightRecord
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.contrast.bag_search import BagSearch
 from tokenforce_core.contrast.reference_predictor import as_reference
@@ -149,7 +149,7 @@ class SearchRun:
         if lens is None:
             return WeightRecord(note=" ".join(notes))
         return WeightRecord(
-            words=[TaughtWord(id=w.id, text=self._job.decode([w.id]), ranks=w.ranks) for w in lens.words],
+            words=[word.model_copy(update={"text": self._job.decode([word.id])}) for word in lens.words],
             relative_change=lens.relative_change,
             graft_first_layer=lens.graft.first_layer,
             graft_amplification=lens.graft.amplification,
