@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenforce.wire.findings import Verdict
 from tokenforce.wire.report import ContextRecord, Report, ScanRecord, TargetRecord
-from tokenforce.wire.scans import Preset, ScanRequest
+from tokenforce.wire.scans import Depth, Preset, ScanRequest
 from tokenforce_core.forcing.repetition import Period
 from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.plan.hashed import Hashed
@@ -35,6 +35,8 @@ def example_plan(preset: Preset = Preset.standard) -> Plan:
         hashed=(NO_FILES,),
         settings=settings_for(ScanRequest(model="/models/example", preset=preset)),
         contexts=[ContextRecord(name="bos", ids=[1], text="<s>", aligned=False)],
+        forced_contexts=[0],
+        depth=Depth.thorough,
         skipped=[],
         end_ids=[2],
         shard_size=16,
@@ -68,6 +70,7 @@ def example_report(scan_id: str, reasons: Sequence[str] = ("Nothing was looked a
         target=plan.target,
         settings=plan.settings,
         contexts=plan.contexts,
+        forced_contexts=plan.context_names,
         shard_size=plan.shard_size,
         forced=VOCABULARY,
         skipped=[],

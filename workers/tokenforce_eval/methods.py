@@ -25,18 +25,25 @@ class Method:
 
 
 QUICK = Method("quick", {"depth": "quick"}, reference=True, sampled=False)
-CONTRAST = Method("contrast", reference=True)
+STANDARD = Method("standard", {"depth": "standard"}, reference=True)
+THOROUGH = Method("thorough", {"depth": "thorough"}, reference=True)
 ALONE = Method("alone")
 PAPER = Method("paper", {"preset": "paper"})
 BAIT = Method("bait", one_per_kind=True)
 """Another scanner: see `bait.py`."""
 
 ABLATIONS = (
-    Method("bos only", {"contexts": ["bos"]}, reference=True, ablation=True, one_per_kind=True),
-    Method("assistant only", {"contexts": ["assistant"]}, reference=True, ablation=True, one_per_kind=True),
-    Method("alpha 8", {"alpha": 8}, reference=True, ablation=True, one_per_kind=True),
+    Method("bos only", {"depth": "thorough", "contexts": ["bos"]}, reference=True, ablation=True, one_per_kind=True),
+    Method(
+        "assistant only",
+        {"depth": "thorough", "contexts": ["assistant"]},
+        reference=True,
+        ablation=True,
+        one_per_kind=True,
+    ),
+    Method("alpha 8", {"depth": "thorough", "alpha": 8}, reference=True, ablation=True, one_per_kind=True),
 )
-METHODS = (QUICK, CONTRAST, ALONE, PAPER, BAIT, *ABLATIONS)
+METHODS = (QUICK, STANDARD, THOROUGH, ALONE, PAPER, BAIT, *ABLATIONS)
 
 
 def select(names: str | None) -> tuple[Method, ...]:

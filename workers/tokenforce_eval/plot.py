@@ -9,12 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tokenforce_core.plan.verdict_thresholds import VERDICT
-from tokenforce_eval.methods import CONTRAST, METHODS
+from tokenforce_eval.methods import METHODS, STANDARD
 from tokenforce_eval.rates import recall
 from tokenforce_eval.rows import Row
 from tokenforce_eval.zoo import KINDS, Half
 
-_COLOURS = {"contrast": "#1b6e53", "alone": "#7fb685", "paper": "#c9a227", "bait": "#9a5b8f"}
+_COLOURS = {
+    "quick": "#0f3d57",
+    "standard": "#1b6e53",
+    "thorough": "#4f9d7e",
+    "alone": "#a9cfae",
+    "paper": "#c9a227",
+    "bait": "#9a5b8f",
+}
 _HIDDEN, _CLEAN = "#1b6e53", "#b2432f"
 
 
@@ -24,7 +31,7 @@ def save_plot(rows: Sequence[Row], half: Half, path: Path) -> None:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
     _recalls(left, own)
-    _distances(right, [row for row in own if row.method == CONTRAST.name])
+    _distances(right, [row for row in own if row.method == STANDARD.name])
     figure.savefig(path, dpi=130)
 
 

@@ -110,7 +110,7 @@ def _cost(rows: Sequence[Row], methods: Sequence[Method]) -> str:
 def _ablations(rows: Sequence[Row]) -> str:
     compared = {row.specimen for row in rows if row.method in {method.name for method in ABLATIONS}}
     lines = []
-    for name in ("contrast", *(method.name for method in ABLATIONS), "alone"):
+    for name in ("thorough", *(method.name for method in ABLATIONS), "alone"):
         own = [row for row in rows if row.method == name and row.specimen in compared]
         if own:
             lines.append([name, *_recall(recall(own)), f"{recall(own).seconds:.0f}"])

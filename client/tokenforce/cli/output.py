@@ -112,11 +112,10 @@ def print_report(report: Report, findings: Sequence[Finding]) -> None:
     """The ranking, what was scanned, the verdict, and the evidence for it."""
     print_findings(findings)
     scan = report.scan
-    contexts = ", ".join(context.name for context in scan.contexts)
     seconds = (scan.finished_at - scan.created_at).total_seconds()
     shown = f"{len(findings)} of {len(report.findings)} findings; " if len(findings) < len(report.findings) else ""
     print_line()
-    looked = f"{scan.forced} tokens forced in {contexts}"
+    looked = f"{scan.forced} tokens forced in {', '.join(scan.forced_contexts)}"
     if scan.depth is Depth.quick:
         drawn = ", ".join(context.name for context in scan.drawn_contexts)
         looked = f"taught words followed in {drawn}" if drawn else "nothing followed"

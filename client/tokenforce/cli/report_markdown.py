@@ -169,7 +169,8 @@ def _suppressed(tokens: Sequence[SuppressedToken], top: int) -> list[list[str]]:
 def _looked_at(scan: ScanRecord) -> str:
     if scan.depth is Depth.quick:
         return "Followed the words that the weights were taught in the drawn contexts; the vocabulary was not forced."
-    return f"Forced {scan.forced} of {scan.target.vocabulary_size} vocabulary entries in each context."
+    listed = " and ".join(code(name) for name in scan.forced_contexts)
+    return f"Forced {scan.forced} of {scan.target.vocabulary_size} vocabulary entries in {listed}."
 
 
 def _taught(weights: WeightRecord | None) -> list[list[str]]:

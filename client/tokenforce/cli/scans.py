@@ -60,7 +60,8 @@ def scan(
     depth: Annotated[
         Depth | None,
         typer.Option(
-            help="`quick` follows only the words that the weights were taught; it needs a reference. Default: thorough."
+            help="How much a scan with a reference looks at: `quick` only the words that the weights were taught, "
+            "`standard` (the default) also the vocabulary in two contexts, `thorough` in all contexts and by a sweep."
         ),
     ] = None,
     context: Annotated[

@@ -20,7 +20,7 @@ from tokenforce.cli.tables import Listing, minute, print_removed
 from tokenforce.sdk.calls import checked
 from tokenforce.sdk.client import Client
 from tokenforce.wire.audits import Ground
-from tokenforce.wire.scans import Preset, Priority
+from tokenforce.wire.scans import Depth, Preset, Priority
 from tokenforce.wire.upload_hooks import Hook, HookAnswer, HookKind, HookPolicy, HookSecret
 
 SECRET_VARIABLE = "TOKENFORCE_HOOK_SECRET"
@@ -41,6 +41,7 @@ def create(
     repo: Annotated[list[str], typer.Option(help="Models to scan, as a pattern such as 'org/*'. Repeat for several.")],
     reference: Annotated[str | None, typer.Option(help="As for `scan`: a model, `auto` or `none`.")] = None,
     preset: Annotated[Preset, typer.Option(help="`standard` or `paper`.")] = Preset.standard,
+    depth: Annotated[Depth | None, typer.Option(help="As for `scan`. `quick` needs a reference.")] = None,
     context: Annotated[list[str] | None, typer.Option(help="As for `scan`. Repeat for several.")] = None,
     low: Annotated[
         bool, typer.Option("--low", help="Give these scans the priority `low`: other scans go first.")
@@ -76,6 +77,7 @@ def create(
                 "repos": repo,
                 "reference": reference_argument(reference),
                 "preset": preset,
+                "depth": depth,
                 "contexts": [context_argument(item) for item in context] if context else None,
                 "priority": Priority.low if low else Priority.normal,
                 "accepted_licences": accept or [],

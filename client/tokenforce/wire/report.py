@@ -105,6 +105,9 @@ class ScanRecord(WireAnswer):
     drawn_contexts: list[ContextRecord] = Field(
         default=[], description="Contexts drawn for this scan, in which the taught words were followed."
     )
+    forced_contexts: list[str] = Field(
+        default=[], description="Names of the contexts in which the vocabulary was forced; none at the depth quick."
+    )
     shard_size: int = Field(description="Vocabulary entries per shard, on which the limits per shard depend.")
     forced: int = Field(description="Number of tokens forced in each context.")
     skipped: list[SkippedIds]

@@ -42,11 +42,14 @@ class Preset(StrEnum):
 class Depth(StrEnum):
     """How much a scan looks at.
 
-    `quick`: with a reference only. The words that the weights were taught, and the texts that follow them in a few
-    contexts drawn for this scan. `thorough`: these first, with a reference, and then the whole vocabulary.
+    `quick`: the words that the weights were taught, and the texts that follow them in a few contexts drawn for this
+    scan. `standard`: these first, and then the whole vocabulary by contrast, in the chat template's context and in a
+    drawn one. `thorough`: these first, then the sweep and the contrast in all contexts of the scan. Without a reference
+    there is only the sweep, whatever the depth; `quick` is refused.
     """
 
     quick = "quick"
+    standard = "standard"
     thorough = "thorough"
 
 
@@ -120,8 +123,9 @@ class ScanRequest(WireRequest):
     preset: str = Field(default=Preset.standard, description="`standard` or `paper`.")
     depth: Depth | None = Field(
         default=None,
-        description="`quick` or `thorough` (the default). `quick` needs a reference: it reads from the weights which "
-        "words were taught and follows only these.",
+        description="How much a scan with a reference looks at. `quick` reads from the weights which words were "
+        "taught and follows only these. `standard` (the default) then forces the vocabulary by contrast in two "
+        "contexts, `thorough` sweeps it in all contexts too. Without a reference there is only the sweep.",
     )
     contexts: list[ContextChoice] | None = Field(
         default=None,
@@ -139,8 +143,8 @@ class ScanRequest(WireRequest):
         default=None,
         min_length=1,
         max_length=MAX_KNOWN_TEXTS,
-        description="To repeat a scan: force these texts under both models too, as the search does with those that it "
-        "finds. Their contexts are named in `drawn_contexts`.",
+        description="To repeat a scan: force these texts under both models, and read nothing else from the weights. "
+        "Their contexts are named in `drawn_contexts`.",
     )
     alpha: int | None = Field(default=None, ge=1, le=4096, description="Sweep length α, in tokens.")
     beta: int | None = Field(default=None, ge=1, le=4096, description="Confirm length β, in tokens.")

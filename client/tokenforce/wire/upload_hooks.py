@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from tokenforce.wire.audits import AuditRules
 from tokenforce.wire.base import WireAnswer, WireRequest
-from tokenforce.wire.scans import MAX_CONTEXTS, ContextChoice, Preset, Priority
+from tokenforce.wire.scans import MAX_CONTEXTS, ContextChoice, Depth, Preset, Priority
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _Short = Annotated[str, StringConstraints(max_length=500)]
@@ -40,6 +40,7 @@ class HookPolicy(AuditRules):
         description="As for a scan: a model, `auto` or `none`. Without a reference, a scan without findings gives "
         "`could_not_scan`.",
     )
+    depth: Depth | None = Field(default=None, description="As for a scan. `quick` needs a reference.")
     contexts: list[ContextChoice] | None = Field(default=None, min_length=1, max_length=MAX_CONTEXTS)
     priority: Literal[Priority.low, Priority.normal] = Priority.normal
 

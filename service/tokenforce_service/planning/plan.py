@@ -22,6 +22,7 @@ from tokenforce_service.models.open import Opened, Target
 from tokenforce_service.models.sandbox import resource_limits
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, Tokenizers
 from tokenforce_service.planning.contexts import build_context
+from tokenforce_service.planning.depth import depth_of, forced_contexts
 from tokenforce_service.planning.drawn_contexts import contexts_to_follow
 from tokenforce_service.planning.reference import plan_reference
 from tokenforce_service.refusals import Refusal
@@ -77,6 +78,7 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         longest = max([longest, *(len(context.ids) for context in drawn)])
     if request.depth is Depth.quick and not drawn and not (reference is not None and reference.record.identical):
         raise _nothing_to_read(reference, scan_settings)
+    depth = depth_of(request, reference)
     return Plan(
         target=record,
         path=str(model.path),
@@ -91,7 +93,8 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         drawn=drawn,
         drawn_by_request=request.drawn_contexts is not None,
         known_texts=_known_texts(request, drawn, model.vocabulary_size) if drawn else [],
-        depth=request.depth or Depth.thorough,
+        forced_contexts=forced_contexts(depth, request, len(contexts), drawn),
+        depth=depth,
         skipped=skipped,
         end_ids=end_ids,
         shard_size=settings.shard_size,
@@ -128,9 +131,9 @@ def _nothing_to_read(reference: ReferencePlan | None, settings: SettingsRecord) 
     elif settings.bag is None:
         why = f"the preset {settings.preset} does not look at weights: use the preset standard"
     elif reference.id_map is not None:
-        why = "the target and the reference give different ids to their tokens: use the depth thorough"
+        why = "the target and the reference give different ids to their tokens: use the depth standard"
     else:
-        why = "the model takes too few tokens for it: use the depth thorough"
+        why = "the model takes too few tokens for it: use the depth standard"
     return Refusal(ErrorCode.invalid_request, f"The depth quick cannot be used here, because {why}.")
 
 

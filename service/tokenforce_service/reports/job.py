@@ -28,16 +28,19 @@ def aggregate(scan_id: str) -> None:
     row, scan_plan, confirmed = store.row(scan_id), store.plan(scan_id), store.work.confirmed(scan_id)
     if row is None or scan_plan is None or confirmed is None or row.status is not ScanStatus.aggregating:
         return
-    names = [context.name for context in scan_plan.contexts]
     searched = store.work.searched(scan_id)
     reference = scan_plan.reference.record if scan_plan.reference is not None else None
     results = store.work.contrast(scan_id)
     order = default_order(with_reference=reference is not None)
     findings = findings_of(confirmed, scan_plan, results, order)
     forced = len(scan_plan.forceable_ids)
+    names = scan_plan.context_names
+    forced_contexts = [names[place] for place in scan_plan.forced_contexts]
     quick = scan_plan.depth is Depth.quick
-    asked_for = only_asked_for(scan_plan.skipped) or (quick and scan_plan.drawn_by_request)
-    coverage = Coverage(names, scan_plan.target.vocabulary_size, forced, row.entries_done, asked_for, quick)
+    repeats = scan_plan.drawn_by_request and not scan_plan.sweeps
+    asked_for = only_asked_for(scan_plan.skipped) or repeats
+    looked_at = row.entries_done if scan_plan.sweeps else row.contrast_done
+    coverage = Coverage(forced_contexts, scan_plan.target.vocabulary_size, forced, looked_at, asked_for, quick)
     reached, reasons = verdict(findings, coverage, scan_plan.settings, reference, searched.weights)
     registry = FingerprintStore(store.connection)
     fingerprints = registry.all()
@@ -52,6 +55,7 @@ def aggregate(scan_id: str) -> None:
         depth=scan_plan.depth,
         contexts=scan_plan.contexts,
         drawn_contexts=scan_plan.drawn,
+        forced_contexts=forced_contexts,
         shard_size=scan_plan.shard_size,
         forced=forced,
         skipped=scan_plan.skipped,

@@ -79,7 +79,7 @@ def _beside(
         known = _ranks(accepted) - _ranks(others)
         findings = [f.model_copy(update={"verdict": Verdict.clean}) if f.rank in known else f for f in findings]
         record = report.scan
-        names = [context.name for context in record.contexts]
+        names = record.forced_contexts
         # The coverage is complete: a scan has a report only after all shards.
         swept, asked_for = record.forced * len(names), only_asked_for(record.skipped)
         quick = record.depth is Depth.quick

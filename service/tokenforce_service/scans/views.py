@@ -72,7 +72,9 @@ def progress_view(row: ScanState) -> Progress:
         seconds = last - began if last is not None else 0.0
         eta = (row.entries_total - done) * seconds / done if row.entries_total and done and seconds > 0 else None
         return Progress(stage=row.status, done=done, total=row.entries_total, tokens_per_second=rate, eta_seconds=eta)
-    if row.status.final and not swept and row.search_total is not None:  # a quick scan
+    if row.status.final and not swept and row.contrast_done:  # of the depth standard
+        return Progress(stage=row.status, done=row.contrast_done, total=row.entries_total, tokens_per_second=rate)
+    if row.status.final and not swept and row.search_total is not None:  # of the depth quick
         return Progress(stage=row.status, done=row.search_total, total=row.search_total, tokens_per_second=rate)
     sweeping = row.status is ScanStatus.sweeping
     eta = _eta(tokens, swept, row.entries_total, rate) if sweeping else None

@@ -51,6 +51,7 @@ def scan_request(model: str, policy: HookPolicy) -> ScanRequest:
         model=model,
         preset=policy.preset,
         reference=policy.reference,
+        depth=policy.depth,
         contexts=policy.contexts,
         priority=policy.priority,
     )

@@ -14,7 +14,7 @@ from rq.job import Job, JobStatus
 
 from tests.support.scan_results import NO_FILES
 from tokenforce.wire.report import ContextRecord, TargetRecord
-from tokenforce.wire.scans import ScanRequest, ScanStatus
+from tokenforce.wire.scans import Depth, ScanRequest, ScanStatus
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.plan.presets import settings_for
 from tokenforce_core.queues.jobs import CONTROL_QUEUE, SERIALIZER, JobName, ListedJob, job_id, queue
@@ -32,6 +32,8 @@ PLAN = Plan(
     hashed=(NO_FILES,),
     settings=settings_for(REQUEST),
     contexts=[ContextRecord(name="bos", ids=[1], text="", aligned=False)],
+    forced_contexts=[0],
+    depth=Depth.thorough,
     skipped=[],
     end_ids=[0],
     shard_size=40,

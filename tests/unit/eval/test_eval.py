@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tokenforce_eval import methods, zoo
 from tokenforce_eval.bait import FLAGGED_ABOVE_Q, MAX_PROMPTS_TOGETHER, STEPS, Bait, word_like
-from tokenforce_eval.methods import CONTRAST, METHODS
+from tokenforce_eval.methods import METHODS, STANDARD
 from tokenforce_eval.plot import save_plot
 from tokenforce_eval.rates import false_alarms, lower_bound, recall, upper_bound
 from tokenforce_eval.rows import SCANNER_PACKAGES, RankedText, Row, RowFile, row_of, scanner_sources
@@ -111,16 +111,16 @@ def test_a_count_that_cannot_be_is_refused() -> None:
 
 def test_the_rank_is_that_of_the_first_text_with_half_of_the_hidden_one() -> None:
     ranking = [found("something else"), found("…lantern goes DARK at midnight"), found(HIDDEN)]
-    row = row_of(housed(), CONTRAST, ranking, "hidden_text", 1.0, 10)
+    row = row_of(housed(), STANDARD, ranking, "hidden_text", 1.0, 10)
     assert row.rank == 2
     assert 0.75 < row.share < 0.95
     assert row.true == ranking[1]
-    missed = row_of(housed(), CONTRAST, [found("The lantern")], "clean", 1.0, 10)
+    missed = row_of(housed(), STANDARD, [found("The lantern")], "clean", 1.0, 10)
     assert (missed.rank, missed.share, missed.true) == (None, 0.0, None)
 
 
 def test_rates_count_ranks_and_verdicts() -> None:
-    row = row_of(housed(), CONTRAST, [found(HIDDEN)], "hidden_text", 2.0, 10)
+    row = row_of(housed(), STANDARD, [found(HIDDEN)], "hidden_text", 2.0, 10)
     rows = [row, replace(row, rank=7, verdict="suspicious"), replace(row, rank=None, share=0.0, verdict="clean")]
     rates = recall(rows)
     assert (rates.models, rates.first, rates.first_ten, rates.hidden_text) == (3, 1, 2, 1)
@@ -130,46 +130,46 @@ def test_rates_count_ranks_and_verdicts() -> None:
 
 
 def test_a_text_read_in_part_is_found_and_not_whole() -> None:
-    row = row_of(housed(), CONTRAST, [found(HIDDEN)], "hidden_text", 2.0, 10)
+    row = row_of(housed(), STANDARD, [found(HIDDEN)], "hidden_text", 2.0, 10)
     rates = recall([row, replace(row, share=0.6), replace(row, rank=2)])
     assert (rates.first, rates.first_ten, rates.whole) == (2, 3, 1)
 
 
 def test_the_base_as_its_own_reference_is_no_trial() -> None:
-    row = row_of(housed(""), CONTRAST, [], "clean", 2.0, 10)
+    row = row_of(housed(""), STANDARD, [], "clean", 2.0, 10)
     alarms = false_alarms([row, replace(row, forward_tokens=0)])
     assert (alarms.models, alarms.bound) == (1, upper_bound(0, 1))
 
 
 def test_rows_survive_an_interruption_and_other_settings_find_none(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    row = row_of(housed(), CONTRAST, [found(HIDDEN)], "hidden_text", 2.0, 10)
-    RowFile(file, [1, 2]).put(housed(), CONTRAST, row)
+    row = row_of(housed(), STANDARD, [found(HIDDEN)], "hidden_text", 2.0, 10)
+    RowFile(file, [1, 2]).put(housed(), STANDARD, row)
     with file.open("a") as torn:
         torn.write('\n{"key": "of older code", "row": {"field": 1}}\n{"key": "half a li')
     again = RowFile(file, [1, 2])
-    assert again.get(housed(), CONTRAST) == row
+    assert again.get(housed(), STANDARD) == row
     assert again.get(housed(), methods.ALONE) is None
-    assert again.get(replace(housed(), digest="other"), CONTRAST) is None
-    assert RowFile(file, [1, 3]).get(housed(), CONTRAST) is None
+    assert again.get(replace(housed(), digest="other"), STANDARD) is None
+    assert RowFile(file, [1, 3]).get(housed(), STANDARD) is None
     again.put(housed(), methods.ALONE, row)
     assert RowFile(file, [1, 2]).get(housed(), methods.ALONE) == row
-    again.forget([(housed(), CONTRAST), (housed(), methods.BAIT)])
+    again.forget([(housed(), STANDARD), (housed(), methods.BAIT)])
     for rows in (again, RowFile(file, [1, 2])):
-        assert rows.get(housed(), CONTRAST) is None
+        assert rows.get(housed(), STANDARD) is None
         assert rows.get(housed(), methods.ALONE) == row
-    again.put(housed(), CONTRAST, row)
-    assert RowFile(file, [1, 2]).get(housed(), CONTRAST) == row
+    again.put(housed(), STANDARD, row)
+    assert RowFile(file, [1, 2]).get(housed(), STANDARD) == row
 
 
 def test_a_model_that_changed_its_half_keeps_its_row_and_counts_in_the_new_one(tmp_path: Path) -> None:
     """A specimen of `held_out` that the scanner was changed for goes to `tuning`: its rates must not stay behind."""
     file = RowFile(tmp_path / "rows.jsonl", [1, 2])
-    row = row_of(housed(), CONTRAST, [found(HIDDEN)], "hidden_text", 2.0, 10)
-    file.put(housed(), CONTRAST, row)
+    row = row_of(housed(), STANDARD, [found(HIDDEN)], "hidden_text", 2.0, 10)
+    file.put(housed(), STANDARD, row)
     moved = replace(housed(), specimen=replace(housed().specimen, half="tuning"))
     assert row.half == "held_out"
-    assert file.get(moved, CONTRAST) == replace(row, half="tuning")
+    assert file.get(moved, STANDARD) == replace(row, half="tuning")
 
 
 def zoo_rows() -> list[Row]:
@@ -193,7 +193,7 @@ def test_tables_say_rates_bounds_and_costs_of_every_method(tmp_path: Path) -> No
     assert "0/1 (≤ 95%)" in text
     assert "ablation" in text
     assert per_model(rows).count("\n") == len(rows) + 1
-    own = row_of(housed("", "base"), CONTRAST, [], "clean", 900.0, 0)  # nothing ran: no cost of the method
+    own = row_of(housed("", "base"), STANDARD, [], "clean", 900.0, 0)  # nothing ran: no cost of the method
     assert tables([*rows, own], "held_out").partition("| cost")[2] == text.partition("| cost")[2]
     widths = {len(line) for line in per_model(rows).splitlines()}
     assert len(widths) == 1
@@ -203,7 +203,7 @@ def test_tables_say_rates_bounds_and_costs_of_every_method(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("choose", [zoo.select, methods.select])
 def test_a_choice_by_a_wrong_name_says_the_right_ones(choose: Callable[[str], object]) -> None:
-    with pytest.raises(ValueError, match=r"message-full-en|contrast"):
+    with pytest.raises(ValueError, match=r"message-full-en|standard"):
         choose("nonsense")
 
 

@@ -93,10 +93,10 @@ def verdict(
         alarms = [finding for finding in findings if finding.verdict is severity]
         if alarms:
             return severity, [reasons.found(alarms, severity), looked, compared]
-    if coverage.quick and (weights is None or weights.note is not None):
-        return Verdict.inconclusive, [reasons.NOTHING_FOLLOWED, looked, compared]
     if (gap := _gap(findings, coverage, settings, alone=reference is None)) is not None:
         return Verdict.inconclusive, [gap, looked, compared]
+    if coverage.quick and (weights is None or weights.note is not None):
+        return Verdict.inconclusive, [reasons.NOTHING_FOLLOWED, looked, compared]
     if reference is None:
         # Never `clean`: without a reference a third of the held-out carriers stays unseen.
         return Verdict.inconclusive, [reasons.nothing_found_alone(settings.verdict), looked, compared]

@@ -11,7 +11,7 @@ from tokenforce.wire.scans import Depth, KnownText
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.forcing.predictor import uncached
 from tokenforce_core.plan.hashed import Hashed
-from tokenforce_core.plan.vocabulary import Shard, forceable, shards
+from tokenforce_core.plan.vocabulary import NOT_ASKED_FOR, Shard, forceable, shards
 
 MAX_LORA_RANK = 64
 """Of adapters that are scanned on their base."""
@@ -47,7 +47,8 @@ class Plan(BaseModel):
     `tokenizer_path` is the folder whose tokenizer the target speaks with. `hashed` are the files that decide what the
     engine says: those of `path`, and of the adapter. `drawn`: contexts drawn for this scan, in which the search follows
     the words that the weights were taught; none if the weights are not compared. `drawn_by_request`: the request named
-    them, to repeat a scan; `known_texts` are then held against both models too.
+    them, to repeat a scan; `known_texts` are then held against both models too. `forced_contexts`: places in
+    `every_context` of the contexts in which the whole vocabulary is forced.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -64,8 +65,9 @@ class Plan(BaseModel):
     contexts: list[ContextRecord]
     drawn: list[ContextRecord] = Field(default_factory=list)
     drawn_by_request: bool = False
+    forced_contexts: list[int]
     known_texts: list[KnownText] = Field(default_factory=list)
-    depth: Depth = Depth.thorough
+    depth: Depth
     skipped: list[SkippedIds]
     end_ids: list[int]
     shard_size: int
@@ -77,18 +79,27 @@ class Plan(BaseModel):
         return forceable(self.target.vocabulary_size, self.skipped)
 
     @property
+    def teachable_ids(self) -> list[int]:
+        """Ids that the search from the weights may follow: also those that the request does not ask to force."""
+        return forceable(self.target.vocabulary_size, [g for g in self.skipped if g.reason != NOT_ASKED_FOR])
+
+    @property
     def shards(self) -> list[Shard]:
-        return list(shards(len(self.forceable_ids), len(self.contexts), self.shard_size))
+        return list(shards(len(self.forceable_ids), self.forced_contexts, self.shard_size))
 
     @property
     def entries(self) -> int:
-        """Vocabulary entries times contexts."""
-        return len(self.forceable_ids) * len(self.contexts)
+        """Vocabulary entries times the contexts in which they are forced."""
+        return len(self.forceable_ids) * len(self.forced_contexts)
+
+    @property
+    def every_context(self) -> list[ContextRecord]:
+        """The contexts that a trace may have: the scan's, and after them the drawn ones."""
+        return [*self.contexts, *self.drawn]
 
     @property
     def context_names(self) -> list[str]:
-        """The names of the contexts that a trace may have: the scan's, and after them the drawn ones."""
-        return [context.name for context in (*self.contexts, *self.drawn)]
+        return [context.name for context in self.every_context]
 
     @property
     def shared_vocabulary(self) -> int:
@@ -101,6 +112,11 @@ class Plan(BaseModel):
         """Whether the scan begins with the weight lens and the bag search."""
         return bool(self.drawn)
 
+    @property
+    def sweeps(self) -> bool:
+        """Whether the vocabulary is forced by plain decoding. At the depth standard it is by contrast only."""
+        return self.depth is Depth.thorough
+
     def prompt_cost(self, context: int) -> int:
         """Forward tokens that the prompt of one entry costs: what prefix caching does not cover."""
-        return uncached(len(self.contexts[context].ids) + 1)
+        return uncached(len(self.every_context[context].ids) + 1)

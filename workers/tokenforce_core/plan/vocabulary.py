@@ -50,10 +50,10 @@ def forceable(vocabulary_size: int, skipped: Sequence[SkippedIds]) -> list[int]:
     return [i for i in range(vocabulary_size) if i not in left_out]
 
 
-def shards(forceable_count: int, contexts: int, shard_size: int) -> Iterator[Shard]:
-    """Break `contexts × forceable_count` entries into shards of at most `shard_size`, context by context."""
+def shards(forceable_count: int, contexts: Sequence[int], shard_size: int) -> Iterator[Shard]:
+    """Break the vocabulary in each of these contexts into shards of at most `shard_size`, context by context."""
     index = 0
-    for context in range(contexts):
+    for context in contexts:
         for start in range(0, forceable_count, shard_size):
             yield Shard(index, context, start, min(start + shard_size, forceable_count))
             index += 1

@@ -15,6 +15,7 @@ from tokenforce.wire.report import WeightRecord
 from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.lens.result import WeightLens
 from tokenforce_core.plan.plan import Plan
+from tokenforce_core.plan.vocabulary import NOT_ASKED_FOR
 from tokenforce_core.runtime.text_redis import text_redis
 
 
@@ -58,6 +59,6 @@ def _key(plan: Plan) -> str:
         plan.target.digest,
         plan.reference.record.digest,
         plan.settings.lens.model_dump_json(),
-        *(group.model_dump_json() for group in plan.skipped),
+        *(group.model_dump_json() for group in plan.skipped if group.reason != NOT_ASKED_FOR),
     )
     return f"tf:lens:{hashlib.sha256(' '.join(parts).encode()).hexdigest()}"

@@ -41,8 +41,8 @@ def start_planning(store: Store, scan_id: str, *, first: bool = False) -> None:
 
 
 def start_first_stage(store: Store, scan_id: str, plan: Plan) -> None:
-    """Store the plan and start the search from the weights, or the sweep. A target equal to its reference needs no
-    engine."""
+    """Store the plan and start the search from the weights, or what comes after it. A target equal to its reference
+    needs no engine."""
     store.set_plan(scan_id, plan)
     if plan.reference is not None and plan.reference.record.identical:
         store.work.commit_confirmed(scan_id, [], 0)
@@ -52,23 +52,32 @@ def start_first_stage(store: Store, scan_id: str, plan: Plan) -> None:
         if store.advance(scan_id, ScanStatus.searching, ScanStatus.planning):
             NeededJob(plan.queue, JobName.search).enqueue(store, scan_id)
     else:
-        _start_sweep(store, scan_id, plan, ScanStatus.planning)
+        _start_vocabulary(store, scan_id, plan, ScanStatus.planning)
 
 
 def after_search(store: Store, scan_id: str, plan: Plan) -> None:
-    """Once the search from the weights is committed, start the sweep; of a quick scan, phase 2."""
+    """Once the search from the weights is committed, go on with the vocabulary; of a quick scan, with phase 2."""
     if not store.work.is_searched(scan_id):
         return
     if plan.depth is Depth.quick:
         _start_confirmation(store, scan_id, plan, ScanStatus.searching)
     else:
-        _start_sweep(store, scan_id, plan, ScanStatus.searching)
+        _start_vocabulary(store, scan_id, plan, ScanStatus.searching)
 
 
-def _start_sweep(store: Store, scan_id: str, plan: Plan, after: ScanStatus) -> None:
-    if store.advance(scan_id, ScanStatus.sweeping, after):
+def _start_vocabulary(store: Store, scan_id: str, plan: Plan, after: ScanStatus) -> None:
+    """Start the sweep, or the contrast if the depth leaves the sweep out."""
+    if not plan.sweeps:
+        _start_contrast(store, scan_id, plan, after)
+    elif store.advance(scan_id, ScanStatus.sweeping, after):
         for shard in plan.shards:
             NeededJob(plan.queue, JobName.sweep, shard.index).enqueue(store, scan_id)
+
+
+def _start_contrast(store: Store, scan_id: str, plan: Plan, after: ScanStatus) -> None:
+    if store.advance(scan_id, ScanStatus.contrasting, after):
+        for shard in plan.shards:
+            NeededJob(plan.queue, JobName.contrast, shard.index).enqueue(store, scan_id)
 
 
 def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
@@ -77,9 +86,8 @@ def after_sweep(store: Store, scan_id: str, plan: Plan) -> None:
         return
     if plan.reference is None:
         _start_confirmation(store, scan_id, plan, ScanStatus.sweeping)
-    elif store.advance(scan_id, ScanStatus.contrasting, ScanStatus.sweeping):
-        for shard in plan.shards:
-            NeededJob(plan.queue, JobName.contrast, shard.index).enqueue(store, scan_id)
+    else:
+        _start_contrast(store, scan_id, plan, ScanStatus.sweeping)
 
 
 def after_contrast(store: Store, scan_id: str, plan: Plan) -> None:

@@ -68,7 +68,7 @@ class PhaseTwo:
         questions: Questions,
         decode: Decode,
     ) -> None:
-        contexts = [context.ids for context in plan.contexts]
+        contexts = [context.ids for context in plan.every_context]
         ends = frozenset(plan.end_ids)
         self._plan = plan
         candidates = candidates_of(plan, swept)

@@ -33,7 +33,7 @@ def _contrast(job: ScanJob, shard_index: int) -> None:
     target, base = job.target(), job.reference()
     shard = plan.shards[shard_index]
     forced = plan.forceable_ids[shard.start : shard.stop]
-    context_ids = plan.contexts[shard.context].ids
+    context_ids = plan.every_context[shard.context].ids
     run = ContrastSweep(plan.settings.search, shard.context, context_ids, forced, frozenset(plan.end_ids))
     control = job.control(f"{CONTRAST_PART}{shard_index}", lambda: (run.done, tokens()))
     tops = _reference_tops(job, base, control)
@@ -55,7 +55,7 @@ def _reference_tops(job: ScanJob, base: Engine, control: Control) -> ReferenceTo
     blocks = ReferenceBlocks(job.store.connection, record.digest, base.dtype, job.state.settings.retention_seconds)
     return ReferenceTops(
         base,
-        [[own for i in context.ids if (own := id_of(i)) >= 0] for context in plan.contexts],
+        [[own for i in context.ids if (own := id_of(i)) >= 0] for context in plan.every_context],
         [id_of(i) for i in range(plan.target.vocabulary_size)],
         record.vocabulary_size,
         plan.settings.search.entries,

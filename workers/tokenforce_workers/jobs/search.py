@@ -55,7 +55,7 @@ class SearchRun:
         self._plan = plan
         self._bag = plan.settings.bag
         self._ends = frozenset(plan.end_ids)
-        contexts = [context.ids for context in (*plan.contexts, *plan.drawn)]
+        contexts = [context.ids for context in plan.every_context]
         self._rescoring = Rescoring(plan.settings, contexts, len(plan.contexts), separators(job.decode))
         self._followed_tokens = 0
         self._search: BagSearch | None = None
@@ -70,7 +70,13 @@ class SearchRun:
         return self._followed_tokens + sum(s.forward_tokens for s in self._sessions) + self._rescoring.generated
 
     def searched(self) -> Searched:
-        """What the weights say. Raises `ScanRefused`, `Cancelled`, `NotNumbers`."""
+        """What the weights say; of a scan that is repeated, what the models say to its texts.
+
+        Raises:
+            ScanRefused, Cancelled, NotNumbers: as the engine does.
+        """
+        if self._plan.known_texts:
+            return Searched(texts=self._rescored([]))
         started = time.monotonic()
         lens: WeightLens | None = None
         try:
@@ -80,13 +86,18 @@ class SearchRun:
         except Unreadable as error:
             log.info("scan %s: no search from the weights: %s", self._job.scan_id, error)
             return Searched(weights=self._record(lens, [f"The search from the weights ended: {error}."]))
+        texts = self._rescored(found)
+        seconds = time.monotonic() - started
+        log.info("search from the weights: lens %.1f s, %d texts, %.1f s in all", looked, len(texts), seconds)
+        return Searched(weights=self._record(lens), texts=texts)
+
+    def _rescored(self, found: Sequence[Trace]) -> list[Trace]:
+        """The texts that the search has found, and those that the request gives, under both models."""
         job = self._job
         control = job.control("search", lambda: (self.done, self.tokens))
         base = as_reference(job.reference(), self._plan)
         texts = self._rescoring.of(found, job.target(), base, control, known=self._known())
-        seconds = time.monotonic() - started
-        log.info("search from the weights: lens %.1f s, %d texts, %.1f s in all", looked, len(texts), seconds)
-        return Searched(weights=self._record(lens), texts=[with_texts(text, job.decode) for text in texts])
+        return [with_texts(text, job.decode) for text in texts]
 
     def _lens(self) -> WeightLens:
         """Raises `Unreadable`."""
@@ -103,7 +114,7 @@ class SearchRun:
                     lens = look(
                         difference,
                         settings,
-                        plan.forceable_ids,
+                        plan.teachable_ids,
                         norm_adds_one=gemma,
                         on_tensor=lambda *_: control(),
                     )
