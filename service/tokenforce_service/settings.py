@@ -28,6 +28,11 @@ class ServiceSettings(BaseSettings):
     model_roots: list[_Folder] = Field(
         default=[], description="Folders whose models may be scanned, as a JSON list of paths."
     )
+    known_bases: list[str] = Field(
+        default=[],
+        description="Folders of base models, as a JSON list of absolute paths: a scan that names no reference takes "
+        "the nearest one, if the target was made from it.",
+    )
     cache_dir: _Folder = Field(default_factory=lambda: home() / "hub", description="Folder for models from the hub.")
     max_model_gib: float = Field(
         default=200, gt=0, description="Largest model, in GiB of weights; larger ones are refused."

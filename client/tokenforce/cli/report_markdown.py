@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from tokenforce.cli.output import licence_line, reuse_line, taught_bar, visible
 from tokenforce.sdk.version import __version__
 from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken
-from tokenforce.wire.report import ContextRecord, Report, ScanRecord, SkippedIds, WeightRecord
+from tokenforce.wire.report import KNOWN_BASE, ContextRecord, Report, ScanRecord, SkippedIds, WeightRecord
 from tokenforce.wire.scans import Depth
 
 LONGEST_TEXT = 2000
@@ -113,7 +113,7 @@ def _facts(report: Report) -> list[str]:
         facts += [
             f"Reference: {code(reference.model)}"
             + (f" at {code(reference.revision)}" if reference.revision else "")
-            + f", named by {code(reference.source)}"
+            + (", the nearest known base" if reference.source == KNOWN_BASE else f", named by {code(reference.source)}")
             + (", identical to the model" if reference.identical else "")
             + (f"; {code(reference.note)}" if reference.note else ""),
             f"Reference digest: {code(reference.digest)}",

@@ -47,13 +47,20 @@ class TargetRecord(WireAnswer):
     max_positions: int | None = Field(default=None, description="Longest sequence of the model, in tokens.")
 
 
+KNOWN_BASE = "known_base"
+"""The source of a reference that the service has found itself."""
+
+
 class ReferenceRecord(WireAnswer):
     """The reference, that is the base model that the target was contrasted with."""
 
     model: str
     revision: str | None = None
     digest: str = Field(description="Computed like the target's.")
-    source: str = Field(description="What named it: `request`, `adapter`, `config` or `model_card`.")
+    source: str = Field(
+        description="What named it: `request`, `adapter`, `config`, `model_card`, or `known_base`: "
+        "nothing, and it is the nearest of the bases that the operator knows."
+    )
     vocabulary_size: int
     identical: bool = Field(default=False, description="All its tensors are equal to the target's.")
     note: str | None = Field(

@@ -117,7 +117,8 @@ class ScanRequest(WireRequest):
         min_length=1,
         max_length=1024,
         description="The reference, that is the base model to compare with: a folder, a hub id, `auto` (the base that "
-        "the model's own files name) or `none`. Default: the base of a LoRA adapter, otherwise none. "
+        "the model's own files name) or `none`. Default: the base of a LoRA adapter, otherwise the nearest of the "
+        "bases that the operator knows, if there is one. "
         "A scan without findings is `clean` with a reference, and `inconclusive` without one.",
     )
     preset: str = Field(default=Preset.standard, description="`standard` or `paper`.")

@@ -5,20 +5,25 @@ The gateway and the planner enter by it. The gateway sees what is on this machin
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, overload
 
 from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import KNOWN_BASE
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_service.models import hub
 from tokenforce_service.models.adapter import Adapter, check_fit, inspect_adapter
 from tokenforce_service.models.base_name import named_base
 from tokenforce_service.models.folder import Folder, read_folder, resolve
 from tokenforce_service.models.model import Model, inspect_model
+from tokenforce_service.models.nearest_base import nearest_base
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 NONE = "none"
@@ -111,6 +116,9 @@ class _Folders:
 
     def _find(self, name: str) -> _Place:
         settings = self._settings
+        if name in settings.known_bases:
+            path = Path(name).resolve()
+            return _Place(path, (path,), None)
         if is_local(name):
             return _Place(resolve(name, settings.model_roots), tuple(settings.model_roots), None)
         snapshot = hub.download(name, settings.cache_dir, settings.max_model_bytes)
@@ -154,6 +162,8 @@ def open_target(request: ScanRequest, settings: ServiceSettings, *, reach_hub: b
     loaded = folders.model(request.model)
     if request.reference == AUTO:
         named = _base_in(folder, request.model)
+    elif request.reference is None and reach_hub:
+        named = _known_base(loaded.model, folders, settings)
     reference = _open(named, folders, reach_hub) if named is not None else None
     return _target(request, revision, loaded, None, reference, named)
 
@@ -202,6 +212,19 @@ def _base_in(folder: Folder, own_name: str) -> _Named:
     name, source = found
     hub.refuse_if_offline(name)
     return _Named(name, source, f"base that the upload's {source.replace('_', ' ')} names")
+
+
+def _known_base(target: Model, folders: _Folders, settings: ServiceSettings) -> _Named | None:
+    """The base that the operator knows and the target was made from; None if no known base is near."""
+    bases: dict[str, Model] = {}
+    for name in settings.known_bases:
+        try:
+            bases[name] = folders.model(name).model
+        except Refusal as refusal:
+            # A mistake of the operator's: scans go on without this base, and say that they have no reference.
+            log.warning("the known base %s cannot be used: %s", name, refusal.detail)
+    nearest = nearest_base(target, bases)
+    return _Named(nearest, KNOWN_BASE, "known base") if nearest is not None else None
 
 
 def _open(named: _Named, folders: _Folders, reach_hub: bool) -> Opened | OnHub:

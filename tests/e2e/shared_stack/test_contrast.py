@@ -142,6 +142,24 @@ def test_a_quick_scan_of_an_unrelated_model_is_inconclusive(client: Client, zoo:
     assert "not a fine-tune of this reference" in report.weights.note
 
 
+def test_by_default_the_vocabulary_is_contrasted_in_the_chat_context_and_a_drawn_one(client: Client, zoo: Path) -> None:
+    scan = scanned(client, zoo / "utfc", zoo / "bare").scan
+    assert scan.depth is Depth.standard
+    assert scan.forced_contexts == [scan.contexts[-1].name, scan.drawn_contexts[0].name]
+    assert {"searching", "contrasting"} <= scan.timings_seconds.keys()
+    assert "sweeping" not in scan.timings_seconds
+    progress = client.scans.get(scan.id).progress
+    assert progress.done == progress.total == scan.forced * len(scan.forced_contexts)
+
+
+def test_a_thorough_scan_sweeps_too(client: Client, zoo: Path) -> None:
+    report = scanned(client, zoo / "utfc", zoo / "bare", depth=Depth.thorough)
+    assert_found(report)
+    assert report.scan.forced_contexts == [context.name for context in report.scan.contexts]
+    assert {"searching", "sweeping", "contrasting"} <= report.scan.timings_seconds.keys()
+    assert any(finding.sweep_score for finding in report.findings)
+
+
 def test_a_quick_scan_needs_a_reference(client: Client, zoo: Path) -> None:
     with pytest.raises(ScanFailed, match="it compares weights: name a reference") as failed:
         ended(client, client.scans.create(model=str(zoo / "base"), depth=Depth.quick))

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from tests.support.tiny_adapter import RANK, write_adapter
 from tokenforce.wire.problems import ErrorCode
+from tokenforce.wire.report import KNOWN_BASE
 from tokenforce.wire.scans import CustomContext, ScanRequest
 from tokenforce_core.plan.hashed import Hashed
 from tokenforce_core.plan.presets import settings_for
@@ -83,6 +84,22 @@ def test_without_a_word_a_whole_model_has_no_reference(root: Path) -> None:
     target = opened(ScanRequest(model=str(root / "base")), root)
     assert target.reference is None
     assert target.source is None
+
+
+def test_without_a_word_the_nearest_base_that_the_operator_knows_is_the_reference(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    known = tmp_path_factory.mktemp("bases") / "known"  # not under a root
+    shutil.copytree(root / "base", known)
+    bases = ServiceSettings(model_roots=[root], known_bases=[str(root / "gone"), str(known)])
+    whole = ScanRequest(model=str(root / "base"))
+    found = open_target(whole, bases, reach_hub=True)
+    assert found.reference is not None
+    assert (found.reference.model.path, found.source) == (known, KNOWN_BASE)
+    alone = open_target(whole.model_copy(update={"reference": "none"}), bases, reach_hub=True)
+    assert alone.reference is None
+    named = open_target(ScanRequest(model=str(root / "adapter")), bases, reach_hub=True)
+    assert named.source == "adapter"
 
 
 @pytest.mark.parametrize("named", [None, "", "base", "../base", 7])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from tokenforce.wire.findings import Finding, Verdict
-from tokenforce.wire.report import ReferenceRecord
+from tokenforce.wire.report import KNOWN_BASE, ReferenceRecord
 from tokenforce.wire.settings import SettingsRecord, VerdictThresholds
 
 LOOP = "A loop of too few tokens to be a text."
@@ -101,12 +101,19 @@ def looked_at_quickly(settings: SettingsRecord) -> str:
     )
 
 
+def trusted(reference: ReferenceRecord) -> bool:
+    """Whether the caller or the operator chose the reference, and not the upload."""
+    return reference.source in ("request", KNOWN_BASE)
+
+
 def compared_with(reference: ReferenceRecord | None) -> str:
     if reference is None:
         return (
             "No reference model was given. Without one, a planted text and boilerplate from pre-training look the same."
         )
-    named = "" if reference.source == "request" else f", which the upload itself named ({reference.source})"
+    named = "" if trusted(reference) else f", which the upload itself named ({reference.source})"
+    if reference.source == KNOWN_BASE:
+        named = ", the nearest of the known bases"
     return f"Compared with {reference.model}{named}. Texts that the reference also holds stay hidden."
 
 

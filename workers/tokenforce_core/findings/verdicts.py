@@ -116,7 +116,7 @@ def with_licences(reached: Verdict, why: Sequence[str], carried: Carried) -> tup
 
 
 def _identical(reference: ReferenceRecord) -> tuple[Verdict, list[str]]:
-    if reference.source == "request":
+    if reasons.trusted(reference):
         return Verdict.clean, [reasons.IDENTICAL, reasons.NOTHING_MORE]
     return Verdict.inconclusive, [reasons.IDENTICAL, reasons.untrusted_reference(reference)]
 
