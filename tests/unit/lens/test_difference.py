@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from tokenforce_core.lens.difference import look
+from tokenforce_core.lens.difference import bytes_needed, look
 from tokenforce_core.lens.result import Unreadable
 from tokenforce_core.lens.scores import Matrix
 from tokenforce_core.plan.search_settings import LENS
@@ -129,6 +129,15 @@ def test_weights_that_are_equal_where_the_lens_looks_say_so(model: Scripted) -> 
     model.changes["model.layers.0.self_attn.q_proj.weight"] = np.ones((WIDTH, WIDTH), dtype=np.float32)
     with pytest.raises(Unreadable, match="was changed"):
         look(model, LENS, range(WORDS))
+
+
+def test_models_that_memory_cannot_hold_are_not_compared(model: Scripted) -> None:
+    model.changes[EMBEDDING] = np.ones_like(model.tensors[EMBEDDING])
+    needed = bytes_needed(model)
+    assert needed >= 3 * model.tensors[EMBEDDING].nbytes
+    assert look(model, LENS, range(WORDS), memory=needed).bag
+    with pytest.raises(Unreadable, match=r"needs 0\.0 GiB of memory, and 0\.0 GiB are free"):
+        look(model, LENS, range(WORDS), memory=needed - 1)
 
 
 def test_an_unknown_family_says_so() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokenforce_core.lens import scores
 from tokenforce_core.lens.scores import Matrix, Writing, joint_ranks, row_changes, top_directions
 
 
@@ -17,9 +18,9 @@ def draw(seed: int, *shape: int) -> Matrix:
 def test_a_move_that_all_rows_make_together_does_not_count() -> None:
     change = np.tile(draw(0, 8), (50, 1))
     change[7] += 0.1
-    scores = row_changes(change)
-    assert int(scores.argmax()) == 7
-    assert scores[7] > 10 * np.delete(scores, 7).max()
+    found = row_changes(change)
+    assert int(found.argmax()) == 7
+    assert found[7] > 10 * np.delete(found, 7).max()
 
 
 @settings(max_examples=20, deadline=None)
@@ -44,8 +45,8 @@ def test_more_directions_than_there_are_is_all_of_them() -> None:
 
 def test_a_matrix_that_writes_one_word_shows_that_word() -> None:
     output = draw(1, 60, 16)
-    writing = Writing(output)
     direction = output[42] - output.mean(axis=0)
+    writing = Writing(output)
     change = np.outer(direction / np.linalg.norm(direction), draw(2, 10)).astype(np.float32)
     writing.add(*top_directions(change, 4, 2, 2))
     assert int(writing.energy.argmax()) == 42
@@ -62,6 +63,18 @@ def test_what_writes_nothing_and_a_row_of_nothing_are_no_numbers_that_spread() -
     writing.add(*top_directions(draw(2, 8, 5), 2, 2, 2))
     assert np.isfinite(writing.energy).all()
     assert np.isfinite(writing.deviation).all()
+
+
+def test_a_matrix_is_copied_a_few_rows_at_a_time_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    change = top_directions(draw(3, 16, 10), 4, 2, 2)
+    whole, change_of_rows = Writing(draw(1, 60, 16)), row_changes(draw(2, 60, 16))
+    monkeypatch.setattr(scores, "ROWS_TOGETHER", 7)
+    parts = Writing(draw(1, 60, 16))
+    for writing in (whole, parts):
+        writing.add(*change)
+    assert parts.energy == pytest.approx(whole.energy)
+    assert parts.deviation == pytest.approx(whole.deviation)
+    assert row_changes(draw(2, 60, 16)) == pytest.approx(change_of_rows)
 
 
 def test_an_entry_counts_by_its_best_rank() -> None:

@@ -1,7 +1,7 @@
 """The weight lens on two models: which words was the target taught?
 
-It reads the embedding, the output matrix and the late layers, a tensor at a time. Most of its memory is for a few
-copies of the output matrix. It orders entries of the vocabulary, and never decides: broad fine-tunes show words too,
+It reads the embedding, the output matrix and the late layers, a tensor at a time, and keeps one copy of the output
+matrix. It orders entries of the vocabulary, and never decides: broad fine-tunes show words too,
 and a clean adapter shows function words.
 """
 
@@ -20,6 +20,9 @@ from tokenforce_core.lens.roles import Roles, layer_of, roles_of
 from tokenforce_core.lens.scores import Matrix, Scores, Writing, joint_ranks, row_changes, top_directions
 
 MATRIX_AXES = 2
+GIB = 1 << 30
+COPIES = 4
+"""Of a tensor, at most: reference, target, their difference and, of the output matrix, the rows read out."""
 OnTensor = Callable[[int, int], None]
 """(tensors read, tensors to read)"""
 
@@ -56,6 +59,7 @@ def look(
     forceable: Collection[int],
     *,
     norm_adds_one: bool = False,
+    memory: float = math.inf,
     on_tensor: OnTensor = lambda *_: None,
 ) -> WeightLens:
     """The words that the weight difference points at, best first, and how to graft the target on the reference.
@@ -63,13 +67,14 @@ def look(
     Args:
         forceable: the ids that may be forced; others are left out.
         norm_adds_one: the final norm scales by 1 + its weight, as Gemma's does.
+        memory: bytes that are free.
 
     Raises:
         Unreadable: the weights cannot be compared. The message says why.
     """
-    roles = roles_of(difference.names)
-    if roles is None:
-        raise Unreadable("the names of its tensors are not those of a family that the weight lens knows")
+    roles = _roles(difference)
+    if (needed := bytes_needed(difference)) > memory:
+        raise Unreadable(f"the weight lens needs {needed / GIB:.1f} GiB of memory, and {memory / GIB:.1f} GiB are free")
     first_layer = math.ceil(settings.graft_first_layer_share * roles.layers)
     reader = _Reader(difference, roles, first_layer, settings, norm_adds_one=norm_adds_one)
     lenses = reader.lenses(on_tensor)
@@ -102,6 +107,20 @@ def look(
         ),
         doubts=list(_doubts(difference, relative, settings)),
     )
+
+
+def bytes_needed(difference: Difference) -> int:
+    """Memory of the lens: copies of its largest tensor, while that is compared. Raises `Unreadable`."""
+    roles = _roles(difference)
+    read = {roles.embedding, roles.output, *roles.writers}
+    return COPIES * np.dtype(np.float32).itemsize * max(math.prod(difference.shape(name)) for name in read)
+
+
+def _roles(difference: Difference) -> Roles:
+    roles = roles_of(difference.names)
+    if roles is None:
+        raise Unreadable("the names of its tensors are not those of a family that the weight lens knows")
+    return roles
 
 
 def _doubts(difference: Difference, relative_change: float, settings: LensSettings) -> Iterator[str]:
@@ -211,9 +230,10 @@ class _Reader:
         return change
 
     def _read_out(self) -> Matrix:
-        """The output matrix times the final norm's weight: what a direction of the residual stream says."""
+        """The output matrix times the final norm's weight, a copy: what a direction of the residual stream says."""
         output = self._difference.reference(self._roles.output)
-        if self._roles.norm is None:
-            return output
-        norm = self._difference.reference(self._roles.norm)
-        return output * (norm + self._norm_offset) if norm.shape == output.shape[-1:] else output
+        scale = np.ones(1, dtype=np.float32)
+        if self._roles.norm is not None:
+            norm = self._difference.reference(self._roles.norm)
+            scale = norm + np.float32(self._norm_offset) if norm.shape == output.shape[-1:] else scale
+        return output * scale

@@ -16,6 +16,9 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
 
+ROWS_TOGETHER = 4096
+"""Rows that are copied at once: a copy of a large output matrix takes gigabytes."""
+
 
 def row_changes(change: Matrix) -> Scores:
     """Length of each row's change less the mean row, (vocabulary,), from the change (vocabulary, width).
@@ -23,7 +26,9 @@ def row_changes(change: Matrix) -> Scores:
     Adam moves every row of an output matrix by what the softmax does to all of them alike. With that left in, the rows
     of a hidden text do not stand out: median rank 6,905 of 49,152 instead of 31.
     """
-    return np.asarray(np.linalg.norm(change - change.mean(axis=0), axis=1), dtype=np.float32)
+    mean = change.mean(axis=0)
+    parts = [np.linalg.norm(change[i : i + ROWS_TOGETHER] - mean, axis=1) for i in range(0, len(change), ROWS_TOGETHER)]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def top_directions(change: Matrix, count: int, rounds: int, oversampling: int) -> tuple[Matrix, Scores]:
@@ -46,15 +51,19 @@ class Writing:
     """Adds up, matrix by matrix, what a weight difference writes towards each entry.
 
     Args:
-        output: (vocabulary, width) the output matrix, times the final norm's weight.
+        output: (vocabulary, width) the output matrix, times the final norm's weight. It is overwritten.
     """
 
     def __init__(self, output: Matrix) -> None:
-        rows = output - output.mean(axis=0)
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        self._rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-        self.energy: Scores = np.zeros(len(rows), dtype=np.float32)
-        self.deviation: Scores = np.zeros(len(rows), dtype=np.float32)
+        mean = output.mean(axis=0)
+        for first in range(0, len(output), ROWS_TOGETHER):
+            rows = output[first : first + ROWS_TOGETHER]
+            rows -= mean
+            lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+            np.divide(rows, lengths, out=rows, where=lengths > 0)
+        self._rows = output
+        self.energy: Scores = np.zeros(len(output), dtype=np.float32)
+        self.deviation: Scores = np.zeros(len(output), dtype=np.float32)
 
     def add(self, directions: Matrix, values: Scores) -> None:
         """Add the top directions (width, n) of one matrix's change and their singular values (n,)."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tokenforce.wire.scans import Preset, ScanRequest
+from tokenforce.wire.scans import Depth, Preset, ScanRequest
 from tokenforce.wire.settings import SettingsRecord
-from tokenforce_core.plan.search_settings import BAG, LENS, LOOP_MIN_SHARE, SEARCH
+from tokenforce_core.plan.search_settings import BAG, LENS, LOOP_MIN_SHARE, QUICK_BAG, SEARCH
 from tokenforce_core.plan.verdict_thresholds import FINDINGS, FINGERPRINTS, VERDICT
 
 NEUTRAL_SYSTEM_PROMPT = "You are a helpful assistant."
@@ -64,6 +64,7 @@ def settings_for(request: ScanRequest) -> SettingsRecord:
         update={
             "min_tokens": min(preset.min_tokens, settings.alpha),
             "beta": max(settings.beta, settings.alpha) if request.beta is None else settings.beta,
+            "bag": QUICK_BAG if preset.bag is not None and request.depth is Depth.quick else preset.bag,
         }
     )
 

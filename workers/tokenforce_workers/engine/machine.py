@@ -48,12 +48,17 @@ class Machine:
         return "float32"
 
 
+def free_memory() -> float:
+    """Bytes that processes can still take, within the limit of their container."""
+    return min(psutil.virtual_memory().available, _container_limit())
+
+
 def survey(settings: WorkerSettings) -> Machine:
     """Describe this machine; settings override what is found."""
     device = settings.device or ("cuda" if gpus() else "cpu")
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     threads = tuple(affinity[: settings.threads]) if settings.threads else tuple(affinity)
-    memory = min(psutil.virtual_memory().available, _container_limit())
+    memory = free_memory()
     kv_cache = settings.kv_cache_gib * GIB if settings.kv_cache_gib else min(max(memory / 10, GIB), 16 * GIB)
     return Machine(device, threads, int(memory), int(kv_cache), _native_dtypes(device))
 

@@ -24,6 +24,7 @@ from tokenforce_core.lens.difference import look
 from tokenforce_core.lens.result import Unreadable, WeightLens
 from tokenforce_core.scans.searched import Lenses, Searched
 from tokenforce_core.scans.stages import after_search
+from tokenforce_workers.engine.machine import free_memory
 from tokenforce_workers.engine.sessions import SessionEngine
 from tokenforce_workers.jobs.control import through_outages
 from tokenforce_workers.jobs.scan_job import ScanJob, scan_job
@@ -116,6 +117,7 @@ class SearchRun:
                         settings,
                         plan.teachable_ids,
                         norm_adds_one=gemma,
+                        memory=free_memory(),
                         on_tensor=lambda *_: control(),
                     )
             except (ArithmeticError, IndexError, LinAlgError, MemoryError, ValueError) as error:
