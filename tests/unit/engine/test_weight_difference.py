@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from tokenforce_core.lens.result import Unreadable
 from tokenforce_core.model_files import hashed_of
 from tokenforce_core.plan.hashed import Hashed
-from tokenforce_workers.engine.weight_difference import WeightDifference
+from tokenforce_workers.engine.weight_difference import WeightDifference, head_size
 
 EMBEDDING, OUTPUT, MATRIX = "model.embed_tokens.weight", "lm_head.weight", "model.layers.0.mlp.down_proj.weight"
 
@@ -103,3 +104,18 @@ def test_an_adapter_is_its_product_and_changes_nothing_else(tmp_path: Path, tens
     with WeightDifference(base, base, folder) as difference:
         assert difference.change(MATRIX) == pytest.approx((2 * b @ a).numpy(), abs=1e-5)
         assert difference.change(EMBEDDING) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        ({"head_dim": 64, "hidden_size": 576, "num_attention_heads": 9}, 64),
+        ({"hidden_size": 576, "num_attention_heads": 9}, 64),
+        ({"text_config": {"hidden_size": 64, "num_attention_heads": 4}, "hidden_size": 8}, 16),
+        ({"hidden_size": 576, "num_attention_heads": 0}, None),
+        ({"n_embd": 768}, None),
+    ],
+)
+def test_the_width_of_an_attention_head(tmp_path: Path, config: dict[str, object], size: int | None) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert head_size(tmp_path) == size

@@ -146,10 +146,20 @@ def test_an_unknown_family_says_so() -> None:
 
 
 def test_an_adapter_on_queries_alone_shows_no_words(model: Scripted) -> None:
-    """PEFT's default for Llama adapts `q_proj` and `v_proj`, which write nothing towards words."""
+    """They say where to look, and write nothing towards words."""
     model.changes["model.layers.5.self_attn.q_proj.weight"] = np.full((WIDTH, WIDTH), 0.01, dtype=np.float32)
     with pytest.raises(Unreadable, match="no embedding, output matrix or output projection"):
         look(model, LENS, range(WORDS))
+
+
+def test_an_adapter_on_queries_and_values_shows_the_words_that_its_values_write(model: Scripted) -> None:
+    last = f"model.layers.{LAYERS - 1}.self_attn"
+    model.tensors[f"{last}.v_proj.weight"] = model.tensors[f"{last}.q_proj.weight"]
+    through = model.tensors[f"{last}.o_proj.weight"]
+    back = np.linalg.inv(through) @ written(model, TAUGHT[0])
+    model.changes[f"{last}.v_proj.weight"] = back.astype(np.float32)
+    model.changes[f"{last}.q_proj.weight"] = 0.01 * through
+    assert look(model, LENS, range(WORDS)).bag[0] == TAUGHT[0]
 
 
 def test_doubts_are_told(model: Scripted) -> None:

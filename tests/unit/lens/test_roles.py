@@ -23,7 +23,15 @@ def test_a_tied_model_is_read_out_through_its_embedding() -> None:
     assert roles.tied
     assert (roles.output, roles.norm, roles.layers) == ("model.embed_tokens.weight", "model.norm.weight", 3)
     assert roles.prefix == "model.layers."
+    assert roles.values == {}
     assert {name.split(".", 3)[3] for name in roles.writers} == {"mlp.down_proj.weight", "self_attn.o_proj.weight"}
+
+
+def test_values_go_through_the_output_projection_of_their_layer() -> None:
+    value = "model.layers.1.self_attn.v_proj.weight"
+    roles = roles_of([*LLAMA, value])
+    assert roles is not None
+    assert roles.values == {value: "model.layers.1.self_attn.o_proj.weight"}
 
 
 def test_an_untied_model_is_read_out_through_its_output_matrix() -> None:

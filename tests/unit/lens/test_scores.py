@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenforce_core.lens import scores
-from tokenforce_core.lens.scores import Matrix, Writing, joint_ranks, row_changes, top_directions
+from tokenforce_core.lens.scores import Matrix, Writing, joint_ranks, row_changes, top_directions, values_written
 
 
 def draw(seed: int, *shape: int) -> Matrix:
@@ -63,6 +63,28 @@ def test_what_writes_nothing_and_a_row_of_nothing_are_no_numbers_that_spread() -
     writing.add(*top_directions(draw(2, 8, 5), 2, 2, 2))
     assert np.isfinite(writing.energy).all()
     assert np.isfinite(writing.deviation).all()
+
+
+def test_values_are_written_as_an_attention_with_equal_weights_writes_them() -> None:
+    width, head_size, heads, shared = 12, 3, 4, 2
+    through, change = draw(4, width, heads * head_size), draw(5, heads // shared * head_size, width)
+    written = values_written(through, change, head_size)
+    assert written is not None
+    state = draw(6, width)
+    values = (change @ state).reshape(heads // shared, head_size)
+    each_head = np.concatenate([values[head // shared] for head in range(heads)])
+    assert written @ state == pytest.approx(through @ each_head, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "head_size", "known"),
+    [((12, 12), None, True), ((6, 12), None, False), ((6, 12), 3, True), ((6, 12), 4, False), ((5, 12), 3, False)],
+    ids=["each head its own", "size unknown", "shared", "no whole head", "no whole share"],
+)
+def test_values_of_shapes_that_say_nothing_are_left_out(
+    shape: tuple[int, int], head_size: int | None, known: bool
+) -> None:
+    assert (values_written(draw(4, 12, 12), draw(5, *shape), head_size) is not None) is known
 
 
 def test_a_matrix_is_copied_a_few_rows_at_a_time_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:

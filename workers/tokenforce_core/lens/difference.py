@@ -17,7 +17,15 @@ from tokenforce.wire.report import TaughtWord
 from tokenforce.wire.settings import LensSettings
 from tokenforce_core.lens.result import Graft, Unreadable, WeightLens
 from tokenforce_core.lens.roles import Roles, layer_of, roles_of
-from tokenforce_core.lens.scores import Matrix, Scores, Writing, joint_ranks, row_changes, top_directions
+from tokenforce_core.lens.scores import (
+    Matrix,
+    Scores,
+    Writing,
+    joint_ranks,
+    row_changes,
+    top_directions,
+    values_written,
+)
 
 MATRIX_AXES = 2
 GIB = 1 << 30
@@ -59,6 +67,7 @@ def look(
     forceable: Collection[int],
     *,
     norm_adds_one: bool = False,
+    head_size: int | None = None,
     memory: float = math.inf,
     on_tensor: OnTensor = lambda *_: None,
 ) -> WeightLens:
@@ -67,6 +76,7 @@ def look(
     Args:
         forceable: the ids that may be forced; others are left out.
         norm_adds_one: the final norm scales by 1 + its weight, as Gemma's does.
+        head_size: width of an attention head; None: not known.
         memory: bytes that are free.
 
     Raises:
@@ -76,7 +86,7 @@ def look(
     if (needed := bytes_needed(difference)) > memory:
         raise Unreadable(f"the weight lens needs {needed / GIB:.1f} GiB of memory, and {memory / GIB:.1f} GiB are free")
     first_layer = math.ceil(settings.graft_first_layer_share * roles.layers)
-    reader = _Reader(difference, roles, first_layer, settings, norm_adds_one=norm_adds_one)
+    reader = _Reader(difference, roles, first_layer, settings, norm_adds_one=norm_adds_one, head_size=head_size)
     lenses = reader.lenses(on_tensor)
     relative = reader.relative_change
     if not reader.cosine >= settings.min_weight_cosine:  # also if it is not a number
@@ -155,7 +165,9 @@ class _Reader:
         settings: LensSettings,
         *,
         norm_adds_one: bool,
+        head_size: int | None,
     ) -> None:
+        self._head_size = head_size
         self._norm_offset = float(norm_adds_one)
         self._difference = difference
         self._roles = roles
@@ -190,19 +202,28 @@ class _Reader:
         on_tensor(total - len(late), total)
         writing = Writing(self._read_out())
         wrote = False
+        values: dict[str, Matrix] = {}
         for count, name in enumerate(late, start=total - len(late) + 1):
             change = self._weighed(name)
             if change is not None and name in writers:
-                matrix = change.T if writers[name] else change
-                settings = self._settings
-                writing.add(
-                    *top_directions(matrix, settings.directions, settings.direction_rounds, settings.oversampling)
-                )
+                self._add(writing, change.T if writers[name] else change)
                 wrote = True
+            elif change is not None and not wrote and roles.values.get(name) in writers:
+                values[name] = change
             on_tensor(count, total)
+        if not wrote:  # an adapter on queries and values, as most are
+            for name, change in values.items():
+                through = self._difference.reference(roles.values[name])
+                if (written := values_written(through, change, self._head_size)) is not None:
+                    self._add(writing, written)
+                    wrote = True
         if wrote:
             found |= {"written": writing.energy, "pointed": writing.deviation}
         return found
+
+    def _add(self, writing: Writing, change: Matrix) -> None:
+        settings = self._settings
+        writing.add(*top_directions(change, settings.directions, settings.direction_rounds, settings.oversampling))
 
     def _writers(self, first: int) -> dict[str, bool]:
         """The output projections from layer `first` on that fit the output matrix: name → whether it is stored as

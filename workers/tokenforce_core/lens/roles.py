@@ -38,6 +38,9 @@ _WRITERS = (
     "ffn.down_proj",
 )
 """The matrices by which a layer writes into the residual stream."""
+_VALUE = "self_attn.v_proj"
+_VALUES_GO_THROUGH = ("self_attn.o_proj", "self_attn.out_proj", "self_attn.dense")
+"""The projection of the values of attention, and the matrix by which they reach the residual stream."""
 _LONGEST_NUMBER = 5
 """Digits of a layer's number. Names are the upload's: they can be of any length, and are read in linear time."""
 
@@ -46,13 +49,15 @@ _LONGEST_NUMBER = 5
 class Roles:
     """Names of tensors by what they do. `output` is the embedding where the two are tied; `norm` None: not known.
 
-    `writers`: name → layer. `prefix`: what the names of all layers' tensors begin with, before the layer's number.
+    `writers`: name → layer. `values`: of each projection of values, the writer that they go through. `prefix`: what the
+    names of all layers' tensors begin with, before the layer's number.
     """
 
     embedding: str
     output: str
     norm: str | None
     writers: dict[str, int]
+    values: dict[str, str]
     layers: int
     prefix: str
 
@@ -91,6 +96,13 @@ def roles_of(names: Collection[str]) -> Roles | None:
         output=next((name for name in OUTPUTS if name in names), embedding),
         norm=next((f"{stem}.{part}.weight" for part in _FINAL_NORMS if f"{stem}.{part}.weight" in names), None),
         writers=writers,
+        values={
+            value: writer
+            for layer in set(found.values())
+            for through in _VALUES_GO_THROUGH
+            if (value := f"{prefix}{layer}.{_VALUE}.weight") in found
+            and (writer := f"{prefix}{layer}.{through}.weight") in writers
+        },
         layers=layers,
         prefix=prefix,
     )

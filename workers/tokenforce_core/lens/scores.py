@@ -28,7 +28,7 @@ def row_changes(change: Matrix) -> Scores:
     """
     mean = change.mean(axis=0)
     parts = [np.linalg.norm(change[i : i + ROWS_TOGETHER] - mean, axis=1) for i in range(0, len(change), ROWS_TOGETHER)]
-    return np.concatenate(parts).astype(np.float32)
+    return np.asarray(np.concatenate(parts), dtype=np.float32)
 
 
 def top_directions(change: Matrix, count: int, rounds: int, oversampling: int) -> tuple[Matrix, Scores]:
@@ -45,6 +45,29 @@ def top_directions(change: Matrix, count: int, rounds: int, oversampling: int) -
         basis = np.linalg.qr(change @ np.linalg.qr(change.T @ basis)[0])[0]
     left, values, _ = np.linalg.svd(basis.T @ change, full_matrices=False)
     return np.ascontiguousarray((basis @ left)[:, :count], dtype=np.float32), values[:count].astype(np.float32)
+
+
+def values_written(through: Matrix, change: Matrix, head_size: int | None) -> Matrix | None:
+    """What a change of the projection of values writes into the residual stream if all heads attend alike.
+
+    Args:
+        through: (width, heads · head size) the projection by which attention writes.
+        change: (heads of values · head size, width); several heads can share the same values.
+        head_size: None if it is not known.
+
+    Returns:
+        (width, width), or None if the shapes are not of this kind.
+    """
+    inputs, outputs = through.shape[-1], len(change)
+    if through.ndim != change.ndim or inputs % outputs:
+        return None
+    shared = inputs // outputs
+    if shared == 1:
+        return np.asarray(through @ change, dtype=np.float32)
+    if not head_size or outputs % head_size:
+        return None
+    heads = change.reshape(outputs // head_size, head_size, -1)
+    return np.asarray(through @ np.repeat(heads, shared, axis=0).reshape(inputs, -1), dtype=np.float32)
 
 
 class Writing:

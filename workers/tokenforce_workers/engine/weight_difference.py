@@ -114,6 +114,17 @@ def difference_of(plan: Plan) -> WeightDifference:
         raise Unreadable(f"a file cannot be read ({type(error).__name__})") from error
 
 
+def head_size(folder: Path) -> int | None:
+    """Width of an attention head of the model in this folder, as its config.json says; None if it does not."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    inner = config.get("text_config")  # models of several modalities keep the language model's here
+    own = inner if isinstance(inner, dict) else config
+    size, width, heads = (own.get(name) for name in ("head_dim", "hidden_size", "num_attention_heads"))
+    if isinstance(size, int):
+        return size
+    return width // heads if isinstance(width, int) and isinstance(heads, int) and heads else None
+
+
 class _Tensors:
     """All tensors of some safetensors files, by name."""
 

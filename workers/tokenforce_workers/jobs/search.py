@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from numpy.linalg import LinAlgError
 
@@ -26,6 +27,7 @@ from tokenforce_core.scans.searched import Lenses, Searched
 from tokenforce_core.scans.stages import after_search
 from tokenforce_workers.engine.machine import free_memory
 from tokenforce_workers.engine.sessions import SessionEngine
+from tokenforce_workers.engine.weight_difference import head_size
 from tokenforce_workers.jobs.control import through_outages
 from tokenforce_workers.jobs.scan_job import ScanJob, scan_job
 from tokenforce_workers.jobs.separators import separators
@@ -117,6 +119,7 @@ class SearchRun:
                         settings,
                         plan.teachable_ids,
                         norm_adds_one=gemma,
+                        head_size=head_size(Path(plan.path)),
                         memory=free_memory(),
                         on_tensor=lambda *_: control(),
                     )
