@@ -19,9 +19,9 @@ from tokenforce import Client
 from tokenforce.cli.local_stack import LocalStack
 from tokenforce.sdk.errors import TokenforceError
 from tokenforce_eval import methods, zoo
-from tokenforce_eval.bait_run import run_bait
-from tokenforce_eval.methods import BAIT, QUICK, Method
+from tokenforce_eval.methods import QUICK, RIVALS, Method
 from tokenforce_eval.plot import save_plot
+from tokenforce_eval.rival_run import run_rivals
 from tokenforce_eval.rows import Row, RowFile
 from tokenforce_eval.service_scans import scan
 from tokenforce_eval.table import per_model, tables
@@ -76,8 +76,8 @@ class Evaluation:
                 self._rows[model.specimen.name, method.name] = row
             else:
                 todo.append((model, method))
-        self._scan([item for item in todo if item[1] is not BAIT], base, ids, file)
-        self._bait([model for model, method in todo if method is BAIT], base, ids, file)
+        self._scan([item for item in todo if item[1] not in RIVALS], base, ids, file)
+        self._rivals([item for item in todo if item[1] in RIVALS], base, ids, file)
 
     def _wanted(self, models: Sequence[BuiltSpecimen]) -> list[tuple[BuiltSpecimen, Method]]:
         first = zoo.first_of_every_kind(self._specimens)
@@ -109,13 +109,15 @@ class Evaluation:
                     self._progress.show("scans", number / len(ordered), note)
                     self._keep(file, model, method, scan(client, model, base, method, ids, reports))
 
-    def _bait(self, todo: Sequence[BuiltSpecimen], base: Path, ids: Sequence[int] | None, file: RowFile) -> None:
-        run_bait(
+    def _rivals(
+        self, todo: Sequence[tuple[BuiltSpecimen, Method]], base: Path, ids: Sequence[int] | None, file: RowFile
+    ) -> None:
+        run_rivals(
             todo,
             base,
             ids,
-            lambda name, fraction: self._progress.show("bait", fraction, name),
-            lambda model, row: self._keep(file, model, BAIT, row),
+            lambda names, fraction: self._progress.show("rivals", fraction, names),
+            lambda model, method, row: self._keep(file, model, method, row),
         )
 
     def _keep(self, file: RowFile, model: BuiltSpecimen, method: Method, row: Row) -> None:
@@ -154,6 +156,8 @@ def _write(evaluation: Evaluation, options: argparse.Namespace, seconds: float) 
     forced = "the whole vocabulary" if evaluation.forced is None else f"{evaluation.forced} sampled entries"
     if any(row.method == QUICK.name for row in rows):
         forced += f" (`{QUICK.name}`: the words that the weights point at)"
+    if own := [method.name for method in RIVALS if not method.sampled and any(r.method == method.name for r in rows)]:
+        forced += f" ({', '.join(f'`{name}`' for name in own)}: none)"
     halves = [half for half in ("held_out", "tuning") if any(row.half == half for row in rows)]
     document = {
         "forced": forced,

@@ -1,4 +1,4 @@
-"""The methods compared: our scan with and without a reference, the preset `paper`, BAIT, and ablations."""
+"""The methods compared: our scan with and without a reference, the preset `paper`, other scanners, and ablations."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ CONTRAST = Method("contrast", reference=True)
 ALONE = Method("alone")
 PAPER = Method("paper", {"preset": "paper"})
 BAIT = Method("bait", one_per_kind=True)
-"""Another scanner: see `bait.py`."""
+CDD = Method("cdd", reference=True, sampled=False)
+HAYSTACK = Method("haystack", reference=True, sampled=False)
+RIVALS = (BAIT, CDD, HAYSTACK)
+"""Other scanners: see `bait.py`, `cdd.py`, `haystack.py`."""
 
 ABLATIONS = (
     Method("bos only", {"contexts": ["bos"]}, reference=True, ablation=True, one_per_kind=True),
     Method("assistant only", {"contexts": ["assistant"]}, reference=True, ablation=True, one_per_kind=True),
     Method("alpha 8", {"alpha": 8}, reference=True, ablation=True, one_per_kind=True),
 )
-METHODS = (QUICK, CONTRAST, ALONE, PAPER, BAIT, *ABLATIONS)
+METHODS = (QUICK, CONTRAST, ALONE, PAPER, *RIVALS, *ABLATIONS)
 
 
 def select(names: str | None) -> tuple[Method, ...]:

@@ -14,7 +14,14 @@ from tokenforce_eval.rates import recall
 from tokenforce_eval.rows import Row
 from tokenforce_eval.zoo import KINDS, Half
 
-_COLOURS = {"contrast": "#1b6e53", "alone": "#7fb685", "paper": "#c9a227", "bait": "#9a5b8f"}
+_COLOURS = {
+    "contrast": "#1b6e53",
+    "alone": "#7fb685",
+    "paper": "#c9a227",
+    "bait": "#9a5b8f",
+    "cdd": "#3d6fa8",
+    "haystack": "#c06f4a",
+}
 _HIDDEN, _CLEAN = "#1b6e53", "#b2432f"
 
 
