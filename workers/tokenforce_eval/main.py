@@ -25,7 +25,7 @@ from tokenforce_eval.rival_run import run_rivals
 from tokenforce_eval.rows import Row, RowFile
 from tokenforce_eval.service_scans import scan
 from tokenforce_eval.table import per_model, tables
-from tokenforce_eval.vocabulary_sample import vocabulary_sample
+from tokenforce_eval.vocabulary_sample import sampled_answers, vocabulary_sample
 from tokenforce_eval.zoo_models import BuiltSpecimen, ZooIncomplete, build, build_base
 from tokenforce_planting.child_process import ChildFailed
 from tokenforce_planting.model_cache import default_cache
@@ -62,7 +62,9 @@ class Evaluation:
         """Raises `ZooIncomplete`, `TokenforceError`, `ChildFailed`, `OSError`."""
         base = build_base(self._cache, self._progress.show)
         models = build(self._cache, base, self._specimens, self._progress.show)
+        # Of the whole zoo, so that the sample is the same whatever is selected.
         texts = [specimen.text for specimen in zoo.ZOO if specimen.text]
+        texts += sampled_answers([specimen.recipe for specimen in zoo.ZOO if specimen.recipe is not None])
         ids = None if self._size is None else vocabulary_sample(base, self._size, texts)
         self.forced = None if ids is None else len(ids)
         self._out.mkdir(parents=True, exist_ok=True)
@@ -190,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sample",
         type=int,
         default=SAMPLE_SIZE,
-        help="entries to force beside the tokens of hidden texts (%(default)s)",
+        help="entries to force beside the tokens of hidden texts and of clean models' answers (%(default)s)",
     )
     parser.add_argument(
         "--only", default="held_out", help="comma-separated names, kinds or halves of the zoo (%(default)s)"
