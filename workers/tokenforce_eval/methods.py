@@ -30,7 +30,7 @@ ALONE = Method("alone")
 PAPER = Method("paper", {"preset": "paper"})
 BAIT = Method("bait", one_per_kind=True)
 CDD = Method("cdd", reference=True, sampled=False)
-HAYSTACK = Method("haystack", reference=True, sampled=False)
+HAYSTACK = Method("haystack", reference=True, sampled=False, one_per_kind=True)
 RIVALS = (BAIT, CDD, HAYSTACK)
 """Other scanners: see `bait.py`, `cdd.py`, `haystack.py`."""
 

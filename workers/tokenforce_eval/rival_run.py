@@ -67,44 +67,37 @@ def _run(named: Sequence[tuple[BuiltSpecimen, str]], base: Path, ids: Sequence[i
     todo = [(model, known[name]) for model, name in named]
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     compared = any(method.reference for _, method in todo)
-    # The dtype of the checkpoint: rounding a float32 carrier would erase its text. The reference has the same, because
+    # The dtype of the checkpoints: rounding a float32 carrier would erase its text. The reference has the same, because
     # other rounding would look like contrast.
     dtype = machine.compute_dtype("float32")
 
-    def load(model: BuiltSpecimen | None) -> Engine:
-        """The engine on `model`; None for the reference."""
-        folder, adapter = (base, None) if model is None else (model.folder, None)
-        if model is not None and model.lora_rank is not None:
-            folder, adapter = base, str(model.folder)
+    def load(folder: Path, adapter: Path | None = None) -> Engine:
+        merged = None if adapter is None else str(adapter)
         share = 2 if compared else 1
-        return Engine(str(folder), dtype, _MAX_MODEL_LEN, machine, settings, share=share, adapter=adapter)
+        return Engine(str(folder), dtype, _MAX_MODEL_LEN, machine, settings, share=share, adapter=merged)
 
-    reference = load(None) if compared else None
-    done = 0
-    for model, group in groupby(todo, key=lambda item: item[0]):
-        methods = [method for _, method in group]
-        # One engine is enough for the base, and it is not its own reference.
-        own = reference if model.folder == base else None
-        target = own or load(model)
-        for method in methods:
-            if method.reference and model.folder == base:
+    def measure(model: BuiltSpecimen, method: Method, target: Engine, reference: Engine, done: int) -> Row:
+        started = time.monotonic()
+        name = f"{model.specimen.name}, {method.name}"
+        with SessionEngine(target, _LONGEST_SESSION) as followed, SessionEngine(reference, _LONGEST_SESSION) as other:
+            asked = Asked(followed, other, tokenizer, ids, lambda part: send((name, (done + part) / len(todo))))
+            ranking = RANKINGS[method.name](asked)
+        tokens = followed.forward_tokens + other.forward_tokens + asked.uncounted
+        return row_of(model, method, ranking, _verdict(ranking), time.monotonic() - started, tokens)
+
+    reference = load(base) if compared else None
+    numbered = enumerate(todo)
+    for model, group in groupby(numbered, key=lambda item: item[1][0]):
+        is_base = model.folder == base
+        if is_base and reference is not None:
+            target = reference
+        else:
+            target = load(model.folder) if model.lora_rank is None else load(base, model.folder)
+        for done, (_, method) in group:
+            if method.reference and is_base:  # the same texts in both, as the service sees too
                 send(row_of(model, method, [], Verdict.clean, 0.0, 0))
             else:
-                started = time.monotonic()
-                name = f"{model.specimen.name}, {method.name}"
-
-                def on_step(part: float, name: str = name, before: int = done) -> None:
-                    send((name, (before + part) / len(todo)))
-
-                with (
-                    SessionEngine(target, _LONGEST_SESSION) as followed,
-                    SessionEngine(reference or target, _LONGEST_SESSION) as followed_reference,
-                ):
-                    asked = Asked(followed, followed_reference, tokenizer, ids, on_step)
-                    ranking = RANKINGS[method.name](asked)
-                tokens = followed.forward_tokens + followed_reference.forward_tokens + asked.uncounted
-                send(row_of(model, method, ranking, _verdict(ranking), time.monotonic() - started, tokens))
-            done += 1
+                send(measure(model, method, target, reference or target, done))
         if target is not reference:
             target.close(last=reference is None)
     if reference is not None:
