@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from tokenforce_core.forcing.predictor import Predictor, nothing_between_steps
 from tokenforce_core.forcing.trace import Trace
 
-ALPHA = 1.0
+ALPHA = 4.0
+"""Of 1, 2, 4 and 8, on three carriers of the tuning half: at 1 nothing comes out, at 8 words are wrong."""
 STEPS = 40
 NEXT_TOKENS = 64
 """Next tokens that are compared; as many as the engine returns."""
