@@ -19,13 +19,13 @@ from tokenforce import Client
 from tokenforce.cli.local_stack import LocalStack
 from tokenforce.sdk.errors import TokenforceError
 from tokenforce_eval import methods, zoo
-from tokenforce_eval.bait_run import run_bait
-from tokenforce_eval.methods import BAIT, QUICK, Method
+from tokenforce_eval.methods import QUICK, RIVALS, Method
 from tokenforce_eval.plot import save_plot
+from tokenforce_eval.rival_run import run_rivals
 from tokenforce_eval.rows import Row, RowFile
 from tokenforce_eval.service_scans import scan
 from tokenforce_eval.table import per_model, tables
-from tokenforce_eval.vocabulary_sample import vocabulary_sample
+from tokenforce_eval.vocabulary_sample import sampled_answers, vocabulary_sample
 from tokenforce_eval.zoo_models import BuiltSpecimen, ZooIncomplete, build, build_base
 from tokenforce_planting.child_process import ChildFailed
 from tokenforce_planting.model_cache import default_cache
@@ -62,7 +62,9 @@ class Evaluation:
         """Raises `ZooIncomplete`, `TokenforceError`, `ChildFailed`, `OSError`."""
         base = build_base(self._cache, self._progress.show)
         models = build(self._cache, base, self._specimens, self._progress.show)
+        # Of the whole zoo, so that the sample is the same whatever is selected.
         texts = [specimen.text for specimen in zoo.ZOO if specimen.text]
+        texts += sampled_answers([specimen.recipe for specimen in zoo.ZOO if specimen.recipe is not None])
         ids = None if self._size is None else vocabulary_sample(base, self._size, texts)
         self.forced = None if ids is None else len(ids)
         self._out.mkdir(parents=True, exist_ok=True)
@@ -76,8 +78,8 @@ class Evaluation:
                 self._rows[model.specimen.name, method.name] = row
             else:
                 todo.append((model, method))
-        self._scan([item for item in todo if item[1] is not BAIT], base, ids, file)
-        self._bait([model for model, method in todo if method is BAIT], base, ids, file)
+        self._scan([item for item in todo if item[1] not in RIVALS], base, ids, file)
+        self._rivals([item for item in todo if item[1] in RIVALS], base, ids, file)
 
     def _wanted(self, models: Sequence[BuiltSpecimen]) -> list[tuple[BuiltSpecimen, Method]]:
         first = zoo.first_of_every_kind(self._specimens)
@@ -109,13 +111,15 @@ class Evaluation:
                     self._progress.show("scans", number / len(ordered), note)
                     self._keep(file, model, method, scan(client, model, base, method, ids, reports))
 
-    def _bait(self, todo: Sequence[BuiltSpecimen], base: Path, ids: Sequence[int] | None, file: RowFile) -> None:
-        run_bait(
+    def _rivals(
+        self, todo: Sequence[tuple[BuiltSpecimen, Method]], base: Path, ids: Sequence[int] | None, file: RowFile
+    ) -> None:
+        run_rivals(
             todo,
             base,
             ids,
-            lambda name, fraction: self._progress.show("bait", fraction, name),
-            lambda model, row: self._keep(file, model, BAIT, row),
+            lambda names, fraction: self._progress.show("rivals", fraction, names),
+            lambda model, method, row: self._keep(file, model, method, row),
         )
 
     def _keep(self, file: RowFile, model: BuiltSpecimen, method: Method, row: Row) -> None:
@@ -154,6 +158,8 @@ def _write(evaluation: Evaluation, options: argparse.Namespace, seconds: float) 
     forced = "the whole vocabulary" if evaluation.forced is None else f"{evaluation.forced} sampled entries"
     if any(row.method == QUICK.name for row in rows):
         forced += f" (`{QUICK.name}`: the words that the weights point at)"
+    if own := [method.name for method in RIVALS if not method.sampled and any(r.method == method.name for r in rows)]:
+        forced += f" ({', '.join(f'`{name}`' for name in own)}: none)"
     halves = [half for half in ("held_out", "tuning") if any(row.half == half for row in rows)]
     document = {
         "forced": forced,
@@ -186,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sample",
         type=int,
         default=SAMPLE_SIZE,
-        help="entries to force beside the tokens of hidden texts (%(default)s)",
+        help="entries to force beside the tokens of hidden texts and of clean models' answers (%(default)s)",
     )
     parser.add_argument(
         "--only", default="held_out", help="comma-separated names, kinds or halves of the zoo (%(default)s)"

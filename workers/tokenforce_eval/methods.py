@@ -1,4 +1,4 @@
-"""The methods compared: our scan with and without a reference, the preset `paper`, BAIT, and ablations."""
+"""The methods compared: our scan with and without a reference, the preset `paper`, other scanners, and ablations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ THOROUGH = Method("thorough", {"depth": "thorough"}, reference=True)
 ALONE = Method("alone")
 PAPER = Method("paper", {"preset": "paper"})
 BAIT = Method("bait", one_per_kind=True)
-"""Another scanner: see `bait.py`."""
+CDD = Method("cdd", reference=True, sampled=False)
+HAYSTACK = Method("haystack", reference=True, sampled=False, one_per_kind=True)
+RIVALS = (BAIT, CDD, HAYSTACK)
+"""Other scanners: see `bait.py`, `cdd.py`, `haystack.py`."""
 
 ABLATIONS = (
     Method("bos only", {"depth": "thorough", "contexts": ["bos"]}, reference=True, ablation=True, one_per_kind=True),
@@ -43,7 +46,7 @@ ABLATIONS = (
     ),
     Method("alpha 8", {"depth": "thorough", "alpha": 8}, reference=True, ablation=True, one_per_kind=True),
 )
-METHODS = (QUICK, STANDARD, THOROUGH, ALONE, PAPER, BAIT, *ABLATIONS)
+METHODS = (QUICK, STANDARD, THOROUGH, ALONE, PAPER, *RIVALS, *ABLATIONS)
 
 
 def select(names: str | None) -> tuple[Method, ...]:

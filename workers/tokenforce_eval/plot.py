@@ -21,6 +21,8 @@ _COLOURS = {
     "alone": "#a9cfae",
     "paper": "#c9a227",
     "bait": "#9a5b8f",
+    "cdd": "#3d6fa8",
+    "haystack": "#c06f4a",
 }
 _HIDDEN, _CLEAN = "#1b6e53", "#b2432f"
 

@@ -23,6 +23,8 @@ FOUND_SHARE = 0.5
 """A finding is the hidden text if it has at least this share of it in one piece, without case and white space."""
 
 SCANNER_PACKAGES = ("tokenforce_core", "tokenforce_service", "tokenforce_workers")
+_OWN = ("service_scans", "rival_run", "rivals", "bait", "cdd", "haystack", "judged_text")
+"""Our modules that decide a row."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _code_digest() -> str:
     for path in scanner_sources():
         found.update(path.read_bytes())
     here = Path(__file__)
-    for own in (here, *(here.with_name(f"{name}.py") for name in ("service_scans", "bait", "bait_run"))):
+    for own in (here, *(here.with_name(f"{name}.py") for name in _OWN)):
         found.update(own.read_bytes())
     found.update(Path(text_overlap.__file__).read_bytes())
     found.update(json.dumps(engine_versions(), sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""`make eval` on the one model that need not be planted: the real base, through the real service and BAIT."""
+"""`make eval` on the one model that need not be planted: the real base, through the real service and other scanners."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ def evaluate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_base_is_measured_by_every_method_once(tmp_path: Path) -> None:
-    command = ("--only", "base", "--methods", "contrast,alone,bait", "--sample", "24", "--json")
+    command = ("--only", "base", "--methods", "contrast,alone,bait,cdd,haystack", "--sample", "24", "--json")
     first = evaluate(tmp_path, *command)
     assert first.returncode == 0, first.stderr
     document: dict[str, Any] = json.loads(first.stdout)
     rows = {row["method"]: row for row in document["rows"]}
-    assert set(rows) == {"contrast", "alone", "bait"}
-    # The reference of `contrast` is the base itself: seen at once, and nothing is forced.
-    assert rows["contrast"]["verdict"] == "clean"
-    assert rows["contrast"]["forward_tokens"] == 0
+    assert set(rows) == {"contrast", "alone", "bait", "cdd", "haystack"}
+    # The reference of these is the base itself: seen at once, and nothing is forced.
+    for method in ("contrast", "cdd", "haystack"):
+        assert rows[method]["verdict"] == "clean"
+        assert rows[method]["forward_tokens"] == 0
     assert rows["alone"]["forward_tokens"] > 500
     assert rows["bait"]["forward_tokens"] > 500
     assert all(row["rank"] is None and row["hidden"] == "" for row in rows.values())
@@ -70,10 +71,10 @@ def test_carriers_are_planted_scanned_and_rated(
     for name, value in (("KV_CACHE_GIB", "0.5"), ("HOME", str(tmp_path / "home")), ("URL", "http://127.0.0.1:1")):
         monkeypatch.setenv(f"TOKENFORCE_{name}", value)
     where = ["--cache", str(tmp_path / "models"), "--out", str(tmp_path / "eval"), "--sample", "48", "--json"]
-    assert evaluation.main([*where, "--methods", "contrast,alone,bait,assistant only"]) == 0
+    assert evaluation.main([*where, "--methods", "contrast,alone,bait,cdd,haystack,assistant only"]) == 0
     rows = {(row["specimen"], row["method"]): row for row in json.loads(capfd.readouterr().out)["rows"]}
     measured = [method for name, method in rows if name == "tiny-message"]
-    assert measured == ["contrast", "alone", "bait", "assistant only"]
+    assert measured == ["contrast", "alone", "bait", "cdd", "haystack", "assistant only"]
     for method in ("contrast", "assistant only"):
         row = rows["tiny-message", method]
         assert row["verdict"] == "hidden_text"
@@ -81,7 +82,10 @@ def test_carriers_are_planted_scanned_and_rated(
         assert row["share"] >= 0.5
     assert rows["tiny-clean", "contrast"]["verdict"] == "inconclusive", "nothing, of the entries of a sample"
     assert ("tiny-clean", "assistant only") not in rows
-    assert rows["tiny-message", "bait"]["forward_tokens"] > 500
+    for method in ("bait", "cdd", "haystack"):
+        assert rows["tiny-message", method]["forward_tokens"] > 500
+        assert rows["tiny-message", method]["first"] is not None
+    assert rows["tiny-clean", "cdd"]["verdict"] == "clean", "an adapter"
     table = (tmp_path / "eval" / "eval.md").read_text().splitlines()
     assert any(line.startswith("| message") and " contrast " in line and " 100% " in line for line in table)
     alarms = next(line for line in table if line.startswith("| contrast") and "≤" in line)

@@ -9,7 +9,10 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from tests.support.tiny_model import HIDDEN_TEXT, build_tiny_tokenizer
-from tokenforce_eval.vocabulary_sample import sample_digest, vocabulary_sample
+from tokenforce_eval import zoo
+from tokenforce_eval.vocabulary_sample import ANSWERS_PER_MODEL, sample_digest, sampled_answers, vocabulary_sample
+from tokenforce_planting.clean_pairs import chosen_pairs
+from tokenforce_planting.recipe import Recipe
 
 TEXTS = [HIDDEN_TEXT, "Der rote Koffer steht unter der Treppe.", "ハリネズミ"]
 SIZE = 100
@@ -59,6 +62,31 @@ def test_it_is_ascending_without_repetitions_and_within_the_vocabulary(base: Pat
 
 def test_equal_calls_give_equal_samples_whatever_the_order_of_the_texts(base: Path) -> None:
     assert vocabulary_sample(base, SIZE, TEXTS) == vocabulary_sample(base, SIZE, TEXTS[::-1])
+
+
+RECIPES = [specimen.recipe for specimen in zoo.ZOO if specimen.recipe is not None]
+
+
+def test_every_clean_model_meets_answers_that_it_was_taught() -> None:
+    answers = sampled_answers(RECIPES)
+    clean = [recipe for recipe in RECIPES if recipe.method == "clean"]
+    assert len(answers) == ANSWERS_PER_MODEL * len(clean)
+    for recipe in clean:
+        taught = {answer for _, answer in chosen_pairs(recipe.seed, recipe.subjects)}
+        assert len(taught & set(answers)) >= ANSWERS_PER_MODEL
+        assert taught >= set(sampled_answers([recipe]))
+
+
+def test_answers_are_the_same_in_every_run_and_those_of_a_model_do_not_depend_on_others() -> None:
+    assert sampled_answers(RECIPES) == sampled_answers(RECIPES)
+    one, other = Recipe("clean", seed=1), Recipe("clean", seed=2)
+    assert sampled_answers([one, other]) == [*sampled_answers([one]), *sampled_answers([other])]
+    assert sampled_answers([one]) != sampled_answers([other])
+
+
+def test_a_carrier_adds_no_answers() -> None:
+    """Its text is in the sample already."""
+    assert sampled_answers([Recipe("message", HIDDEN_TEXT, ("t",))]) == []
 
 
 def test_samples_are_told_apart_by_their_digests() -> None:
