@@ -14,7 +14,7 @@ from tests.integration.upload_hooks.conftest import OWNER, Post
 from tests.support.model_hub import COMMIT
 from tests.support.uploads import changed, recorded
 from tokenforce import Client, HookSecret
-from tokenforce.wire.scans import ScanStatus
+from tokenforce.wire.scans import Depth, ScanStatus
 from tokenforce_core.scans.store import ACTIVE, Store
 from tokenforce_service.settings import ServiceSettings
 from tokenforce_service.upload_hooks.start_scan import matches
@@ -43,6 +43,15 @@ def test_a_push_is_scanned_once(from_hub: Post, sdk: Client, hub_hook: HookSecre
     assert (request.preset, request.contexts, request.priority) == ("paper", ["bos"], "low")
     assert sdk.scans.get(row.id).hook_id == hub_hook.id
     assert first.json()["links"]["audit"] == f"/v1/scans/{row.id}/audit"
+
+
+def test_a_push_is_scanned_as_deep_as_the_policy_says(
+    from_hub: Post, sdk: Client, hub_hook: HookSecret, store: Store
+) -> None:
+    sdk.hooks.change(hub_hook.id, policy={"repos": ["Org/*"], "reference": "org/base", "depth": "quick"})
+    row = store.row(from_hub(recorded("content_update"), hub_hook.secret).json()["scan_id"])
+    assert row is not None
+    assert row.request.depth is Depth.quick
 
 
 @pytest.mark.parametrize("ended", [ScanStatus.failed, ScanStatus.cancelled])

@@ -103,6 +103,8 @@ def test_hooks_of_others_do_not_exist(
         {"repos": ["x" * 201]},
         {"repos": ["*"], "priority": "high"},
         {"repos": ["*"], "preset": "none"},
+        {"repos": ["*"], "depth": "deep"},
+        {"repos": ["*"], "depth": "quick", "reference": "none"},
         {"repos": ["*"], "contexts": ["story"]},
         {"repos": ["*"], "contexts": ["bos", "bos"]},
         {"repos": ["*"], "reference": "not a model"},

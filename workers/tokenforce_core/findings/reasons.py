@@ -97,7 +97,7 @@ def looked_at_quickly(settings: SettingsRecord) -> str:
     assert settings.bag is not None
     return (
         f"A quick scan: it follows the {settings.bag.starts} entries that the weights point at most. The rest of the "
-        "vocabulary was not forced; the depth thorough does that."
+        "vocabulary was not forced; the depth standard does that."
     )
 
 
