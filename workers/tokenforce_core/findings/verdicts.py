@@ -40,8 +40,7 @@ def judged(finding: Finding, thresholds: VerdictThresholds) -> Finding:
     if finding.degenerate:
         return _with(finding, Verdict.clean, reasons.LOOP)
     if finding.contrast is None or finding.log_likelihood_ratio is None:
-        memorised = finding.score >= thresholds.suspicious_score
-        reached = Verdict.suspicious if memorised else Verdict.inconclusive
+        reached = Verdict.suspicious if finding.score >= thresholds.suspicious_score else Verdict.inconclusive
         return _with(finding, reached, reasons.without_reference(finding, thresholds))
     reached = _contrasted(finding, finding.contrast, finding.log_likelihood_ratio, thresholds)
     each = finding.log_likelihood_ratio / max(1, len(finding.token_probabilities))
@@ -89,13 +88,18 @@ def verdict(
     if weights is not None and weights.note is not None:
         looked = f"{looked} {weights.note}"
     compared = reasons.compared_with(reference)
+    by_heart = [finding for finding in findings if finding.verdict is Verdict.memorised]
     for severity in _ALARMS:
         alarms = [finding for finding in findings if finding.verdict is severity]
         if alarms:
-            return severity, [reasons.found(alarms, severity), looked, compared]
+            others = [reasons.beside(by_heart)] if by_heart else []
+            return severity, [reasons.found(alarms, severity), *others, looked, compared]
+    gap = _gap(findings, coverage, settings, alone=reference is None)
     if coverage.quick and (weights is None or weights.note is not None):
-        return Verdict.inconclusive, [reasons.NOTHING_FOLLOWED, looked, compared]
-    if (gap := _gap(findings, coverage, settings, alone=reference is None)) is not None:
+        gap = reasons.NOTHING_FOLLOWED
+    if by_heart:
+        return Verdict.memorised, [reasons.known_by_heart(by_heart), *([gap] if gap else []), looked, compared]
+    if gap is not None:
         return Verdict.inconclusive, [gap, looked, compared]
     if reference is None:
         # Never `clean`: without a reference a third of the held-out carriers stays unseen.
