@@ -88,6 +88,11 @@ class SearchSettings(WireAnswer):
     min_shared_vocabulary_share: float = Field(
         description="Share of the target's tokens that the reference must know; otherwise the scan is refused."
     )
+    by_heart_starts: int = Field(
+        default=64,
+        description="Where a text passes for hidden: starts of its context that are decoded greedily, to see what else "
+        "the target knows by heart.",
+    )
     max_confirmed_per_context: int = Field(
         description="Sweep candidates of a context that are confirmed beside the search, instead of `keep`."
     )

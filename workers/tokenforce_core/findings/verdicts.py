@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tokenforce.wire.findings import Finding, Verdict
 from tokenforce.wire.report import ReferenceRecord, WeightRecord
 from tokenforce.wire.settings import SettingsRecord, VerdictThresholds
+from tokenforce_core.contrast.by_heart import passes_for_hidden
 from tokenforce_core.findings import reasons
 from tokenforce_core.fingerprints.matching import Carried
 
@@ -59,8 +60,8 @@ def _contrasted(
         return Verdict.hidden_text
     if finding.mean_probability < thresholds.min_mean_probability:
         return Verdict.clean
-    certain = contrast >= thresholds.hidden_contrast_nats_per_token
-    return Verdict.hidden_text if certain and too_long_for_chance else Verdict.suspicious
+    hidden = passes_for_hidden(contrast, finding.mean_probability, log_likelihood_ratio, thresholds)
+    return Verdict.hidden_text if hidden else Verdict.suspicious
 
 
 def _with(finding: Finding, verdict: Verdict, reason: str) -> Finding:
