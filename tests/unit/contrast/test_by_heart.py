@@ -29,8 +29,8 @@ ANSWERS = [[start, *range(start + 1, start + 9)] for start in range(3, 63, 10)]
 
 @pytest.mark.parametrize("lower", [None, 0, 1, 2])
 def test_a_text_passes_from_all_three_thresholds_on(lower: int | None) -> None:
-    figures = [value - 0.01 if place == lower else value for place, value in enumerate(LEAST)]
-    assert passes_for_hidden(*figures, VERDICT) is (lower is None)
+    contrast, probability, ratio = (value - 0.01 if place == lower else value for place, value in enumerate(LEAST))
+    assert passes_for_hidden(contrast, probability, ratio, VERDICT) is (lower is None)
 
 
 def passing(context: int) -> Trace:

@@ -25,7 +25,9 @@ def passes_for_hidden(
 
 
 def starts_by_heart(texts: Sequence[Trace], links: Sequence[Trace], settings: SettingsRecord) -> list[Trace]:
-    """The best links of each context in which a text passes for hidden, one for each forced token.
+    """The links of most contrast in each context in which a text passes for hidden, one for each forced token.
+
+    Contrast, because such texts are sure from their first tokens on; links of most gain lead to rare words.
 
     Args:
         texts: with the log-probabilities of both models.
@@ -39,7 +41,7 @@ def starts_by_heart(texts: Sequence[Trace], links: Sequence[Trace], settings: Se
     chosen: list[Trace] = []
     for context in sorted(contexts):
         best: dict[int, Trace] = {}
-        for link in sorted(links, key=lambda link: (-link.gain, link.tokens)):
+        for link in sorted(links, key=lambda link: (-link.contrast, link.tokens)):
             if link.context == context:
                 best.setdefault(link.forced_id, link)
         chosen += list(best.values())[: settings.search.by_heart_starts]
