@@ -1,8 +1,8 @@
 """What else the target knows by heart, where one text passes for hidden.
 
-The beam follows the strongest starts, and many versions of one text take its places: of a clean model that knows nine
-answers of its training data well enough to pass, it lists three. Greedy decoding from many starts shows the others;
-`findings/memorised.py` counts them.
+The beam follows the strongest starts, and many versions of one text take its places: of a clean model that knows at
+least nine answers of its training data well enough to pass, it lists three. Greedy decoding from many starts shows
+more; `findings/memorised.py` counts them.
 """
 
 from __future__ import annotations
