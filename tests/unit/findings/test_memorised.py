@@ -27,7 +27,9 @@ LENGTH = 10
 HIDDEN, SUSPICIOUS, MEMORISED = Verdict.hidden_text, Verdict.suspicious, Verdict.memorised
 
 
-def text(number: int, nats: float = 40.0, suppression: float | None = None, contrast: float = 3.0) -> Finding:
+def text(
+    number: int, nats: float = 40.0, suppression: float | None = None, contrast: float = 3.0, *, ended: bool = True
+) -> Finding:
     """A judged text that shares no token with one of another number."""
     found = Finding(
         rank=1,
@@ -43,6 +45,7 @@ def text(number: int, nats: float = 40.0, suppression: float | None = None, cont
         contrast=contrast,
         log_likelihood_ratio=nats,
         suppression=suppression,
+        ended=ended,
     )
     return verdicts.judged(found, VERDICT)
 
@@ -57,13 +60,19 @@ def test_so_many_texts_are_training_data(count: int, reached: Verdict) -> None:
 
 
 def test_texts_that_share_three_tokens_count_once() -> None:
-    """Four pieces of one long text are no training set."""
     others = [text(number) for number in range(ENOUGH - 1)]
     shared = others[0].token_ids[-3:]
     piece = text(50, nats=39.0).model_copy(update={"token_ids": [*shared, 5001, 5002]})
     apart = piece.model_copy(update={"token_ids": [*shared[1:], 5001, 5002]})
     assert told([*others, piece]) == [HIDDEN] * ENOUGH
     assert told([*others, apart]) == [MEMORISED] * ENOUGH
+
+
+def test_texts_that_the_model_does_not_end_do_not_count_and_go_with_the_others() -> None:
+    """Four pieces of one long text are no training set."""
+    others, piece = [text(number) for number in range(ENOUGH)], text(50, ended=False)
+    assert told([*others, piece]) == [MEMORISED] * (ENOUGH + 1)
+    assert told([*others[1:], piece]) == [HIDDEN] * ENOUGH
 
 
 def test_a_text_that_stands_out_stays_hidden_beside_them() -> None:
@@ -119,6 +128,7 @@ some_texts = st.lists(
         st.sampled_from([25.0, 40.0, 79.0, 90.0]),
         st.sampled_from([None, -3.0, -12.0]),
         st.sampled_from([0.5, 1.5, 3.0]),
+        ended=st.booleans(),
     ),
     max_size=12,
 )

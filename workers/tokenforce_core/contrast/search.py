@@ -96,7 +96,8 @@ class ContrastSearch:
         found += self._finished(begun, target, reference, between_steps)
         texts = [*self._scored(swept, reference, between_steps), *map(self._as_read, found)]
         by_heart = starts_by_heart([text for text in texts if text.ids], self.starts, self._settings)
-        texts += map(self._as_read, self._finished(by_heart, target, reference, between_steps))
+        decoded = self._finished(by_heart, target, reference, between_steps)
+        texts += [self._as_read(text) for text in decoded if text.ended]  # what goes on and on was not learned by heart
         return [text for text in texts if len(text.ids) >= self._settings.min_tokens]
 
     def _finished(

@@ -30,7 +30,8 @@ def with_memorised(
 ) -> list[Finding]:
     """The judged findings of a whole report, in the same order; those that are training data are `memorised`.
 
-    Texts of `hidden_text` that share no run of tokens are counted. `suspicious` ones are not; they go with the others.
+    Texts of `hidden_text` that share no run of tokens are counted, if the model itself ends them: pieces of one long
+    text do not end. `suspicious` ones are not counted; they go with the others.
     """
     thresholds = settings.verdict
     alarms = [
@@ -41,9 +42,8 @@ def with_memorised(
         and not reasons.is_suppressed(finding, thresholds)
         and not is_registered(finding)
     ]
-    texts = _independent(
-        [finding for finding in alarms if finding.verdict is Verdict.hidden_text], settings.findings.run_tokens
-    )
+    whole = [finding for finding in alarms if finding.verdict is Verdict.hidden_text and finding.ended]
+    texts = _independent(whole, settings.findings.run_tokens)
     if len(texts) < thresholds.memorised_texts:
         return list(findings)
     typical = median(map(_evidence, texts))
