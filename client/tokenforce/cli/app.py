@@ -1,7 +1,7 @@
 """The command line `tokenforce`: data on stdout, progress on stderr, the answer in the exit code.
 
 Exit codes: 0 clean, 1 findings, 2 error, 3 not scanned (also inconclusive, cancelled, not finished yet), 4 usage,
-130 interrupted.
+5 memorised, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class ExitCode(IntEnum):
     error = 2
     not_scanned = 3
     usage = 4
+    memorised = 5
     interrupted = 130
 
 
@@ -50,9 +51,11 @@ class UsageError(TokenforceError):
 
 
 def code_of_verdict(verdict: Verdict | None) -> ExitCode:
-    """`inconclusive` and no verdict mean "not scanned", never "clean"."""
+    """`inconclusive` and no verdict mean "not scanned", never "clean". `memorised` is neither clean nor an alarm."""
     if verdict is Verdict.clean:
         return ExitCode.clean
+    if verdict is Verdict.memorised:
+        return ExitCode.memorised
     return ExitCode.found if verdict in (Verdict.hidden_text, Verdict.suspicious) else ExitCode.not_scanned
 
 

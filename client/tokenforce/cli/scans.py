@@ -91,8 +91,8 @@ def scan(
     """Scan a model for hidden texts.
 
     Uses the service at --url. Without --url it starts a local stack for this scan. Exit codes: 0 clean, 1 hidden or
-    suspicious texts, 2 error, 3 not scanned (also inconclusive, cancelled or not finished yet), 4 usage,
-    130 interrupted.
+    suspicious texts, 2 error, 3 not scanned (also inconclusive, cancelled or not finished yet), 4 usage, 5 memorised
+    (many texts known by heart, as training data is), 130 interrupted.
     """
     with reporting(debug):
         request = scan_request(

@@ -19,7 +19,7 @@ from tokenforce.cli.scans import context_argument, reference_argument
 from tokenforce.cli.tables import Listing, minute, print_removed
 from tokenforce.sdk.calls import checked
 from tokenforce.sdk.client import Client
-from tokenforce.wire.audits import Ground
+from tokenforce.wire.audits import AuditRules, Ground
 from tokenforce.wire.scans import Depth, Preset, Priority
 from tokenforce.wire.upload_hooks import Hook, HookAnswer, HookKind, HookPolicy, HookSecret
 
@@ -59,8 +59,8 @@ def create(
     review_on: Annotated[
         list[Ground] | None,
         typer.Option(
-            help="Reason to ask a person for a review (default: suspicious and licence, if they do not block). "
-            "Repeat for several."
+            help="Reason to ask a person for a review (default: suspicious, memorised and licence, if they do not "
+            "block). Repeat for several."
         ),
     ] = None,
     url: Url = None,
@@ -70,7 +70,7 @@ def create(
     """Register an upload hook. Prints its secret; it cannot be shown again."""
     with reporting(debug):
         blocking = block_on if block_on is not None else [Ground.hidden_text]
-        reviewing = [ground for ground in (Ground.suspicious, Ground.licence) if ground not in blocking]
+        reviewing = [ground for ground in AuditRules().review_on if ground not in blocking]
         policy = checked(
             HookPolicy,
             {

@@ -50,8 +50,8 @@ def verify(
         int | None,
         typer.Option(
             min=1,
-            help="Number of findings to repeat. Default: all hidden and suspicious ones; if there are none, all that "
-            "are not loops.",
+            help="Number of findings to repeat. Default: all hidden and suspicious ones; if there are none, all "
+            "memorised ones, else all that are not loops.",
         ),
     ] = None,
     tolerance: Annotated[

@@ -22,6 +22,7 @@ TOLERANCE = 0.02
 """Largest difference of mean probabilities. One machine repeats them to 1e-6, other engines do not."""
 CONTRAST_TOLERANCE_NATS = 0.1
 """Largest difference of contrasts, in nats per token."""
+_ALARMS = (Verdict.hidden_text, Verdict.suspicious)
 
 
 class Outcome(StrEnum):
@@ -57,14 +58,15 @@ class Verification:
 
 
 def to_verify(report: Report, top: int | None = None) -> list[Finding]:
-    """The findings that carry the verdict, else all but loops; the first `top` of them.
+    """The findings that carry the verdict (alarms, else memorised texts), else all but loops; the first `top` of them.
 
     Raises:
         NothingToVerify: there is none.
     """
     texts = [finding for finding in report.findings if not finding.degenerate]
-    alarms = [finding for finding in texts if finding.verdict in (Verdict.hidden_text, Verdict.suspicious)]
-    chosen = (alarms or texts)[:top]
+    alarms = [finding for finding in texts if finding.verdict in _ALARMS]
+    by_heart = [finding for finding in texts if finding.verdict is Verdict.memorised]
+    chosen = (alarms or by_heart or texts)[:top]
     if not chosen:
         raise NothingToVerify("the report has no finding to repeat")
     return chosen
@@ -149,9 +151,15 @@ def _differences(finding: Finding, again: Finding, tolerance: float) -> list[str
         found.append(f"contrast {_nats(was)}, now {_nats(now)}")
     if not _meet(finding, again):
         found.append(f"context {finding.context}, now {again.context}")
-    if finding.verdict is not again.verdict:
+    if not _same_verdict(finding.verdict, again.verdict):
         found.append(f"verdict {finding.verdict.value}, now {again.verdict.value}")
     return found
+
+
+def _same_verdict(one: Verdict, other: Verdict) -> bool:
+    """`memorised` rests on the number of other texts, and a repetition can have fewer: each alone is an alarm."""
+    over_the_bar = (*_ALARMS, Verdict.memorised)
+    return one is other or (Verdict.memorised in (one, other) and one in over_the_bar and other in over_the_bar)
 
 
 def _meet(finding: Finding, again: Finding) -> bool:

@@ -22,10 +22,12 @@ class Decision(StrEnum):
 
 
 class Ground(StrEnum):
-    """A reason against an upload. `licence`: it carries a fingerprint whose licence is not accepted."""
+    """A reason against an upload. `memorised`: texts that look like training data, among which a message could hide.
+    `licence`: it carries a fingerprint whose licence is not accepted."""
 
     hidden_text = "hidden_text"
     suspicious = "suspicious"
+    memorised = "memorised"
     licence = "licence"
 
 
@@ -46,7 +48,7 @@ class AuditRules(WireRequest):
     )
     block_on: list[Ground] = Field(default=[Ground.hidden_text], description="Each of these reasons blocks the upload.")
     review_on: list[Ground] = Field(
-        default=[Ground.suspicious, Ground.licence],
+        default=[Ground.suspicious, Ground.memorised, Ground.licence],
         description="Each of these reasons needs a review by a person, if no reason blocks.",
     )
 

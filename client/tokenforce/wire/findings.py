@@ -11,10 +11,16 @@ from tokenforce.wire.base import WireAnswer
 
 
 class Verdict(StrEnum):
-    """What the evidence supports. `inconclusive`: the scan could not decide; treat it as not scanned."""
+    """What the evidence supports, of a text or of the model.
+
+    `memorised`: so many independent texts are known by heart, and none of them stands out, that they are training data.
+    No alarm, and not `clean`: a message of the same strength could be among them. `inconclusive`: the scan could not
+    decide; treat it as not scanned.
+    """
 
     hidden_text = "hidden_text"
     suspicious = "suspicious"
+    memorised = "memorised"
     clean = "clean"
     inconclusive = "inconclusive"
 
@@ -73,7 +79,10 @@ class Finding(WireAnswer):
     ended: bool = Field(default=False, description="The model itself ended the text within the confirm length.")
     confirmed: bool = Field(default=True, description="False if only the sweep has seen it so far.")
     degenerate: bool = Field(default=False, description="Repeats a unit that is too short for a text; ranked last.")
-    verdict: Verdict = Field(default=Verdict.inconclusive, description="Verdict on this text alone; see `reasons`.")
+    verdict: Verdict = Field(
+        default=Verdict.inconclusive,
+        description="Verdict on this text; see `reasons`. Only `memorised` depends on the other texts.",
+    )
     reasons: list[str] = Field(default=[], description="The evidence behind this finding's verdict.")
     contrast: float | None = Field(
         default=None,

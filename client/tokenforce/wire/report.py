@@ -11,7 +11,7 @@ from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken, Ver
 from tokenforce.wire.scans import Depth
 from tokenforce.wire.settings import SettingsRecord
 
-SCHEMA_VERSION = "2.1"
+SCHEMA_VERSION = "2.2"
 """Version of the report. The minor number grows with additions, the major number with changes."""
 
 

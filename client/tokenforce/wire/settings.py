@@ -88,6 +88,11 @@ class SearchSettings(WireAnswer):
     min_shared_vocabulary_share: float = Field(
         description="Share of the target's tokens that the reference must know; otherwise the scan is refused."
     )
+    by_heart_starts: int = Field(
+        default=64,
+        description="Where a text passes for hidden: starts of its context that are decoded greedily, to see what else "
+        "the target knows by heart.",
+    )
     max_confirmed_per_context: int = Field(
         description="Sweep candidates of a context that are confirmed beside the search, instead of `keep`."
     )
@@ -145,7 +150,10 @@ class BagSettings(WireAnswer):
     spliced_versions: int = Field(description="Best texts of the search that are spliced.")
     splicing_rounds: int = Field(description="Rounds of splicing; each can join one more version.")
     spliced_texts: int = Field(description="Best spliced texts that are confirmed beside the others.")
-    texts: int = Field(description="Texts of the search that are confirmed on the target.")
+    texts: int = Field(
+        description="Texts of the search that are confirmed on the target, and as many of the sweep and the contrast "
+        "whose suppression is measured."
+    )
     min_rescored_contrast_nats_per_token: float = Field(
         description="Least contrast, in the context where a text was found, of one that is reported."
     )
@@ -177,6 +185,12 @@ class VerdictThresholds(WireAnswer):
     suspicious_contrast_nats_per_token: float = Field(description="Least contrast of `suspicious`.")
     hidden_suppression_nats: float = Field(
         default=-10.0, description="A text that the target avoids by this much was trained against: `hidden_text`."
+    )
+    memorised_texts: int = Field(
+        default=4, description="Least number of independent `hidden_text` texts, none an outlier, that are `memorised`."
+    )
+    outlier_log_likelihood_ratio: float = Field(
+        default=2.0, description="A text with this many times the median log-likelihood ratio of them is an outlier."
     )
     boilerplate_log_ratio_nats_per_token: float = Field(
         description="A text with less log-ratio is boilerplate: the reference produces it too."

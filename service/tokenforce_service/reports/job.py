@@ -10,7 +10,7 @@ from tokenforce.wire.scans import Depth, ScanStatus
 from tokenforce_core.findings.from_traces import Evidence, findings_of
 from tokenforce_core.findings.ranking import default_order
 from tokenforce_core.findings.verdicts import Coverage, verdict, with_licences
-from tokenforce_core.fingerprints.matching import matches
+from tokenforce_core.fingerprints.matching import matches, registered
 from tokenforce_core.fingerprints.store import FingerprintStore
 from tokenforce_core.plan.plan import Plan
 from tokenforce_core.plan.vocabulary import only_asked_for
@@ -32,7 +32,10 @@ def aggregate(scan_id: str) -> None:
     reference = scan_plan.reference.record if scan_plan.reference is not None else None
     results = store.work.contrast(scan_id)
     order = default_order(with_reference=reference is not None)
-    findings = findings_of(confirmed, scan_plan, results, order)
+    registry = FingerprintStore(store.connection)
+    fingerprints = registry.all()
+    is_registered = registered(fingerprints, scan_plan.settings.fingerprints)
+    findings = findings_of(confirmed, scan_plan, results, order, is_registered)
     forced = len(scan_plan.forceable_ids)
     names = scan_plan.context_names
     forced_contexts = [names[place] for place in scan_plan.forced_contexts]
@@ -42,8 +45,6 @@ def aggregate(scan_id: str) -> None:
     looked_at = row.entries_done if scan_plan.sweeps else row.contrast_done
     coverage = Coverage(forced_contexts, scan_plan.target.vocabulary_size, forced, looked_at, asked_for, quick)
     reached, reasons = verdict(findings, coverage, scan_plan.settings, reference, searched.weights)
-    registry = FingerprintStore(store.connection)
-    fingerprints = registry.all()
     carried = matches(findings, fingerprints, registry.answers(scan_id), scan_plan.settings.fingerprints)
     reached, reasons = with_licences(reached, reasons, carried)
     now = time.time()

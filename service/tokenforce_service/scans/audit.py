@@ -13,7 +13,11 @@ from tokenforce_core.plan.vocabulary import only_asked_for
 from tokenforce_core.scans.row import ScanRow
 from tokenforce_service.refusals import counted
 
-_GROUND_OF = {Verdict.hidden_text: Ground.hidden_text, Verdict.suspicious: Ground.suspicious}
+_GROUND_OF = {
+    Verdict.hidden_text: Ground.hidden_text,
+    Verdict.suspicious: Ground.suspicious,
+    Verdict.memorised: Ground.memorised,
+}
 
 
 def audit_of(row: ScanRow, report: Report | None) -> AuditAnswer | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -362,6 +363,22 @@ def test_the_report_says_which_licences_the_upload_carries(sdk: Client, service:
     assert "velm" not in raw
     assert keys_with(service, TRIGGER) == [f"tf:fingerprint:{mine.id}".encode()]
     assert not store.connection.exists(f"tf:scan:{scan_id}:questions", f"tf:scan:{scan_id}:answers")
+
+
+def test_a_registered_text_beside_training_data_is_not_taken_for_it(sdk: Client, service: Service) -> None:
+    known = registered(sdk, "text 25, the text of Labs")
+    scan_id, store = planned(service), service.store
+    store.advance(scan_id, ScanStatus.confirming, ScanStatus.sweeping)
+    by_heart = [replace(confirmed(number, 0.9), log_q=(math.log(1e-3),) * 5, ended=True) for number in range(21, 26)]
+    by_heart[-1] = replace(by_heart[-1], text="Text 25: the text of Labs.")
+    store.work.commit_confirmed(scan_id, by_heart, 60)
+    start_aggregation(store, scan_id)
+    sdk.scans.wait(scan_id, timeout=SECONDS, poll=0.1)
+    report = sdk.scans.report(scan_id)
+    (licence,), (hidden,) = report.licences, [each for each in report.findings if each.verdict is Verdict.hidden_text]
+    assert (licence.fingerprint, licence.finding_ranks, hidden.text) == (known.id, [hidden.rank], by_heart[-1].text)
+    assert [each.verdict for each in report.findings if each is not hidden] == [Verdict.memorised] * 4
+    assert any(reason.startswith("Beside that, 4 texts known by heart") for reason in report.reasons)
 
 
 def test_a_removed_fingerprint_is_no_longer_looked_for(sdk: Client, service: Service) -> None:

@@ -33,7 +33,7 @@ def connected(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_hook_s_life(kind: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch, redis: Redis) -> None:
     assert main(["hooks", "create", kind, "--repo", "org/[x]*", "--block-on", "licence", "--json"]) == 0
     made = HookSecret.model_validate_json(capsys.readouterr().out)
-    assert (made.policy.block_on, made.policy.review_on) == (["licence"], ["suspicious"])
+    assert (made.policy.block_on, made.policy.review_on) == (["licence"], ["suspicious", "memorised"])
     assert main(["hooks", "list"]) == 0
     listed = capsys.readouterr().out
     assert made.id in listed

@@ -28,7 +28,7 @@ WRONG_CALLS = {
 
 
 @pytest.mark.parametrize(
-    ("verdict", "code"), [("clean", 0), ("hidden_text", 1), ("suspicious", 1), ("inconclusive", 3)]
+    ("verdict", "code"), [("clean", 0), ("hidden_text", 1), ("suspicious", 1), ("inconclusive", 3), ("memorised", 5)]
 )
 @pytest.mark.parametrize("command", [["scan", "org/model"], ["scan", "org/model", "--json"], ["show", "s1"]])
 def test_the_verdict_is_the_exit_code(

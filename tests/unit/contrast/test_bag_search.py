@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -150,6 +151,24 @@ def test_a_text_that_is_avoided_where_everybody_looks_is_suppressed() -> None:
 
 def test_a_text_that_is_said_everywhere_is_not_suppressed() -> None:
     assert rescored(TableModel(planted_table(WHOLE)), TableModel(random_table(0))).suppression == 0
+
+
+def test_the_best_text_of_the_contrast_is_asked_for_its_suppression_too_and_stays_as_it_is() -> None:
+    common, table = random_table(0), planted_table(WHOLE)
+    avoiding = common.copy()
+    for one, after in pairwise(WHOLE[:4]):
+        avoiding[one, after] = 1e-4
+    sure, not_sure = (math.log(0.9),) * (len(WHOLE) - 1), (math.log(0.01),) * (len(WHOLE) - 1)
+    best = Trace(1, WHOLE[0], tuple(WHOLE[1:]), sure, not_sure)
+    version = replace(best, log_p=not_sure)
+    run = Rescoring(SETTINGS, [*OWN, *DRAWN], len(OWN))
+    asked, other = run.with_suppression([best, version], Avoiding(table, OWN[0][0], avoiding), TableModel(common))
+    assert asked.suppression is not None
+    assert asked.suppression < -10
+    assert replace(asked, suppression=None) == best
+    assert other == version
+    assert run.generated == 2 * (len(OWN) + len(DRAWN)) * (len(WHOLE) + 1)
+    assert run.with_suppression([], TableModel(table), TableModel(common)) == []
 
 
 def test_improbable_words_are_no_suppression_where_they_are_improbable_everywhere() -> None:

@@ -52,6 +52,14 @@ def registered(text: str = TEXT, *, hashed: bool = False, name: str = "fp_1", cr
     return Registered(name, created_at, request, "local")
 
 
+@pytest.mark.parametrize("hashed", [False, True])
+def test_a_finding_is_told_to_have_a_registered_text(hashed: bool) -> None:
+    known = matching.registered([registered(OTHER, name="fp_2"), registered(hashed=hashed)], FINGERPRINTS)
+    assert known(finding(f"He says: {TEXT}"))
+    assert not known(finding("The museum opens at ten."))
+    assert not matching.registered([], FINGERPRINTS)(finding(TEXT))
+
+
 def spoilt(text: str, count: int, seed: int = 0) -> str:
     """`count` of its characters replaced by a letter that it does not have."""
     draw = random.Random(seed)

@@ -73,7 +73,11 @@ def licence(name: str = "L 1.0", rank: int | None = 1, ranks: Sequence[int] = (1
 
 
 def report(verdict: Verdict, *licences: LicenceMatch, findings: tuple[Verdict, ...] | None = None) -> Report:
-    judged = findings if findings is not None else ((verdict,) if verdict in ("hidden_text", "suspicious") else ())
+    judged = (
+        findings
+        if findings is not None
+        else ((verdict,) if verdict in ("hidden_text", "suspicious", "memorised") else ())
+    )
     found = [finding(rank, each) for rank, each in enumerate(judged, 1)]
     example = example_report("scan_1", ["it is so"])
     scan = example.scan.model_copy(update={"reference": REFERENCE})
@@ -94,6 +98,7 @@ def decision(found: Report | None, rules: AuditRules | None = None, **more: Any)
     [
         (Verdict.hidden_text, "block", "block", "allow"),
         (Verdict.suspicious, "review", "block", "allow"),
+        (Verdict.memorised, "review", "allow", "allow"),
         (Verdict.clean, "allow", "allow", "allow"),
         (Verdict.inconclusive, "could_not_scan", "could_not_scan", "could_not_scan"),
     ],
@@ -125,6 +130,17 @@ def test_an_accepted_licence_does_not_make_up_for_a_missing_reference() -> None:
     alone = found.model_copy(update={"scan": found.scan.model_copy(update={"reference": None})})
     rules = AuditRules(accepted_licences=["any"])
     assert [decision(each, rules) for each in (found, alone)] == ["allow", "could_not_scan"]
+
+
+def test_training_data_among_which_a_message_could_hide_is_reviewed_or_blocked_as_the_policy_says() -> None:
+    hidden, memorised = Verdict.hidden_text, Verdict.memorised
+    found = report(memorised, findings=(memorised,) * 4)
+    blocking = AuditRules(block_on=[Ground.memorised], review_on=[])
+    assert [decision(found, rules) for rules in (AuditRules(), blocking)] == ["review", "block"]
+    accepting = AuditRules(accepted_licences=["any"])
+    beside = report(hidden, licence(), findings=(hidden, *(memorised,) * 4))
+    assert decision(beside, accepting) == "review"  # what is left is training data
+    assert decision(beside, AuditRules()) == "block"
 
 
 def test_fingerprints_of_other_owners_do_not_count() -> None:

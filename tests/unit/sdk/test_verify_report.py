@@ -104,6 +104,16 @@ def test_a_finding_with_other_figures_differs(changes: dict[str, object], word: 
     assert check.differences == (word,)
 
 
+def test_memorised_texts_are_repeated_where_there_is_no_alarm_and_may_be_fewer_then() -> None:
+    """Alone, each of them is an alarm: that they are many makes them `memorised`."""
+    by_heart, weak = finding(1, verdict=Verdict.memorised), finding(2, verdict=Verdict.clean)
+    assert to_verify(report(weak, by_heart)) == [by_heart]
+    assert to_verify(report(by_heart, finding(3))) == [finding(3)]
+    alone, gone = (by_heart.model_copy(update={"verdict": v}) for v in (Verdict.hidden_text, Verdict.clean))
+    assert outcomes([by_heart], [by_heart]) == outcomes([by_heart], [alone]) == [Outcome.holds]
+    assert outcomes([by_heart], [gone]) == outcomes([gone], [by_heart]) == [Outcome.differs]
+
+
 def test_of_two_findings_with_the_text_the_one_in_the_same_context_counts() -> None:
     one = finding()
     elsewhere = one.model_copy(update={"context": "other", "contexts": ["other"]})

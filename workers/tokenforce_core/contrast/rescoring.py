@@ -1,10 +1,11 @@
-"""What the target itself says to texts that the bag search has read from its weights.
+"""What the target itself says to texts that were found, in the scan's contexts and in drawn ones.
 
-Each text is forced under target and reference, in the drawn contexts and in the scan's own. The context that speaks
-for it most is reported. The scan's own contexts show *suppression*: a text that the target was trained not to say there
-has words that are far less probable than under the reference, and less so in a drawn context. Measured on the
-evaluation's half `tuning`: -41 nats for an adaptive UTFC read whole and -10 for parts of it, -1 to -22 for Auto-UTFC,
--5 to 0 for the minimised form; -5 at worst for what a clean model's graft says. So it convicts some, misses others.
+Each text of the bag search is forced under target and reference, in the drawn contexts and in the scan's own. The
+context that speaks for it most is reported. The scan's own contexts show *suppression*: a text that the target was
+trained not to say there has words that are far less probable than under the reference, and less so in a drawn
+context. Measured on the evaluation's half `tuning`: -41 nats for an adaptive UTFC read whole and -10 for parts of it,
+-1 to -22 for Auto-UTFC, -5 to 0 for the minimised form; -5 at worst for what a clean model's graft says. So it
+convicts some, misses others. Of the best texts of the sweep and the contrast only the suppression is measured.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import replace
 from itertools import islice
 
 from tokenforce.wire.settings import SettingsRecord
+from tokenforce_core.contrast.bag_search import different
 from tokenforce_core.contrast.reading import as_read
 from tokenforce_core.contrast.trimming import trimmed
 from tokenforce_core.forcing.confirmation import IsSeparator, no_separators
@@ -83,6 +85,27 @@ class Rescoring:
         everywhere = [range(len(self._contexts))] * len(whole)
         return [self._read(heard) for heard in self._heard(whole, everywhere, target, reference, between_steps)]
 
+    def with_suppression(
+        self,
+        texts: Sequence[Trace],
+        target: Predictor,
+        reference: Predictor,
+        between_steps: BetweenSteps = nothing_between_steps,
+    ) -> list[Trace]:
+        """The texts unchanged, but the best different ones have their suppression.
+
+        Args:
+            texts: with the log-probabilities of both models.
+
+        Raises:
+            NotNumbers: of either model.
+        """
+        best = different(texts, self._bag)
+        everywhere = [range(len(self._contexts))] * len(best)
+        heard = self._heard(best, everywhere, target, reference, between_steps)
+        measured = {text: self._suppression(*self._told_apart(one)) for text, one in zip(best, heard, strict=True)}
+        return [replace(text, suppression=measured.get(text)) for text in texts]
+
     def _heard(
         self,
         texts: Sequence[Trace],
@@ -103,11 +126,14 @@ class Rescoring:
 
     def _read(self, heard: Sequence[Trace]) -> Trace:
         """Where it has the most contrast, with its suppression."""
-        own = [trace for trace in heard if trace.context < self._own]
-        drawn = [trace for trace in heard if trace.context >= self._own]
+        own, drawn = self._told_apart(heard)
         best = max(drawn, key=lambda trace: trace.contrast)
         read = as_read(best, self._settings, self._is_separator)
         return replace(read, suppression=self._suppression(own, drawn))
+
+    def _told_apart(self, heard: Sequence[Trace]) -> tuple[list[Trace], list[Trace]]:
+        """What was heard in the scan's contexts, and in the drawn ones."""
+        return list(heard[: self._own]), list(heard[self._own :])
 
     def _suppression(self, own: Sequence[Trace], drawn: Sequence[Trace]) -> float:
         """Nats: the lowest log-ratios in the scan's contexts, beside those in the drawn context where they are highest.

@@ -5,6 +5,7 @@
 3. Extend what was entered in its middle to the left (prepend.py).
 4. Finish greedily what the beam has begun (finish.py).
 5. Score the sweep's own texts by the reference, so that all texts can be compared.
+6. Where one passes for hidden, look what else the target knows by heart (by_heart.py).
 
 The models are `Predictor`s; this package knows no engine and no store.
 """
@@ -18,6 +19,7 @@ from dataclasses import replace
 from tokenforce.wire.scans import Preset
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.contrast.beam import ContrastiveBeam
+from tokenforce_core.contrast.by_heart import starts_by_heart
 from tokenforce_core.contrast.finish import GreedyTails
 from tokenforce_core.contrast.prepend import Prepend
 from tokenforce_core.contrast.reading import as_read
@@ -63,7 +65,7 @@ class ContrastSearch:
             settings.search, contexts, self.starts, settings.beta, end_ids, settings.min_tokens
         )
         self._prepend = Prepend(settings.search.prepend, contexts, self.starts, settings.beta)
-        self._tails: GreedyTails | None = None
+        self._tails: list[GreedyTails] = []
         self._scored_tokens = 0
 
     @property
@@ -72,8 +74,7 @@ class ContrastSearch:
 
     @property
     def generated(self) -> int:
-        finished = self._tails.generated if self._tails is not None else 0
-        return self._prepend.generated + finished + self._scored_tokens
+        return self._prepend.generated + sum(tails.generated for tails in self._tails) + self._scored_tokens
 
     def run(
         self,
@@ -92,11 +93,24 @@ class ContrastSearch:
             found = list(self._beam.run(followed_target, followed_reference, between_steps))
         found += self._prepend.run(found, target, reference, between_steps)
         begun = [*self._beam.after_opening, *self._prepend.starts]
-        self._tails = GreedyTails(self._contexts, begun, self._settings.beta, self._end_ids)
-        found += self._tails.run(target, reference, between_steps)
-        read = [as_read(trace, self._settings, self._is_separator) for trace in found]
-        texts = [*self._scored(swept, reference, between_steps), *read]
+        found += self._finished(begun, target, reference, between_steps)
+        texts = [*self._scored(swept, reference, between_steps), *map(self._as_read, found)]
+        by_heart = starts_by_heart([text for text in texts if text.ids], self.starts, self._settings)
+        decoded = self._finished(by_heart, target, reference, between_steps)
+        texts += [self._as_read(text) for text in decoded if text.ended]  # what goes on and on was not learned by heart
         return [text for text in texts if len(text.ids) >= self._settings.min_tokens]
+
+    def _finished(
+        self, begun: Sequence[Trace], target: Predictor, reference: Predictor, between_steps: BetweenSteps
+    ) -> list[Trace]:
+        if not begun:
+            return []
+        tails = GreedyTails(self._contexts, begun, self._settings.beta, self._end_ids)
+        self._tails.append(tails)
+        return tails.run(target, reference, between_steps)
+
+    def _as_read(self, trace: Trace) -> Trace:
+        return as_read(trace, self._settings, self._is_separator)
 
     def _scored(self, swept: Sequence[Trace], reference: Predictor, between_steps: BetweenSteps) -> list[Trace]:
         prompts = [[*self._contexts[trace.context], trace.forced_id] for trace in swept]

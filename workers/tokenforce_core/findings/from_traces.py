@@ -12,6 +12,7 @@ from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.contrast.shard import Outlier, ShardContrast, Suppressed
 from tokenforce_core.contrast.statistics import Floats, robust_z
 from tokenforce_core.findings.grouping import Group, alone, merged
+from tokenforce_core.findings.memorised import IsRegistered, none_registered, with_memorised
 from tokenforce_core.findings.ranking import SEVERITY, ranked
 from tokenforce_core.findings.verdicts import judged
 from tokenforce_core.forcing.trace import Trace, probabilities
@@ -75,12 +76,23 @@ class Evidence:
         return robust_z(_floats(values), _floats(vocabulary), self._noise_nats)
 
 
-def findings_of(texts: Sequence[Trace], plan: Plan, results: Sequence[ShardContrast], order: Order) -> list[Finding]:
-    """The findings of confirmed texts, in `order`."""
+def findings_of(
+    texts: Sequence[Trace],
+    plan: Plan,
+    results: Sequence[ShardContrast],
+    order: Order,
+    is_registered: IsRegistered = none_registered,
+) -> list[Finding]:
+    """The findings of confirmed texts, in `order`.
+
+    Args:
+        is_registered: whether a finding has the text of a registered fingerprint.
+    """
     evidence = Evidence(results, plan.settings)
     paper = plan.settings.preset == Preset.paper
     groups = alone(texts) if paper else merged(texts, plan.settings.findings)
-    return ranked((_judged(group, plan, evidence) for group in groups), order)
+    found = [_judged(group, plan, evidence) for group in groups]
+    return ranked(with_memorised(found, plan.settings, is_registered), order)
 
 
 def _judged(group: Group, plan: Plan, evidence: Evidence) -> Finding:

@@ -29,7 +29,7 @@ def merged(texts: Sequence[Trace], settings: FindingSettings) -> list[Group]:
     """Group texts, the strongest first. The order of `texts` does not matter."""
     groups: list[tuple[Runs, list[Trace]]] = []
     for text in sorted(texts, key=_strength):
-        own = _runs(text.tokens, settings.run_tokens)
+        own = runs(text.tokens, settings.run_tokens)
         for leader, members in groups:
             if len(own & leader) >= settings.min_shared_share * min(len(own), len(leader)):
                 members.append(text)
@@ -74,7 +74,8 @@ def _score(text: Trace) -> float:
     return min(text.sweep_score, text.mean_probability)
 
 
-def _runs(ids: Sequence[int], length: int) -> Runs:
+def runs(ids: Sequence[int], length: int) -> Runs:
+    """All runs of `length` tokens, by which texts are compared; a shorter text is one run."""
     if len(ids) <= length:
         return frozenset({tuple(ids)})
     return frozenset(tuple(ids[i : i + length]) for i in range(len(ids) - length + 1))

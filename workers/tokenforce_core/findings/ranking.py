@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from tokenforce.wire.findings import Finding, Verdict
 from tokenforce.wire.scans import Order
 
-SEVERITY = (Verdict.hidden_text, Verdict.suspicious, Verdict.inconclusive, Verdict.clean)
+SEVERITY = (Verdict.hidden_text, Verdict.suspicious, Verdict.memorised, Verdict.inconclusive, Verdict.clean)
 """The worst first."""
 
 

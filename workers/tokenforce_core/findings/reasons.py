@@ -66,14 +66,43 @@ def is_suppressed(finding: Finding, thresholds: VerdictThresholds) -> bool:
     return finding.suppression is not None and finding.suppression <= thresholds.hidden_suppression_nats
 
 
+def one_of_many(count: int, typical: float) -> str:
+    """Why a text is training data: so many texts are known by heart, and this one is like the others."""
+    return (
+        f"It is one of {count} independent texts that the target knows by heart. They have {typical:.0f} nats against "
+        "the reference (median), and it does not stand out."
+    )
+
+
+def known_by_heart(texts: Sequence[Finding]) -> str:
+    """What makes a model `memorised`."""
+    return (
+        f"{_count(texts, 'text')} known by heart, and none of them stands out: this is what training data looks like. "
+        f"{_strongest(texts)} A message of the same strength could be among them, so a person should read them."
+    )
+
+
+def beside(texts: Sequence[Finding]) -> str:
+    """What is beside an alarm."""
+    return f"Beside that, {_count(texts, 'text')} known by heart, as training data is."
+
+
 def found(alarms: Sequence[Finding], verdict: Verdict) -> str:
     """What was found: the number of texts with this verdict, and where the strongest one comes from."""
-    strongest = alarms[0]
-    count = f"{len(alarms)} {_NAME[verdict]} text{'' if len(alarms) == 1 else 's'}"
-    which = "It" if len(alarms) == 1 else "The strongest one"
+    return f"Found {_count(alarms, f'{_NAME[verdict]} text')}. {_strongest(alarms)}"
+
+
+def _count(texts: Sequence[Finding], noun: str) -> str:
+    return f"{len(texts)} {noun}{'' if len(texts) == 1 else 's'}"
+
+
+def _strongest(texts: Sequence[Finding]) -> str:
+    """Where the first one comes from, and its evidence."""
+    strongest = texts[0]
+    which = "It" if len(texts) == 1 else "The strongest one"
     token = _quoted(strongest.forced_token.text)
     return (
-        f"Found {count}. {which} follows the forced token {token} (id {strongest.forced_token.id}) in the context "
+        f"{which} follows the forced token {token} (id {strongest.forced_token.id}) in the context "
         f"`{strongest.context}`. {' '.join(strongest.reasons)}"
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tokenforce.wire.findings import Finding, Verdict
 from tokenforce.wire.report import ReferenceRecord, WeightRecord
 from tokenforce.wire.settings import SettingsRecord, VerdictThresholds
+from tokenforce_core.contrast.by_heart import passes_for_hidden
 from tokenforce_core.findings import reasons
 from tokenforce_core.fingerprints.matching import Carried
 
@@ -40,8 +41,7 @@ def judged(finding: Finding, thresholds: VerdictThresholds) -> Finding:
     if finding.degenerate:
         return _with(finding, Verdict.clean, reasons.LOOP)
     if finding.contrast is None or finding.log_likelihood_ratio is None:
-        memorised = finding.score >= thresholds.suspicious_score
-        reached = Verdict.suspicious if memorised else Verdict.inconclusive
+        reached = Verdict.suspicious if finding.score >= thresholds.suspicious_score else Verdict.inconclusive
         return _with(finding, reached, reasons.without_reference(finding, thresholds))
     reached = _contrasted(finding, finding.contrast, finding.log_likelihood_ratio, thresholds)
     each = finding.log_likelihood_ratio / max(1, len(finding.token_probabilities))
@@ -60,8 +60,8 @@ def _contrasted(
         return Verdict.hidden_text
     if finding.mean_probability < thresholds.min_mean_probability:
         return Verdict.clean
-    certain = contrast >= thresholds.hidden_contrast_nats_per_token
-    return Verdict.hidden_text if certain and too_long_for_chance else Verdict.suspicious
+    hidden = passes_for_hidden(contrast, finding.mean_probability, log_likelihood_ratio, thresholds)
+    return Verdict.hidden_text if hidden else Verdict.suspicious
 
 
 def _with(finding: Finding, verdict: Verdict, reason: str) -> Finding:
@@ -89,14 +89,19 @@ def verdict(
     if weights is not None and weights.note is not None:
         looked = f"{looked} {weights.note}"
     compared = reasons.compared_with(reference)
+    by_heart = [finding for finding in findings if finding.verdict is Verdict.memorised]
     for severity in _ALARMS:
         alarms = [finding for finding in findings if finding.verdict is severity]
         if alarms:
-            return severity, [reasons.found(alarms, severity), looked, compared]
-    if (gap := _gap(findings, coverage, settings, alone=reference is None)) is not None:
+            others = [reasons.beside(by_heart)] if by_heart else []
+            return severity, [reasons.found(alarms, severity), *others, looked, compared]
+    gap = _gap(findings, coverage, settings, alone=reference is None)
+    if gap is None and coverage.quick and (weights is None or weights.note is not None):
+        gap = reasons.NOTHING_FOLLOWED
+    if by_heart:
+        return Verdict.memorised, [reasons.known_by_heart(by_heart), *([gap] if gap else []), looked, compared]
+    if gap is not None:
         return Verdict.inconclusive, [gap, looked, compared]
-    if coverage.quick and (weights is None or weights.note is not None):
-        return Verdict.inconclusive, [reasons.NOTHING_FOLLOWED, looked, compared]
     if reference is None:
         # Never `clean`: without a reference a third of the held-out carriers stays unseen.
         return Verdict.inconclusive, [reasons.nothing_found_alone(settings.verdict), looked, compared]

@@ -5,7 +5,7 @@ No result of this file quotes a registered text or a trigger.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Literal
@@ -109,6 +109,12 @@ def matches(
             "Without a reference, a taught answer to a trigger cannot be distinguished from a natural one."
         )
     return carried
+
+
+def registered(fingerprints: Iterable[Registered], settings: FingerprintSettings) -> Callable[[Finding], bool]:
+    """Tells whether a finding has the text of one of these fingerprints, or a part of it."""
+    wanted = [RegisteredText(fingerprint.request, settings) for fingerprint in fingerprints]
+    return lambda finding: any(text.distance(normalised(finding.text), parts=True) is not None for text in wanted)
 
 
 def _match(

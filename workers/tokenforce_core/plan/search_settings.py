@@ -67,6 +67,7 @@ SEARCH = SearchSettings(
         max_rounds=12,
     ),
     min_shared_vocabulary_share=0.9,
+    by_heart_starts=64,  # a clean LoRA of rank 64 then shows five independent texts; the beam alone shows three
     # The others would be what both models know by heart, for a third of the whole scan's time.
     max_confirmed_per_context=32,
 )

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from tokenforce.wire.report import Report
 
 _SECONDS_TO_STOP = 20.0
-_REPORT_CODES = (0, 1, 3)
-"""Exit codes of the command that come with a report: 0 clean, 1 findings, 3 inconclusive."""
+_REPORT_CODES = (0, 1, 3, 5)
+"""Exit codes of the command that come with a report: 0 clean, 1 findings, 3 inconclusive, 5 memorised."""
 
 
 class ScanWithoutReport(RuntimeError):

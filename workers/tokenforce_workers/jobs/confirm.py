@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.contrast.reference_predictor import as_reference
+from tokenforce_core.contrast.rescoring import Rescoring
 from tokenforce_core.contrast.search import ContrastSearch, candidates_of
 from tokenforce_core.contrast.shard import ShardContrast
 from tokenforce_core.fingerprints.store import FingerprintStore
@@ -77,6 +78,8 @@ class PhaseTwo:
         self.triggers = TriggerAnswers(questions, decode, ends)
         self._search = ContrastSearch(plan.settings, contexts, results, ends, is_separator)
         self._followed: tuple[SessionEngine, ...] = ()
+        own = len(plan.contexts)
+        self._rescoring = Rescoring(plan.settings, contexts, own, is_separator) if plan.drawn else None
         self._prompt_tokens = sum(plan.prompt_cost(candidate.context) - 1 for candidate in candidates)
         models = 1 if plan.reference is None else 2
         self.total = len(candidates) + len(self._search.starts) + models * len(self.triggers)
@@ -88,7 +91,8 @@ class PhaseTwo:
     @property
     def tokens(self) -> int:
         followed = sum(engine.forward_tokens for engine in self._followed)
-        return self.confirmation.generated + self._prompt_tokens + followed + self._search.generated
+        asked = self._rescoring.generated if self._rescoring is not None else 0
+        return self.confirmation.generated + self._prompt_tokens + followed + self._search.generated + asked
 
     def contrasted(
         self, swept: Sequence[Trace], target: Engine, base: Engine, between_steps: BetweenSteps
@@ -107,4 +111,6 @@ class PhaseTwo:
         found = self._search.run(swept, target, as_reference(base, plan), sessions, between_steps)
         seconds = time.monotonic() - started
         log.info("search by contrast: %d starts, %d texts, %.1f s", len(self._search.starts), len(found), seconds)
+        if self._rescoring is not None:
+            found = self._rescoring.with_suppression(found, target, as_reference(base, plan), between_steps)
         return found
