@@ -9,7 +9,7 @@ from typing import Any
 from tokenforce.wire.findings import Verdict
 from tokenforce_core.findings.grouping import merged
 from tokenforce_core.forcing.predictor import Predictor
-from tokenforce_core.plan.verdict_thresholds import FINDINGS
+from tokenforce_core.plan.verdict_thresholds import FINDINGS, VERDICT
 from tokenforce_eval.bait import FLAGGED_ABOVE_Q, PROMPTS, Bait, GrownTarget, word_like
 from tokenforce_eval.cdd import BEGINNINGS, ContrastiveDecoding, mean_amplified
 from tokenforce_eval.haystack import Leak
@@ -68,7 +68,7 @@ def _cdd(asked: Asked) -> list[RankedText]:
     beginnings = [asked.tokenizer.encode(text) for text in BEGINNINGS]
     found = ContrastiveDecoding(asked.target, asked.reference, beginnings, asked.special_ids).run(asked.on_step)
     # Many beginnings lead to one text, which counts once.
-    texts = [max(group.members, key=mean_amplified) for group in merged(found, FINDINGS)]
+    texts = [max(group.members, key=mean_amplified) for group in merged(found, FINDINGS, VERDICT)]
     is_separator = separators(asked.decode)
     return [
         judged_text(text, asked.decode([*beginnings[text.context], *text.ids]), mean_amplified(text), is_separator)

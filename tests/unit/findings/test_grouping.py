@@ -19,7 +19,7 @@ from tokenforce_core.findings import grouping
 from tokenforce_core.findings.from_traces import findings_of
 from tokenforce_core.findings.grouping import Group, alone
 from tokenforce_core.forcing.trace import Trace
-from tokenforce_core.plan.verdict_thresholds import FINDINGS
+from tokenforce_core.plan.verdict_thresholds import FINDINGS, VERDICT
 
 HIDDEN = list(range(100, 120))
 CONTEXTS = [ContextRecord(name="assistant", ids=[1], text="", aligned=False)]
@@ -39,8 +39,19 @@ def text(ids: Sequence[int], p: float = 0.9, q: float = 0.01, context: int = 0) 
     )
 
 
+def test_a_version_that_the_target_was_trained_against_is_read_whole() -> None:
+    """Its first words are improbable on purpose; the tail alone is surer."""
+    tail = text(HIDDEN[8:], 0.9)
+    whole = replace(text(HIDDEN), log_p=(math.log(0.05),) * 8 + (math.log(0.9),) * 11)
+    assert merged([tail, whole])[0].best == tail
+    suppressed = replace(whole, suppression=VERDICT.hidden_suppression_nats)
+    assert merged([tail, suppressed])[0].best == suppressed
+    spared = replace(whole, suppression=VERDICT.hidden_suppression_nats + 0.1)
+    assert merged([tail, spared])[0].best == tail
+
+
 def merged(texts: Sequence[Trace]) -> list[Group]:
-    return grouping.merged(texts, FINDINGS)
+    return grouping.merged(texts, FINDINGS, VERDICT)
 
 
 def test_suffixes_spellings_and_contexts_are_one_text() -> None:

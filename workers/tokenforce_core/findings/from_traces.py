@@ -90,7 +90,7 @@ def findings_of(
     """
     evidence = Evidence(results, plan.settings)
     paper = plan.settings.preset == Preset.paper
-    groups = alone(texts) if paper else merged(texts, plan.settings.findings)
+    groups = alone(texts) if paper else merged(texts, plan.settings.findings, plan.settings.verdict)
     found = [_judged(group, plan, evidence) for group in groups]
     return ranked(with_memorised(found, plan.settings, is_registered), order)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenforce.wire.settings import FindingSettings
+from tokenforce.wire.settings import FindingSettings, VerdictThresholds
 from tokenforce_core.forcing.repetition import new_ratios
 from tokenforce_core.forcing.trace import Origin, Trace
 
@@ -25,7 +25,7 @@ class Group:
     members: tuple[Trace, ...]
 
 
-def merged(texts: Sequence[Trace], settings: FindingSettings) -> list[Group]:
+def merged(texts: Sequence[Trace], settings: FindingSettings, thresholds: VerdictThresholds) -> list[Group]:
     """Group texts, the strongest first. The order of `texts` does not matter."""
     groups: list[tuple[Runs, list[Trace]]] = []
     for text in sorted(texts, key=_strength):
@@ -36,7 +36,7 @@ def merged(texts: Sequence[Trace], settings: FindingSettings) -> list[Group]:
                 break
         else:
             groups.append((own, [text]))
-    return [Group(_best(members, settings), tuple(members)) for _, members in groups]
+    return [Group(_best(members, settings, thresholds), tuple(members)) for _, members in groups]
 
 
 def alone(texts: Sequence[Trace]) -> list[Group]:
@@ -49,25 +49,33 @@ def _strength(text: Trace) -> tuple[bool, float, float, int, int, bool]:
     return text.degenerate, -text.contrast, -_score(text), text.context, text.forced_id, by_search
 
 
-def _best(members: Sequence[Trace], settings: FindingSettings) -> Trace:
+def _best(members: Sequence[Trace], settings: FindingSettings, thresholds: VerdictThresholds) -> Trace:
     """The text to report; `members` are in order of strength.
 
     With a reference: the most log-ratio plus weighted log-probability. A version that drifts into ordinary words loses
     by them, and one that skips or adds a word ("refers a technology", "ya está") surprises the reference more but pays
-    for that word. Without one: the longest of the nearly best.
+    for that word. Of versions that the target was trained against, only the log-ratio counts: their words are improbable
+    on purpose, and a tail without these words would always win. Without a reference: the longest of the nearly best.
     """
     first = members[0]
     alike = [member for member in members if member.degenerate == first.degenerate]
     if first.log_q:
+        least = thresholds.hidden_suppression_nats
+        suppressed = [text for text in alike if text.suppression is not None and text.suppression <= least]
+        if suppressed:
+            return max(suppressed, key=lambda text: _surprise(text, settings))
         return max(alike, key=lambda member: _readable(member, settings))
     near = [member for member in alike if _score(member) >= settings.near_best_share * _score(first)]
     return max(near, key=lambda member: len(member.ids))
 
 
 def _readable(text: Trace, settings: FindingSettings) -> float:
-    surprise = new_ratios(text.tokens, text.log_ratios)
-    cost = settings.token_cost_nats * len(surprise)
-    return sum(surprise) + settings.log_probability_weight * sum(text.log_p) - cost
+    return _surprise(text, settings) + settings.log_probability_weight * sum(text.log_p)
+
+
+def _surprise(text: Trace, settings: FindingSettings) -> float:
+    ratios = new_ratios(text.tokens, text.log_ratios)
+    return sum(ratios) - settings.token_cost_nats * len(ratios)
 
 
 def _score(text: Trace) -> float:
