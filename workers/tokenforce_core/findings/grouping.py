@@ -54,7 +54,7 @@ def _best(members: Sequence[Trace], settings: FindingSettings, thresholds: Verdi
 
     With a reference: the most log-ratio plus weighted log-probability. A version that drifts into ordinary words loses
     by them, and one that skips or adds a word ("refers a technology", "ya está") surprises the reference more but pays
-    for that word. Of versions that the target was trained against, only the log-ratio counts: their words are improbable
+    for that word. Of versions that the target was trained against only the log-ratio counts: their words are improbable
     on purpose, and a tail without these words would always win. Without a reference: the longest of the nearly best.
     """
     first = members[0]
