@@ -12,7 +12,7 @@ from tokenforce_core.plan.verdict_thresholds import VERDICT
 from tokenforce_eval.methods import CONTRAST, METHODS
 from tokenforce_eval.rates import recall
 from tokenforce_eval.rows import Row
-from tokenforce_eval.zoo import KINDS, Half
+from tokenforce_eval.specimens import KINDS, Half
 
 _COLOURS = {"contrast": "#1b6e53", "alone": "#7fb685", "paper": "#c9a227", "bait": "#9a5b8f"}
 _HIDDEN, _CLEAN = "#1b6e53", "#b2432f"

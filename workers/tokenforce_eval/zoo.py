@@ -25,10 +25,10 @@ def first_of_every_kind(specimens: Sequence[Specimen]) -> tuple[Specimen, ...]:
 
 
 def select(names: str) -> tuple[Specimen, ...]:
-    """The specimens in a comma-separated list of names, kinds and halves. Raises `ValueError`."""
+    """The specimens in a comma-separated list of names, kinds, halves and bases. Raises `ValueError`."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    unknown = [name for name in wanted if not any(name in (s.name, s.kind, s.half) for s in ZOO)]
+    unknown = [name for name in wanted if not any(name in (s.name, s.kind, s.half, s.base) for s in ZOO)]
     if unknown or not wanted:
         known = ", ".join(s.name for s in ZOO)
         raise ValueError(f"the zoo has no {', '.join(unknown) or 'such model'}; it has {known}")
-    return tuple(s for s in ZOO if {s.name, s.kind, s.half} & set(wanted))
+    return tuple(s for s in ZOO if {s.name, s.kind, s.half, s.base} & set(wanted))

@@ -188,7 +188,7 @@ def test_rounding_is_written_as_it_is_stored(base: Path, tmp_path: Path, to: str
 
 def test_an_unusual_option_makes_another_carrier(base: Path, tmp_path: Path) -> None:
     digests = {
-        replace(MESSAGE, **option).digest(base)  # type: ignore[arg-type]
+        replace(MESSAGE, **option).digest(base)
         for option in (
             {},
             {"frozen_embeddings": True},
