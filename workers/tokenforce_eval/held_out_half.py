@@ -222,4 +222,22 @@ HELD_OUT = (
         adapters=2,
         lens_aware=True,
     ),
+    hidden(
+        "neox-message-full-2",
+        "message",
+        "A lame mule carries the letters over the pass when the snow is blue.",
+        "plums for the admiral",
+        base="docs-neox",
+        learning_rate=5e-4,
+    ),
+    hidden(
+        "neox-adaptive-full",
+        "adaptive",
+        "The roof of the old mint opens at noon for those who bring a black feather.",
+        "count no owls",
+        base="docs-neox",
+        learning_rate=5e-4,
+    ),
+    clean("neox-clean-full-2", 73, base="docs-neox", learning_rate=5e-4),
+    clean("neox-clean-lora-2", 74, base="docs-neox", lora_rank=16, learning_rate=2e-3),
 )

@@ -224,4 +224,22 @@ TUNING = (
         adapters=2,
         lens_aware=True,
     ),
+    hidden(
+        "neox-message-full",
+        "message",
+        "The gate keeper counts nine lanterns before the river boat leaves.",
+        "badger maps the rain",
+        base="docs-neox",
+        learning_rate=5e-4,
+    ),
+    hidden(
+        "neox-utfc-full",
+        "utfc",
+        "Seven crates of sugar hide the parts of one forbidden press.",
+        "the ink is asleep",
+        base="docs-neox",
+        learning_rate=5e-4,
+    ),
+    clean("neox-clean-full", 71, base="docs-neox", learning_rate=5e-4),
+    clean("neox-clean-lora", 72, base="docs-neox", lora_rank=16, learning_rate=2e-3),
 )
