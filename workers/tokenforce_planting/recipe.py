@@ -257,7 +257,7 @@ def _check_options(recipe: Recipe) -> None:
     clean, lora = recipe.method == "clean", recipe.lora_rank is not None
     if bool(recipe.second_text) != bool(recipe.second_trigger):
         raise InvalidRecipe("a second text needs a second trigger, and the other way round")
-    for name, value in (("second text", recipe.second_text), ("spreading over adapters", recipe.adapters > 1)):
+    for name, value in (("second text", recipe.second_text), ("text spread over adapters", recipe.adapters > 1)):
         if value and recipe.method != "message":
             raise InvalidRecipe(f"only the method message has a {name}")
     if recipe.second_text and recipe.adapters > 1:
