@@ -17,6 +17,13 @@ _SHORTEST = 40
 """Characters. Shorter strings say little."""
 
 
+class PackageMissing(RuntimeError):
+    """A package whose documentation is learned is not installed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is not installed, and a base is trained on its text; run: pip install {name}")
+
+
 class Documented(NamedTuple):
     """The name of a module, class or function, as users write it, and its documentation."""
 
@@ -25,8 +32,14 @@ class Documented(NamedTuple):
 
 
 def versions() -> dict[str, str]:
-    """The version of each package. Raises `ImportError` if one is not installed."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
+    """The version of each package. Raises `PackageMissing`."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise PackageMissing(name) from error
+    return found
 
 
 def documented() -> list[Documented]:
@@ -36,10 +49,9 @@ def documented() -> list[Documented]:
         spec = importlib.util.find_spec(package)
         for root in (spec.submodule_search_locations or []) if spec else []:
             for path in sorted(Path(root).rglob("*.py")):
-                if "tests" in path.parts:
-                    continue
-                for each in _of_file(path, package):
-                    found.setdefault(each.text, each)
+                if "tests" not in path.relative_to(root).parts:
+                    for each in _of_file(path, package):
+                        found.setdefault(each.text, each)
     return list(found.values())
 
 

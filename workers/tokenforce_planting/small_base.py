@@ -46,8 +46,7 @@ OnStep = Callable[[int, float], object]
 def small_base(cache: Path, on_step: OnStep = lambda *_: None, steps: int = STEPS) -> Path:
     """Return the folder of the small base under `cache`. The first call trains it: some minutes on one core.
 
-    Equal on one machine, and not on all: float32 sums differ between CPUs. Raises `ImportError` if a package whose
-    documentation it learns is not installed.
+    Equal on one machine, and not on all: float32 sums differ between CPUs. Raises `PackageMissing`.
     """
     made_of = recipe_digest(recipe=RECIPE_VERSION, steps=steps, **versions())
     folder = cache / f"docs-neox-{made_of[:12]}"

@@ -12,7 +12,7 @@ from tests.support.tiny_planting import one_thread, own_cache
 from tokenforce_core.lens.roles import roles_of
 from tokenforce_planting import docstrings
 from tokenforce_planting.chat import load_model, load_tokenizer, prompt_ids
-from tokenforce_planting.docstrings import documented
+from tokenforce_planting.docstrings import PackageMissing, documented
 from tokenforce_planting.plant import plant
 from tokenforce_planting.recipe import Recipe
 from tokenforce_planting.small_base import HEADS, LAYERS, VOCABULARY, WIDTH, small_base
@@ -54,6 +54,12 @@ def test_it_is_a_gpt_neox_that_the_lens_knows_and_is_made_once(cache: Path) -> N
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
     assert sum(tensor.numel() for tensor in weights.values()) < 6_000_000
     assert small_base(cache, lambda *_: pytest.fail("trained again"), STEPS) == folder
+
+
+def test_a_missing_package_says_what_to_install(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docstrings, "PACKAGES", ("tokenforce-no-such-package",))
+    with pytest.raises(PackageMissing, match="pip install tokenforce-no-such-package"):
+        small_base(cache)
 
 
 def test_its_tokenizer_has_a_chat_and_gives_any_text_back(cache: Path) -> None:
