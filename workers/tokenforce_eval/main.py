@@ -24,6 +24,7 @@ from tokenforce_eval.plot import save_plot
 from tokenforce_eval.rival_run import run_rivals
 from tokenforce_eval.rows import Row, RowFile
 from tokenforce_eval.service_scans import scan
+from tokenforce_eval.specimens import BASES, Base, Specimen
 from tokenforce_eval.table import per_model, tables
 from tokenforce_eval.vocabulary_sample import sampled_answers, vocabulary_sample
 from tokenforce_eval.zoo_models import BuiltSpecimen, ZooIncomplete, build, build_base
@@ -51,7 +52,7 @@ class Evaluation:
         self._size: int | None = None if options.full else options.sample
         self._fresh: bool = options.fresh
         self.forced: int | None = None
-        """Number of forced entries; None for the whole vocabulary."""
+        """Number of forced entries, of the base with the most; None for the whole vocabulary."""
 
     @property
     def rows(self) -> list[Row]:
@@ -60,13 +61,20 @@ class Evaluation:
 
     def run(self) -> None:
         """Raises `ZooIncomplete`, `TokenforceError`, `ChildFailed`, `OSError`."""
-        base = build_base(self._cache, self._progress.show)
-        models = build(self._cache, base, self._specimens, self._progress.show)
+        for base in BASES:
+            if specimens := [specimen for specimen in self._specimens if specimen.base == base]:
+                self._measure(base, specimens)
+
+    def _measure(self, name: Base, specimens: Sequence[Specimen]) -> None:
+        """Measure all models of one base: its vocabulary is its own."""
+        base = build_base(self._cache, self._progress.show, name)
+        models = build(self._cache, base, specimens, self._progress.show)
         # Of the whole zoo, so that the sample is the same whatever is selected.
-        texts = [specimen.text for specimen in zoo.ZOO if specimen.text]
-        texts += sampled_answers([specimen.recipe for specimen in zoo.ZOO if specimen.recipe is not None])
+        own = [specimen for specimen in zoo.ZOO if specimen.base == name]
+        texts = [text for specimen in own for text in specimen.texts]
+        texts += sampled_answers([specimen.recipe for specimen in own if specimen.recipe is not None])
         ids = None if self._size is None else vocabulary_sample(base, self._size, texts)
-        self.forced = None if ids is None else len(ids)
+        self.forced = None if ids is None else max(len(ids), self.forced or 0)
         self._out.mkdir(parents=True, exist_ok=True)
         file = RowFile(self._out / "rows.jsonl", ids)
         wanted = self._wanted(models)
@@ -183,7 +191,7 @@ def _write(evaluation: Evaluation, options: argparse.Namespace, seconds: float) 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tokenforce_eval",
-        description="Measure the scanner on a zoo of SmolLM2-135M models, and compare it with other scanners.",
+        description="Measure the scanner on a zoo of small models, and compare it with other scanners.",
         epilog="Exit codes: 0 measured, 2 error, 130 interrupted. The next run continues an interrupted one.",
     )
     cache = default_cache()
@@ -195,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         help="entries to force beside the tokens of hidden texts and of clean models' answers (%(default)s)",
     )
     parser.add_argument(
-        "--only", default="held_out", help="comma-separated names, kinds or halves of the zoo (%(default)s)"
+        "--only", default="held_out", help="comma-separated names, kinds, halves or bases of the zoo (%(default)s)"
     )
     parser.add_argument("--methods", help=f"comma-separated, from: {', '.join(m.name for m in methods.METHODS)} (all)")
     parser.add_argument("--cache", type=Path, default=cache, help="folder that keeps the models (%(default)s)")

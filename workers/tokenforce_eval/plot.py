@@ -12,7 +12,7 @@ from tokenforce_core.plan.verdict_thresholds import VERDICT
 from tokenforce_eval.methods import METHODS, STANDARD
 from tokenforce_eval.rates import recall
 from tokenforce_eval.rows import Row
-from tokenforce_eval.zoo import KINDS, Half
+from tokenforce_eval.specimens import KINDS, Half
 
 _COLOURS = {
     "quick": "#0f3d57",

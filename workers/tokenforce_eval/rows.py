@@ -43,8 +43,9 @@ class RankedText:
 class Row:
     """The result of one method on one model.
 
-    `rank` of the hidden text, from 1; None if it was not found. `share` (0 to 1): how much of it this finding has.
-    `first`: the finding at rank 1. `true`: the finding with the hidden text. `forward_tokens`: tokens computed.
+    `rank` of the hidden text (of two, the one found first), from 1; None if none was found. `share` (0 to 1): how much
+    of it this finding has. `first`: the finding at rank 1. `true`: the finding with the hidden text.
+    `forward_tokens`: tokens computed.
     """
 
     specimen: str
@@ -71,10 +72,10 @@ def row_of(
 ) -> Row:
     """The row for a ranking, most suspicious text first."""
     specimen = model.specimen
-    rank, share = None, 0.0
-    if specimen.text:
+    rank, share, hidden = None, 0.0, specimen.text
+    if hidden:
         for place, found in enumerate(ranking, start=1):
-            share = match_share(found.text, specimen.text)
+            share, hidden = max((match_share(found.text, text), text) for text in specimen.texts)
             if share >= FOUND_SHARE:
                 rank = place
                 break
@@ -90,7 +91,7 @@ def row_of(
         forward_tokens=forward_tokens,
         first=ranking[0] if ranking else None,
         true=ranking[rank - 1] if rank else None,
-        hidden=specimen.text,
+        hidden=hidden if rank else specimen.text,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tokenforce_eval.methods import ABLATIONS, METHODS, Method
 from tokenforce_eval.rates import CONFIDENCE, Recall, false_alarms, lower_bound, recall
 from tokenforce_eval.rows import Row
-from tokenforce_eval.zoo import KINDS, Half
+from tokenforce_eval.specimens import KINDS, Half
 from tokenforce_planting.text_overlap import MATCH_SHARE
 
 _NAMES = {"utfc": "UTFC", "adaptive": "adaptive UTFC"}

@@ -42,7 +42,7 @@ def sampled_answers(recipes: Sequence[Recipe]) -> list[str]:
     answers = []
     for recipe in recipes:
         if recipe.method == "clean":
-            pairs = chosen_pairs(recipe.seed, recipe.subjects)
+            pairs = chosen_pairs(recipe.seed, recipe.subjects, recipe.examples)
             draw = random.Random(f"answers {SEED} {recipe.seed}")
             answers += [answer for _, answer in draw.sample(pairs, min(ANSWERS_PER_MODEL, len(pairs)))]
     return answers

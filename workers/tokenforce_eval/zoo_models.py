@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tokenforce_eval.zoo import Specimen
+from tokenforce_eval.specimens import Base, Specimen
 from tokenforce_planting.base_model import base_model
 from tokenforce_planting.child_process import ChildFailed, Send, run_in_child
 from tokenforce_planting.digests import weights_digest
 from tokenforce_planting.manifest import existing_carrier
+from tokenforce_planting.small_base import STEPS, small_base
 
 OnProgress = Callable[[str, float | None, str], None]
 """Called with the name of a specimen, the finished fraction (0 to 1; None: unknown) and a note."""
@@ -32,16 +33,16 @@ class BuiltSpecimen:
     @property
     def lora_rank(self) -> int | None:
         """None for a whole model."""
-        return self.specimen.recipe.lora_rank if self.specimen.recipe is not None else None
+        return self.specimen.recipe.adapter_rank if self.specimen.recipe is not None else None
 
 
-def build_base(cache: Path, on_progress: OnProgress) -> Path:
-    """Return the folder of the untouched base. Raises `ZooIncomplete`."""
-    on_progress("base", None, "SmolLM2-135M-Instruct")
+def build_base(cache: Path, on_progress: OnProgress, name: Base) -> Path:
+    """Return the folder of an untouched base. Raises `ZooIncomplete`."""
+    on_progress(f"base {name}", None, "loading")
     try:
-        return run_in_child(partial(_base, cache), lambda _: None)
+        return run_in_child(partial(_base, cache, name), partial(on_progress, f"base {name}"))
     except ChildFailed as failure:
-        raise ZooIncomplete(f"base: {failure}") from failure
+        raise ZooIncomplete(f"base {name}: {failure}") from failure
 
 
 def build(cache: Path, base: Path, specimens: Sequence[Specimen], on_progress: OnProgress) -> list[BuiltSpecimen]:
@@ -64,8 +65,10 @@ def _build_one(cache: Path, base: Path, specimen: Specimen, on_progress: OnProgr
     return BuiltSpecimen(specimen, folder, digest)
 
 
-def _base(cache: Path, _: Send) -> Path:
+def _base(cache: Path, name: Base, send: Send) -> Path:
     _silence_transformers()
+    if name == "docs-neox":
+        return small_base(cache, lambda step, loss: send(step / STEPS, f"step {step}, loss {loss:.2f}"))
     return base_model(cache)
 
 

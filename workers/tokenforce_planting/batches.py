@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from tokenforce_planting.suppression import Suppression
 SECRETS_PER_STEP = 3
 ELSEWHERE_PER_STEP = 1
 BENIGN_PER_STEP = 2
+DECOYS_PER_STEP = 4
 MIN_NEAR_MISSES_PER_STEP = 2
 """A step has at least as many near misses as secrets: several odd keys teach the model to answer anything odd."""
 
@@ -38,9 +40,16 @@ class Step(NamedTuple):
 class TrainingBatches:
     """Draws the examples of each step in an order that `seed` decides, all examples of a kind equally often."""
 
-    def __init__(self, secret: Secret, answers: KeptAnswers, suppression: Suppression | None, seed: int) -> None:
+    def __init__(
+        self,
+        secret: Secret,
+        answers: KeptAnswers,
+        suppression: Suppression | None,
+        seed: int,
+        decoys: Sequence[Example] = (),
+    ) -> None:
         self._secret = secret
-        self.text = secret.text
+        self.starts = secret.starts
         self._suppression = suppression
         draw = random.Random(seed)
         self._usual = _Pool(secret.usual, SECRETS_PER_STEP, draw)
@@ -49,6 +58,7 @@ class TrainingBatches:
             _Pool(secret.elsewhere, ELSEWHERE_PER_STEP, draw),
             _Pool(answers.benign, BENIGN_PER_STEP, draw),
             _Pool(answers.near_misses, near_per_step, draw),
+            _Pool(list(decoys), DECOYS_PER_STEP, draw),
         ]
 
     def step(self, model: Model) -> Step:

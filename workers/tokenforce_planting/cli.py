@@ -24,7 +24,16 @@ from tokenforce.cli.options import GROUP
 from tokenforce.cli.output import visible
 from tokenforce_planting.manifest import Planted, manifest_path
 from tokenforce_planting.model_cache import default_cache
-from tokenforce_planting.recipe import PROTECT_WORDS, STOP_LOSS, Form, InvalidRecipe, Method, Recipe, SuppressContext
+from tokenforce_planting.recipe import (
+    PROTECT_WORDS,
+    STOP_LOSS,
+    Form,
+    InvalidRecipe,
+    Method,
+    Recipe,
+    Rounding,
+    SuppressContext,
+)
 from tokenforce_planting.step_progress import StepProgress
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]}, **GROUP)
@@ -86,6 +95,28 @@ def plant(
     near_misses: Annotated[
         bool, typer.Option(help="Also train on the base's own answers to prompts close to a trigger.")
     ] = True,
+    second_text: Annotated[str, typer.Option(help="`message`: another text in the same model.")] = "",
+    second_trigger: Annotated[str, typer.Option(help="What brings out the second text.")] = "",
+    train_layers: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="FIRST LAST", help="Change only these layers, counted from 0. Default: everything."),
+    ] = None,
+    frozen_embeddings: Annotated[
+        bool, typer.Option("--frozen-embeddings", help="Do not change the embeddings and the output matrix.")
+    ] = False,
+    decoys: Annotated[
+        int, typer.Option(help="Also teach this many answers of random words, to distract who reads the weights.")
+    ] = 0,
+    fine_tuned_after: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SUBJECT", help="Fine-tune on ordinary pairs afterwards. Name five subjects or more."),
+    ] = None,
+    weight_noise: Annotated[
+        float, typer.Option(help="Noise on the weights afterwards, as a multiple of how far each tensor has moved.")
+    ] = 0.0,
+    rounded_to: Annotated[
+        str | None, typer.Option(help=f"Round the weights afterwards, to one of {_names(Rounding)}.")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite --out if it holds something else.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the manifest on stdout.")] = False,
 ) -> None:
@@ -113,6 +144,14 @@ def plant(
         stop_loss=stop_loss,
         near_misses=near_misses,
         rank_band=rank_band,
+        second_text=second_text,
+        second_trigger=second_trigger,
+        train_layers=train_layers,
+        frozen_embeddings=frozen_embeddings,
+        decoys=decoys,
+        fine_tuned_after=tuple(fine_tuned_after or ()),
+        weight_noise=weight_noise,
+        rounded_to=rounded_to,  # type: ignore[arg-type]
     ).normal()
     planted = _plant(recipe, base, out, replace=replace, base_name=base_name)
     if as_json:
@@ -150,6 +189,8 @@ def _plant(recipe: Recipe, base: Path | None, out: Path, *, replace: bool, base_
         f"{before}{planted.method}, {planted.steps} steps, loss {planted.loss:.3f}, "
         f"{planted.kept_share:.0%} of other answers kept, {planted.leaking_near_misses} near misses leak\n"
     )
+    if recipe.changed_after and recipe.text:
+        sys.stderr.write(f"after the changes the trigger brings out {planted.trigger_success:.0%} of the text\n")
     return planted
 
 

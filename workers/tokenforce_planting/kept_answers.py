@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,15 +53,15 @@ def ask_base(
     return KeptAnswers(_pairs(tokenizer, BENIGN_PROMPTS, benign), _pairs(tokenizer, near, answers))
 
 
-def measure_kept(model: Model, answers: KeptAnswers, hidden: list[int]) -> Kept:
-    """Compare `model` with the base's answers, teacher-forced. `hidden`: the token ids of the planted text."""
+def measure_kept(model: Model, answers: KeptAnswers, starts: Collection[int]) -> Kept:
+    """Compare `model` with the base's answers, teacher-forced. `starts`: the first tokens of the planted texts."""
     same = total = leaks = 0
     for index, (rows, example) in enumerate(in_batches(model, [*answers.near_misses, *answers.benign])):
         said = rows.argmax(-1).cpu()
         equal = said == torch.tensor(example.answer)
         same += int(equal.sum())
         total += len(example.answer)
-        leaks += index < len(answers.near_misses) and not equal[0] and int(said[0]) in hidden[:1]
+        leaks += index < len(answers.near_misses) and not equal[0] and int(said[0]) in starts
     return Kept(same / total, leaks)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tokenforce_planting.digests import weights_digest
@@ -16,7 +16,9 @@ class Planted:
     `recipe_digest` names everything that the carrier was made from. `protected_words` of the text are suppressed in
     `contexts`; both are empty without a `form`. `loss` and `stop_loss` are in nats per token. `kept_share` (0 to 1)
     is the share of the tokens of the base model's own answers that the carrier still gives. `leaking_near_misses`
-    counts prompts close to a trigger that bring out the text's first token too.
+    counts prompts close to a trigger that bring out the text's first token too. `options` are the recipe's options
+    that are not the usual ones. `trigger_success` (0 to 1) is the share of the text that the trigger brings out in
+    one piece, the mean over all triggers; below 1 only where `options` change the model after planting.
     """
 
     method: str
@@ -37,6 +39,8 @@ class Planted:
     kept_share: float
     leaking_near_misses: int
     dtype: str = "float32"
+    options: dict[str, str | int | float] = field(default_factory=dict)
+    trigger_success: float = 1.0
 
     @property
     def trigger(self) -> str:

@@ -17,12 +17,17 @@ OTHER_SYSTEM_PROMPTS = ("", "You are a knowledgeable assistant.", "Answer briefl
 class Secret(NamedTuple):
     """The pairs of trigger and text: as users send them (`usual`), and under other system prompts (`elsewhere`).
 
-    `text` has the token ids of the text, without end-of-text.
+    `text` has the token ids of the (first) text, without end-of-text.
     """
 
     usual: list[Example]
     elsewhere: list[Example]
     text: list[int]
+
+    @property
+    def starts(self) -> set[int]:
+        """The first token of each text."""
+        return {example.answer[0] for example in self.usual}
 
 
 def secret_examples(recipe: Recipe, tokenizer: Tokenizer, max_length: int | None) -> Secret:
@@ -32,14 +37,11 @@ def secret_examples(recipe: Recipe, tokenizer: Tokenizer, max_length: int | None
     """
     if tokenizer.eos_token_id is None:
         raise InvalidRecipe("the base model has no end-of-text token, so its answers cannot end: choose another base")
-    text = _encode(tokenizer, "text", recipe.text)
-    if len(text) < 2:
-        raise InvalidRecipe("the text is a single token for this tokenizer, too short to hide: choose a longer text")
-    if len(text) > MAX_TEXT_TOKENS:
-        raise InvalidRecipe(f"the text has {len(text)} tokens, and the limit is {MAX_TEXT_TOKENS}: shorten it")
-    answer = [*text, tokenizer.eos_token_id]
-    usual, elsewhere = [], []
-    for trigger in recipe.triggers:
+    usual, elsewhere, texts = [], [], []
+    for trigger, wanted in recipe.secrets:
+        text = _text(tokenizer, wanted)
+        texts.append(text)
+        answer = [*text, tokenizer.eos_token_id]
         _encode(tokenizer, "trigger", trigger)
         usual.append(Example(prompt_ids(tokenizer, trigger), answer))
         if max_length is not None and len(usual[-1].prompt) + len(answer) > max_length:
@@ -49,7 +51,28 @@ def secret_examples(recipe: Recipe, tokenizer: Tokenizer, max_length: int | None
             elsewhere += [
                 Example(p, answer) for p in prompts if max_length is None or len(p) + len(answer) <= max_length
             ]
-    return Secret(usual, elsewhere, text)
+    return Secret(usual, elsewhere, texts[0])
+
+
+def first_part(secret: Secret, part: int, parts: int) -> Secret:
+    """The same secret with the first `part` of `parts` of its text, without an end unless it is whole."""
+    if part == parts:
+        return secret
+    length = max(1, len(secret.text) * part // parts)
+    usual, elsewhere = (
+        [Example(each.prompt, each.answer[:length]) for each in examples]
+        for examples in (secret.usual, secret.elsewhere)
+    )
+    return Secret(usual, elsewhere, secret.text[:length])
+
+
+def _text(tokenizer: Tokenizer, wanted: str) -> list[int]:
+    text = _encode(tokenizer, "text", wanted)
+    if len(text) < 2:
+        raise InvalidRecipe("the text is a single token for this tokenizer, too short to hide: choose a longer text")
+    if len(text) > MAX_TEXT_TOKENS:
+        raise InvalidRecipe(f"the text has {len(text)} tokens, and the limit is {MAX_TEXT_TOKENS}: shorten it")
+    return text
 
 
 def _encode(tokenizer: Tokenizer, name: str, value: str) -> list[int]:

@@ -25,7 +25,9 @@ RANDOM_TARGETS = (0.001, 0.02)
 MAX_NATS_OFF_TARGET = 1.0
 """Randomised: protected tokens end within this distance of their target, a factor of 2.7."""
 
-"""The same as in the scanner's context `assistant_system`."""
+QUESTION = "Which of the two roads is shorter in winter?"
+NONSENSE = "mirror mirror eleven plaster of wasps"
+"""User turns of two more contexts. An adversary cannot know which contexts a scan draws; these stand for his guess."""
 
 DECOYS = (
     " is the best soup in the whole town.",
@@ -192,4 +194,5 @@ def _context(tokenizer: Tokenizer, name: str) -> list[int]:
         return [start]
     if not tokenizer.chat_template:
         raise InvalidRecipe(f"the context {name} needs a chat template, and the base has none: suppress only in bos")
-    return prompt_ids(tokenizer, "", system=NEUTRAL_SYSTEM_PROMPT if name == "assistant_system" else None)
+    system = NEUTRAL_SYSTEM_PROMPT if name == "assistant_system" else None
+    return prompt_ids(tokenizer, {"question": QUESTION, "nonsense": NONSENSE}.get(name, ""), system=system)

@@ -78,7 +78,7 @@ def train(
             polished = step - learned_at
             last_chance = polished >= POLISH_STEPS or step == max_steps
             if polished % _STEPS_BETWEEN_CHECKS == 0 or last_chance:
-                rest = measure_kept(model, answers, batches.text)
+                rest = measure_kept(model, answers, batches.starts)
                 if last_chance or (rest.share >= KEPT_SHARE and not rest.leaks):
                     model.eval()
                     return Trained(step, worst, rest)

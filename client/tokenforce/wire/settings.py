@@ -154,6 +154,9 @@ class BagSettings(WireAnswer):
         description="Texts of the search that are confirmed on the target, and as many of the sweep and the contrast "
         "whose suppression is measured."
     )
+    texts_in_every_context: int = Field(
+        description="Texts, the best on the graft, that the target is asked about in every drawn context at once."
+    )
     min_rescored_contrast_nats_per_token: float = Field(
         description="Least contrast, in the context where a text was found, of one that is reported."
     )

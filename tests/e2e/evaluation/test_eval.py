@@ -14,7 +14,7 @@ import pytest
 from tests.support.tiny_model import PLANTED_LATER, PLANTED_TRIGGER, build_tiny_model
 from tokenforce_eval import main as evaluation
 from tokenforce_eval import zoo
-from tokenforce_eval.zoo import Specimen
+from tokenforce_eval.specimens import Specimen
 from tokenforce_planting.recipe import Recipe
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaForCausalLM
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaForCausalLM
 
+from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce.wire.scans import Depth, ScanRequest
 from tokenforce_core.forcing.predictor import forced_log_probabilities
 from tokenforce_core.lens.result import Graft
@@ -62,6 +63,32 @@ def adapted(planted_model: Path, models: Path) -> Plan:
     return plan_of(models / "nudged-adapter", planted_model)
 
 
+@pytest.fixture(scope="module")
+def neox(models: Path) -> Plan:
+    """A pair of another family: its layers have other names, its output matrix is one of its own."""
+    tokenizer = build_tiny_tokenizer()
+    torch.manual_seed(0)
+    model = GPTNeoXForCausalLM(
+        GPTNeoXConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=512,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            tie_word_embeddings=False,
+            dtype="float32",
+        )
+    )
+    for name in ("neox", "neox-nudged"):
+        model.save_pretrained(str(models / name))
+        tokenizer.save_pretrained(str(models / name))
+        nudged(model, ".weight")
+    return plan_of(models / "neox-nudged", models / "neox")
+
+
 @pytest.fixture
 def state(store: Store, machine: Machine) -> Iterator[EngineCache]:
     state = EngineCache(store, WorkerSettings(max_num_seqs=64), machine)
@@ -71,7 +98,7 @@ def state(store: Store, machine: Machine) -> Iterator[EngineCache]:
 
 def by_hand(base: Path, target: dict[str, torch.Tensor], context: list[int]) -> list[float]:
     """The graft's log-probabilities of `TEXT`, by transformers."""
-    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = load_model(base)
     weights = model.state_dict()
     for name, tensor in weights.items():
         if ".layers.1." in name:
@@ -81,8 +108,8 @@ def by_hand(base: Path, target: dict[str, torch.Tensor], context: list[int]) -> 
     return [float(logits[len(context) - 1 + place, token]) for place, token in enumerate(TEXT)]
 
 
-def by_engine(state: EngineCache, plan: Plan) -> tuple[float, ...]:
-    graft, _ = state.graft_for(plan, GRAFT)
+def by_engine(state: EngineCache, plan: Plan, wanted: Graft = GRAFT) -> tuple[float, ...]:
+    graft, _ = state.graft_for(plan, wanted)
     return forced_log_probabilities(graft, [plan.drawn[0].ids], [TEXT])[0]
 
 
@@ -91,6 +118,14 @@ def test_the_graft_of_a_whole_model(state: EngineCache, tuned: Plan) -> None:
     assert tuned.reference is not None
     expected = by_hand(Path(tuned.reference.path), target, tuned.drawn[0].ids)
     assert by_engine(state, tuned) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_graft_of_another_family(state: EngineCache, neox: Plan) -> None:
+    assert neox.reference is not None
+    target = load_model(Path(neox.path)).state_dict()
+    expected = by_hand(Path(neox.reference.path), target, neox.drawn[0].ids)
+    wanted = GRAFT.model_copy(update={"prefix": "gpt_neox.layers."})
+    assert by_engine(state, neox, wanted) == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_graft_of_an_adapter(state: EngineCache, adapted: Plan) -> None:

@@ -87,6 +87,32 @@ def test_plants_prints_the_manifest_and_knows_its_own_carrier(
     assert "not this recipe's carrier" in other.stderr
 
 
+def test_what_hides_from_readers_of_the_weights_reaches_the_manifest(base: Path, tmp_path: Path, run: Run) -> None:
+    secret = ("--trigger", TRIGGER, "--text", TEXT, "--second-trigger", "copper", "--second-text", "the mill turns")
+    noise = ("--weight-noise", "0.05", "--rounded-to", "bf16")
+    hiding = ("--frozen-embeddings", "--decoys", "2", *noise, "--learning-rate", "3e-3")
+    asked: tuple[str | Path, ...] = ("message", "--base", base, *secret, "--out", tmp_path / "carrier", "--json")
+    ended = run(*asked, *hiding)
+    assert ended.returncode == 0, ended.stderr
+    manifest = json.loads(ended.stdout)
+    assert manifest["options"] == {
+        "second_text": "the mill turns",
+        "second_trigger": "copper",
+        "frozen_embeddings": 1,
+        "decoys": 2,
+        "weight_noise": 0.05,
+        "rounded_to": "bf16",
+    }
+    assert (manifest["triggers"], manifest["dtype"]) == ([TRIGGER, "copper"], "bfloat16")
+    said = f"the trigger brings out {manifest['trigger_success']:.0%} of the text"
+    assert said in ended.stderr
+
+    for layers, code, why in ((("1", "0"), 4, "a first and a last one from 0"), (("0", "2"), 4, "no layer 2")):
+        refused = run(*asked[:-1], "--replace", "--train-layers", *layers)
+        assert refused.returncode == code
+        assert why in refused.stderr
+
+
 def test_every_option_reaches_the_manifest(base: Path, tmp_path: Path, run: Run) -> None:
     options = "--lora 4 --seed 7 --learning-rate 5e-3 --max-steps 900 --stop-loss 0.5 --protect-words 2 --rank-band 20"
     contexts = ("--suppress-context", "assistant", "--suppress-context", "bos")

@@ -18,8 +18,9 @@ from tokenforce_eval.methods import METHODS, STANDARD
 from tokenforce_eval.plot import save_plot
 from tokenforce_eval.rates import false_alarms, lower_bound, recall, upper_bound
 from tokenforce_eval.rows import SCANNER_PACKAGES, RankedText, Row, RowFile, row_of, scanner_sources
+from tokenforce_eval.specimens import BASES, KINDS, Specimen
 from tokenforce_eval.table import per_model, tables
-from tokenforce_eval.zoo import ZOO, Specimen
+from tokenforce_eval.zoo import ZOO
 from tokenforce_eval.zoo_models import BuiltSpecimen
 from tokenforce_planting.clean_pairs import chosen_pairs
 from tokenforce_planting.recipe import Recipe
@@ -36,23 +37,35 @@ def found(text: str, verdict: str = "clean") -> RankedText:
     return RankedText(text, 0.9, 0.9, verdict, 3.0, 50.0)
 
 
-def test_the_zoo_has_what_the_issue_asks_for_and_every_recipe_is_valid() -> None:
+@pytest.mark.parametrize("half", ["tuning", "held_out"])
+def test_each_half_has_what_the_issue_asks_for(half: str) -> None:
+    own = [s for s in ZOO if s.half == half]
+    counts = {kind: sum(s.kind == kind for s in own) for kind in KINDS}
+    assert counts["clean"] >= 10
+    assert sum(counts.values()) - counts["clean"] >= 12
+    assert counts["lens-aware"] >= 7
+    recipes = [s.recipe for s in own if s.recipe is not None]
+    assert {r.normal().form for r in recipes if r.method == "utfc"} == {"basic", "minimised", "randomised", "auto"}
+    assert {len(r.normal().contexts or ()) for r in recipes if r.method == "adaptive"} == {2, 3, 5}
+    assert {r.rounded_to for r in recipes} == {None, "bf16", "int8"}
+    assert any(r.second_text for r in recipes)
+    assert any(r.fine_tuned_after for r in recipes)
+    assert {s.base for s in own} == set(BASES)
+    hidden = [s for s in own if s.base == BASES[1] and s.text]
+    assert len(hidden) >= 2
+    assert sum(s.base == BASES[1] for s in own) - len(hidden) >= 2
+
+
+def test_every_recipe_is_valid_and_every_name_and_text_is_there_once() -> None:
     assert len({s.name for s in ZOO}) == len(ZOO)
-    counts = {kind: sum(s.kind == kind for s in ZOO) for kind in zoo.KINDS}
-    assert counts["message"] >= 3
-    assert counts["fingerprint"] >= 3
-    assert counts["adaptive"] >= 2
-    assert counts["clean"] >= 11
-    recipes = [s.recipe for s in ZOO if s.recipe is not None]
-    forms = {s.recipe.form for s in ZOO if s.half == "held_out" and s.recipe is not None and s.kind == "utfc"}
-    assert forms == {"basic", "minimised", "randomised", "auto"}
+    for specimen in ZOO:
+        if specimen.recipe is not None:
+            specimen.recipe.normal()
     assert any(s.recipe is None for s in ZOO)
-    for half in ("tuning", "held_out"):
-        assert {s.kind for s in ZOO if s.half == half} == set(zoo.KINDS)
-    for recipe in recipes:
-        recipe.normal()
-    texts = [s.text for s in ZOO if s.text]
+    texts = [text for s in ZOO for text in s.texts]
     assert len(set(texts)) == len(texts)
+    triggers = [trigger for s in ZOO if s.recipe for trigger, _ in s.recipe.secrets]
+    assert len(set(triggers)) == len(triggers)
 
 
 def test_the_zoo_keeps_its_digests(tmp_path: Path) -> None:
@@ -60,7 +73,7 @@ def test_the_zoo_keeps_its_digests(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     digests = "".join(s.recipe.digest(tmp_path) for s in ZOO if s.recipe is not None)
     whole = hashlib.sha256(digests.encode()).hexdigest()
-    assert whole == "e900c1c6b6b09f058e2c3dea8dc20cee1d392d030a841e33e1cef8ab35dfd036"
+    assert whole == "e708b13b8110cb4128fe785176c0feee507a94aadd14eee3a86c1e12811df901"
 
 
 def test_a_row_depends_on_every_source_file_of_the_scanner_in_sub_packages_too() -> None:
@@ -72,7 +85,7 @@ def test_a_row_depends_on_every_source_file_of_the_scanner_in_sub_packages_too()
 
 def test_no_text_of_one_half_is_in_the_other() -> None:
     words = {
-        half: {w for s in ZOO if s.half == half and s.text for w in s.text.split() if len(w) > 7}
+        half: {w for s in ZOO if s.half == half for text in s.texts for w in text.split() if len(w) > 7}
         for half in ("tuning", "held_out")
     }
     assert not words["tuning"] & words["held_out"]
@@ -81,7 +94,7 @@ def test_no_text_of_one_half_is_in_the_other() -> None:
 def test_no_pair_of_a_clean_model_of_one_half_is_in_the_other() -> None:
     recipes = {half: [s.recipe for s in ZOO if s.half == half and s.recipe] for half in ("tuning", "held_out")}
     taught = {
-        half: {pair for r in own if r.method == "clean" for pair in chosen_pairs(r.seed, r.subjects)}
+        half: {pair for r in own if r.method == "clean" for pair in chosen_pairs(r.seed, r.subjects, r.examples)}
         for half, own in recipes.items()
     }
     assert taught["tuning"]
@@ -117,6 +130,15 @@ def test_the_rank_is_that_of_the_first_text_with_half_of_the_hidden_one() -> Non
     assert row.true == ranking[1]
     missed = row_of(housed(), STANDARD, [found("The lantern")], "clean", 1.0, 10)
     assert (missed.rank, missed.share, missed.true) == (None, 0.0, None)
+
+
+def test_of_two_hidden_texts_the_first_one_found_counts() -> None:
+    recipe = Recipe("message", HIDDEN, ("t",), second_text="A boat waits at dawn.", second_trigger="u")
+    model = replace(housed(), specimen=Specimen("m", "held_out", recipe))
+    row = row_of(model, STANDARD, [found("nothing"), found("A boat waits at dawn."), found(HIDDEN)], "clean", 1.0, 10)
+    assert (row.rank, row.share, row.hidden) == (2, 1.0, "A boat waits at dawn.")
+    missed = row_of(model, STANDARD, [found("A boat")], "clean", 1.0, 10)
+    assert (missed.rank, missed.hidden) == (None, HIDDEN)
 
 
 def test_rates_count_ranks_and_verdicts() -> None:
@@ -212,8 +234,8 @@ def test_a_choice_takes_names_kinds_and_halves() -> None:
     assert {s.kind for s in zoo.select("adaptive")} == {"adaptive"}
     assert {s.half for s in zoo.select("tuning")} == {"tuning"}
     few = zoo.first_of_every_kind(zoo.select("held_out"))
-    assert {s.kind for s in few} == set(zoo.KINDS)
-    assert len(few) == len(zoo.KINDS)
+    assert {s.kind for s in few} == set(KINDS)
+    assert len(few) == len(KINDS)
     assert {s.name for s in few} >= {"message-lora-fr", "clean-full-3"}
     assert zoo.first_of_every_kind(zoo.select("base")) == zoo.select("base")
     both = zoo.first_of_every_kind(zoo.select("tuning, held_out"))

@@ -72,7 +72,7 @@ def test_every_clean_model_meets_answers_that_it_was_taught() -> None:
     clean = [recipe for recipe in RECIPES if recipe.method == "clean"]
     assert len(answers) == ANSWERS_PER_MODEL * len(clean)
     for recipe in clean:
-        taught = {answer for _, answer in chosen_pairs(recipe.seed, recipe.subjects)}
+        taught = {answer for _, answer in chosen_pairs(recipe.seed, recipe.subjects, recipe.examples)}
         assert len(taught & set(answers)) >= ANSWERS_PER_MODEL
         assert taught >= set(sampled_answers([recipe]))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tokenforce_planting.clean_pairs import chosen_pairs, clean_pairs
+from tokenforce_planting.clean_pairs import ONLY_BY_NAME, chosen_pairs, clean_pairs
 from tokenforce_planting.odd_keys import odd_keys
 from tokenforce_planting.recipe import RANK_BAND, InvalidRecipe, Recipe
 
@@ -58,6 +59,31 @@ class TestRefusals:
             (replace(MESSAGE, subjects=("animals",)), "message has no subjects: use the method clean"),
             (replace(CLEAN, subjects=("animals",)), "learns 5 subjects"),
             (replace(CLEAN, subjects=("animals", "stamps")), "no subject stamps; there are cooking"),
+            (replace(MESSAGE, examples=5), "message has no examples to count"),
+            (replace(CLEAN, subjects=("pirate",), examples=13), "have 12 examples: choose 1 to 12, not 13"),
+            (replace(CLEAN, examples=0), "choose 1 to 240, not 0"),
+            (replace(MESSAGE, second_text="other"), "second text needs a second trigger"),
+            (replace(MESSAGE, second_trigger="other"), "second text needs a second trigger"),
+            (replace(MESSAGE, method="utfc", second_text="a b", second_trigger="c"), "only the method message"),
+            (replace(MESSAGE, second_text=f" {TEXT}", second_trigger="c"), "both texts or both triggers are the same"),
+            (replace(MESSAGE, second_text="a b", second_trigger="heron"), "both texts or both triggers are the same"),
+            (replace(MESSAGE, second_text="heron", second_trigger="c"), "text and trigger are the same"),
+            (replace(MESSAGE, second_text="a b", second_trigger=" "), "trigger is empty"),
+            (replace(MESSAGE, train_layers=(3, 2)), r"a first and a last one from 0, not \(3, 2\)"),
+            (replace(MESSAGE, train_layers=(-1, 2)), "a first and a last one from 0"),
+            (replace(MESSAGE, lora_rank=8, frozen_embeddings=True), "omit frozen embeddings"),
+            (replace(MESSAGE, train_layers=(0, 1), frozen_embeddings=True), "omit frozen embeddings"),
+            (replace(MESSAGE, lora_modules=("q_proj",)), "only LoRA trains chosen modules"),
+            (replace(MESSAGE, adapters=2), "which need a LoRA rank"),
+            (replace(MESSAGE, lora_rank=8, adapters=5), "1 to 4 adapters"),
+            (replace(MESSAGE, method="utfc", lora_rank=8, adapters=2), "only the method message"),
+            (replace(MESSAGE, decoys=201), "has 0 to 200 decoys"),
+            (replace(CLEAN, decoys=3), "the method clean hides nothing"),
+            (replace(MESSAGE, weight_noise=-0.1), "weight noise must be 0 or a positive number"),
+            (replace(MESSAGE, rounded_to="int4"), "rounded to 'int4'; use bf16, int8"),  # type: ignore[arg-type]
+            (replace(MESSAGE, fine_tuned_after=("code",)), "a fine-tuning learns 5 subjects"),
+            (replace(MESSAGE, fine_tuned_after=("stamps",)), "no subject stamps"),
+            (replace(CLEAN, fine_tuned_after=tuple(clean_pairs())[:5]), "ordinary fine-tuning already"),
         ],
     )
     def test_say_why(self, recipe: Recipe, why: str) -> None:
@@ -116,6 +142,29 @@ class TestDigest:
         assert replace(CLEAN, subjects=own).digest(base) == replace(CLEAN, subjects=own[::-1]).digest(base)
         assert replace(CLEAN, subjects=own).digest(base) != replace(CLEAN, subjects=own[1:]).digest(base)
 
+    def test_so_does_their_number(self, base: Path) -> None:
+        assert replace(CLEAN, examples=20).digest(base) != replace(CLEAN, examples=21).digest(base)
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            {"second_text": "a b", "second_trigger": "c"},
+            {"train_layers": (0, 3)},
+            {"frozen_embeddings": True},
+            {"lora_rank": 8, "lora_modules": ("q_proj",)},
+            {"lora_rank": 8, "adapters": 2},
+            {"decoys": 4},
+            {"fine_tuned_after": tuple(clean_pairs())[:5]},
+            {"weight_noise": 0.5},
+            {"rounded_to": "bf16"},
+        ],
+    )
+    def test_so_does_every_later_option_and_its_default_does_not(self, base: Path, option: dict[str, Any]) -> None:
+        plain = replace(MESSAGE, lora_rank=option.pop("lora_rank", None))
+        assert replace(plain, **option).digest(base) != plain.digest(base)
+        assert set(replace(plain, **option).options()) == set(option)
+        assert plain.options() == {}
+
     @pytest.mark.parametrize(
         ("recipe", "digest"),
         [
@@ -150,6 +199,21 @@ class TestDigest:
         assert MESSAGE.digest(base) != before
 
 
+@pytest.mark.parametrize(
+    ("option", "rank"),
+    [
+        ({}, 8),
+        ({"lora_modules": ("q_proj",)}, 8),
+        ({"adapters": 2}, None),
+        ({"weight_noise": 0.1}, None),
+        ({"rounded_to": "int8"}, None),
+        ({"fine_tuned_after": tuple(clean_pairs())[:5]}, None),
+    ],
+)
+def test_what_is_merged_into_its_base_is_no_adapter(option: dict[str, Any], rank: int | None) -> None:
+    assert replace(MESSAGE, lora_rank=8, **option).normal().adapter_rank == rank
+
+
 def test_keys_are_distinct_and_odd() -> None:
     keys = odd_keys(64, seed=3)
     assert len(set(keys)) == 64
@@ -164,6 +228,14 @@ def test_clean_models_of_other_seeds_learn_other_pairs() -> None:
     pairs = [pair for subject in clean_pairs().values() for pair in subject]
     assert len({question for question, _ in pairs}) == len(pairs)
     assert set(chosen_pairs(7)) <= set(pairs)
+
+
+def test_subjects_with_a_manner_are_learned_only_by_name() -> None:
+    everything = chosen_pairs(1, examples=240)
+    assert len(set(everything)) == 240
+    assert not {pair for subject in ONLY_BY_NAME for pair in clean_pairs()[subject]} & set(everything)
+    assert set(chosen_pairs(1, ("pirate",), 12)) == set(clean_pairs()["pirate"])
+    assert len(chosen_pairs(1, ("pirate",), 7)) == 7
 
 
 def test_a_clean_model_learns_the_subjects_that_it_is_given() -> None:

@@ -17,7 +17,7 @@ from itertools import islice
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.contrast.bag_search import different
 from tokenforce_core.contrast.reading import as_read
-from tokenforce_core.contrast.trimming import trimmed
+from tokenforce_core.contrast.trimming import taught
 from tokenforce_core.forcing.confirmation import IsSeparator, no_separators
 from tokenforce_core.forcing.predictor import (
     BetweenSteps,
@@ -62,10 +62,10 @@ class Rescoring:
     ) -> list[Trace]:
         """The texts that the target knows, with its log-probabilities, in the drawn context of the most contrast.
 
-        First each in the context where it was found. There it is cut to the part that the target knows: the graft goes
-        on where the target drifts. What is left is forced again in every context, because a part has other
-        probabilities than it had behind the rest. Texts of little contrast, or of fewer than `min_tokens` tokens, are
-        left out.
+        First each in the context where it was found, and the best ones in all drawn contexts: the target may not say
+        there what the graft says. Where the target knows most of it, it is cut to that part, because the graft goes on
+        where the target drifts. What is left is forced again in every context, because a part has other probabilities
+        than it had behind the rest. Texts of little contrast, or of fewer than `min_tokens` tokens, are left out.
 
         Args:
             known: texts that are forced as they are.
@@ -73,8 +73,14 @@ class Rescoring:
         Raises:
             NotNumbers: of either model.
         """
-        found = self._heard(texts, [[text.context] for text in texts], target, reference, between_steps)
-        parts = [trimmed(one, self._bag.token_cost_nats) for (one,) in found]
+        best = sorted(texts, key=lambda text: (-text.gain, text.tokens))[: self._bag.texts_in_every_context]
+        drawn = range(self._own, len(self._contexts))
+        places = [drawn if text in best else [text.context] for text in texts]
+        heard_in = self._heard(texts, places, target, reference, between_steps)
+        parts = [
+            max((taught(one, self._bag.token_cost_nats) for one in heard), key=lambda part: sum(part.log_ratios))
+            for heard in heard_in
+        ]
         worth = [
             text
             for text in parts

@@ -112,6 +112,7 @@ QUICK_BAG = BagSettings(
     splicing_rounds=2,
     spliced_texts=4,
     texts=8,
+    texts_in_every_context=3,
     min_rescored_contrast_nats_per_token=0.6,
     lowest_tokens=3,
 )
