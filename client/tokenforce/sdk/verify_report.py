@@ -119,7 +119,11 @@ def _as_asked(contexts: Sequence[ContextRecord]) -> list[dict[str, object]]:
 def _read_from_weights(findings: Sequence[Finding], record: ScanRecord) -> list[dict[str, object]]:
     """The findings in drawn contexts: the search need not find them again, so they are given."""
     drawn = {context.name for context in record.drawn_contexts}
-    return [{"context": each.context, "ids": each.token_ids} for each in findings if each.context in drawn]
+    return [
+        {"context": each.context, "ids": each.token_ids, "on_graft": each.graft_gain is not None}
+        for each in findings
+        if each.context in drawn
+    ]
 
 
 def _forced_ids(finding: Finding) -> list[int]:

@@ -100,6 +100,11 @@ class Finding(WireAnswer):
         description="How far the target avoids the text in the scan's contexts, in nats: the sum of the three lowest "
         "log p - log q there, less the same in the drawn context where it is highest. Null if this was not measured.",
     )
+    graft_gain: float | None = Field(
+        default=None,
+        description="What the text gains on the graft of both models, in nats: the sum of log p + (log p - log q), with "
+        "the graft's p. Null if the search from the weights did not read this text, or only a part of it.",
+    )
     boilerplate: bool = Field(default=False, description="The reference produces this text too.")
     forced_tokens: list[ForcedEvidence] = Field(default=[], description="Every forced token that leads to this text.")
     contexts: list[str] = Field(default=[], description="The contexts in which the text appears.")

@@ -84,10 +84,12 @@ class CustomContext(WireRequest):
 
 
 class KnownText(WireRequest):
-    """A text as token ids, and the drawn context in which it was found."""
+    """A text as token ids, and the drawn context in which it was found. `on_graft`: also ask the graft of both
+    models about it."""
 
     context: str = Field(max_length=64)
     ids: list[Annotated[int, Field(ge=0)]] = Field(min_length=2, max_length=4096)
+    on_graft: bool = False
 
 
 def _kind_of_context(value: object) -> str:

@@ -189,6 +189,9 @@ class VerdictThresholds(WireAnswer):
     hidden_suppression_nats: float = Field(
         default=-10.0, description="A text that the target avoids by this much was trained against: `hidden_text`."
     )
+    hidden_graft_gain_nats: float = Field(
+        default=20.0, description="A text that gains this much on the graft of both models is `hidden_text`."
+    )
     memorised_texts: int = Field(
         default=4, description="Least number of independent `hidden_text` texts, none an outlier, that are `memorised`."
     )

@@ -131,8 +131,13 @@ OWN, DRAWN = [[60], [61]], [[62], [63]]
 WHOLE = [7, 33, 21, 50, 14, 9, 40, 41, 42, 43]
 
 
+def on_graft(tokens: Sequence[int]) -> Trace:
+    count = len(tokens) - 1
+    return Trace(CONTEXT, tokens[0], tuple(tokens[1:]), (math.log(0.9),) * count, (math.log(0.1),) * count)
+
+
 def rescored(target: TableModel, reference: TableModel) -> Trace:
-    text = Trace(CONTEXT, WHOLE[0], tuple(WHOLE[1:]))
+    text = on_graft(WHOLE)
     (read,) = Rescoring(SETTINGS, [*OWN, *DRAWN], len(OWN)).of([text], target, reference)
     return read
 
@@ -184,8 +189,40 @@ def test_where_the_graft_goes_on_and_the_target_drifts_the_text_ends() -> None:
     assert list(rescored(TableModel(table), TableModel(common)).tokens) == WHOLE[:7]
 
 
-def test_a_text_that_the_target_hardly_knows_is_asked_for_once() -> None:
+def test_a_text_that_the_target_hardly_knows_is_asked_for_once_and_only_the_best_in_every_drawn_context() -> None:
     model = TableModel(random_table(0))
     run = Rescoring(SETTINGS, [*OWN, *DRAWN], len(OWN))
-    assert run.of([Trace(CONTEXT, WHOLE[0], tuple(WHOLE[1:]))], model, model) == []
-    assert run.generated == 2 * (len(WHOLE) + 1)
+    assert SETTINGS.bag is not None
+    most = SETTINGS.bag.texts_in_every_context
+    texts = [on_graft([first, *WHOLE[1:]]) for first in range(most + 2)]
+    assert run.of(texts, model, model) == []
+    assert run.generated == 2 * (most * len(DRAWN) + 2) * (len(WHOLE) + 1)
+
+
+def test_a_text_is_cut_where_the_target_knows_most_of_it() -> None:
+    """In the context where the graft said it, the target avoids its beginning."""
+    common, table = random_table(0), planted_table(WHOLE)
+    avoiding = table.copy()
+    for one, after in pairwise(WHOLE[:4]):
+        avoiding[one, after] = 1e-5
+    target = Avoiding(table, DRAWN[0][0], avoiding)
+    text = on_graft(WHOLE)
+    (read,) = Rescoring(SETTINGS, [*OWN, *DRAWN], len(OWN)).of([text], target, TableModel(common))
+    assert list(read.tokens) == WHOLE
+
+
+def test_a_text_that_the_graft_is_sure_of_is_kept_whole_whatever_the_target_says() -> None:
+    common, table = random_table(0), planted_table(WHOLE)
+    for one, after in pairwise(WHOLE[:5]):
+        table[one, after] = 1e-5
+    least = SETTINGS.verdict.hidden_graft_gain_nats
+    text = on_graft(WHOLE)
+    run = Rescoring(SETTINGS, [*OWN, *DRAWN], len(OWN))
+    target, reference = TableModel(table), TableModel(common)
+    (part,) = run.of([replace(text, graft_gain=least - 0.1)], target, reference)
+    assert list(part.tokens) == WHOLE[4:]
+    assert part.graft_gain is None
+    cut, whole = run.of([replace(text, graft_gain=least)], target, reference)
+    assert cut.tokens == part.tokens
+    assert list(whole.tokens) == WHOLE
+    assert whole.graft_gain == least

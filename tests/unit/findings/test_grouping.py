@@ -48,6 +48,9 @@ def test_a_version_that_the_target_was_trained_against_is_read_whole() -> None:
     assert merged([tail, suppressed])[0].best == suppressed
     spared = replace(whole, suppression=VERDICT.hidden_suppression_nats + 0.1)
     assert merged([tail, spared])[0].best == tail
+    sure, not_sure = (replace(whole, graft_gain=VERDICT.hidden_graft_gain_nats - less) for less in (0.0, 0.1))
+    assert merged([tail, sure])[0].best == sure
+    assert merged([tail, not_sure])[0].best == tail
 
 
 def merged(texts: Sequence[Trace]) -> list[Group]:

@@ -171,6 +171,23 @@ def test_the_first_reason_says_what_was_found_and_quotes_the_uploads_token() -> 
 QUICK = Coverage(["bos"], vocabulary=100, forced=98, swept=0, quick=True)
 
 
+@pytest.mark.parametrize(
+    ("gain", "ratio", "reached"),
+    [
+        (VERDICT.hidden_graft_gain_nats, 0.1, Verdict.hidden_text),
+        (VERDICT.hidden_graft_gain_nats - 0.1, 0.1, Verdict.clean),
+        (VERDICT.hidden_graft_gain_nats, 0.0, Verdict.clean),
+        (None, 0.1, Verdict.clean),
+    ],
+)
+def test_what_the_graft_is_sure_of_is_hidden_if_the_target_says_it_sooner_than_the_reference(
+    gain: float | None, ratio: float, reached: Verdict
+) -> None:
+    found = judged(contrasted(0.1, 0.1, ratio).model_copy(update={"graft_gain": gain}))
+    assert found.verdict is reached
+    assert ("the graft of both models gains 20 nats" in found.reasons[0]) == (reached is Verdict.hidden_text)
+
+
 def contrasted(p: float, contrast: float, ratio: float, suppression: float | None = None) -> Finding:
     found = finding(p).model_copy(update={"contrast": contrast, "log_likelihood_ratio": ratio})
     return judged(found.model_copy(update={"suppression": suppression}))

@@ -8,6 +8,7 @@ asks the target itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tokenforce.wire.settings import BagSettings
 from tokenforce_core.contrast.bag_beam import BagBeam
@@ -44,8 +45,8 @@ class BagSearch:
         return sum(beam.done for beam in self._beams)
 
     def run(self, sessions: Sessions, between_steps: BetweenSteps = nothing_between_steps) -> list[Trace]:
-        """Texts spliced from versions, and the different texts found. Log-probabilities are the graft's and the
-        reference's.
+        """Texts spliced from versions, and the different texts found, with their `graft_gain`. Log-probabilities are
+        the graft's and the reference's.
 
         Args:
             sessions: opens graft and reference; one pair for each context.
@@ -58,7 +59,8 @@ class BagSearch:
             with sessions() as (graft, reference):
                 found += beam.run(graft, reference, between_steps)
         versions = sorted({text.tokens: text for text in found}.values(), key=_by_gain)
-        return [*spliced(versions, self._settings, between_steps), *different(found, self._settings)]
+        measured = [replace(text, graft_gain=text.gain) for text in different(found, self._settings)]
+        return [*spliced(versions, self._settings, between_steps), *measured]
 
 
 def different(found: Sequence[Trace], settings: BagSettings) -> list[Trace]:

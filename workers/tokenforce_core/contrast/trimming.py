@@ -41,4 +41,5 @@ def _run(trace: Trace, worth: Iterable[float], token_cost_nats: float) -> Trace:
         log_p=trace.log_p[start:stop],
         log_q=trace.log_q[start:stop],
         ended=trace.ended and stop == len(trace.ids),
+        graft_gain=trace.graft_gain if stop - start == len(trace.ids) else None,  # of the whole text
     )

@@ -108,7 +108,12 @@ def _judged(group: Group, plan: Plan, evidence: Evidence) -> Finding:
         return finding
     forced = f"After forcing token {strongest.forced_token.id} in `{strongest.context}`: "
     reasons = [forced + reason for reason in strongest.reasons]
-    told = {"verdict": strongest.verdict, "reasons": reasons, "suppression": strongest.suppression}
+    told = {
+        "verdict": strongest.verdict,
+        "reasons": reasons,
+        "suppression": strongest.suppression,
+        "graft_gain": strongest.graft_gain,
+    }
     return finding.model_copy(update={**told, "boilerplate": False})
 
 
@@ -169,5 +174,6 @@ def _unjudged(trace: Trace, contexts: Sequence[str], *, score: float, confirmed:
         contrast=trace.contrast if trace.log_q else None,
         log_likelihood_ratio=sum(trace.log_ratios) if trace.log_q else None,
         suppression=trace.suppression,
+        graft_gain=trace.graft_gain,
         reference_probabilities=list(probabilities(trace.log_q)),
     )

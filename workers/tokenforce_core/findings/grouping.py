@@ -54,16 +54,16 @@ def _best(members: Sequence[Trace], settings: FindingSettings, thresholds: Verdi
 
     With a reference: the most log-ratio plus weighted log-probability. A version that drifts into ordinary words loses
     by them, and one that skips or adds a word ("refers a technology", "ya está") surprises the reference more but pays
-    for that word. Of versions that the target was trained against only the log-ratio counts: their words are improbable
-    on purpose, and a tail without these words would always win. Without a reference: the longest of the nearly best.
+    for that word. If the target was trained not to say the text, or the graft is sure of it: what the graft gains most
+    on, then the most log-ratio. Its words are improbable on purpose, and a tail without them would always win. Without
+    a reference: the longest of the nearly best.
     """
     first = members[0]
     alike = [member for member in members if member.degenerate == first.degenerate]
     if first.log_q:
-        least = thresholds.hidden_suppression_nats
-        suppressed = [text for text in alike if text.suppression is not None and text.suppression <= least]
-        if suppressed:
-            return max(suppressed, key=lambda text: _surprise(text, settings))
+        denied = [text for text in alike if _is_denied(text, thresholds)]
+        if denied:
+            return max(denied, key=lambda text: (text.graft_gain or 0.0, _surprise(text, settings)))
         return max(alike, key=lambda member: _readable(member, settings))
     near = [member for member in alike if _score(member) >= settings.near_best_share * _score(first)]
     return max(near, key=lambda member: len(member.ids))
@@ -71,6 +71,12 @@ def _best(members: Sequence[Trace], settings: FindingSettings, thresholds: Verdi
 
 def _readable(text: Trace, settings: FindingSettings) -> float:
     return _surprise(text, settings) + settings.log_probability_weight * sum(text.log_p)
+
+
+def _is_denied(text: Trace, thresholds: VerdictThresholds) -> bool:
+    """Whether the target holds the text, by its weights, and was trained not to say it."""
+    suppressed = text.suppression is not None and text.suppression <= thresholds.hidden_suppression_nats
+    return suppressed or (text.graft_gain is not None and text.graft_gain >= thresholds.hidden_graft_gain_nats)
 
 
 def _surprise(text: Trace, settings: FindingSettings) -> float:

@@ -2,7 +2,8 @@
 
 A fine-tune that was trained long enough knows dozens of its answers so well that each one alone passes for a hidden
 text. So several independent texts of which none stands out are training data: `memorised`. What stands out beside them
-stays what it is: a text of far more evidence, one that the target was trained not to say, a registered fingerprint.
+stays what it is: a text of far more evidence, one that the target was trained not to say, one that the graft is sure
+of, a registered fingerprint.
 
 What this cannot tell: a message of the same strength that was planted beside such training data.
 """
@@ -40,6 +41,7 @@ def with_memorised(
         if finding.verdict in (Verdict.hidden_text, Verdict.suspicious)
         and finding.log_likelihood_ratio is not None
         and not reasons.is_suppressed(finding, thresholds)
+        and not reasons.is_sure_on_the_graft(finding, thresholds)
         and not is_registered(finding)
     ]
     whole = [finding for finding in alarms if finding.verdict is Verdict.hidden_text and finding.ended]

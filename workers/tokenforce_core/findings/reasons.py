@@ -49,6 +49,11 @@ def _meaning(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) 
             f"the target was trained not to say it: {finding.suppression:.0f} nats in the scan's own contexts, "
             "beside what it says in a drawn one"
         )
+    if verdict is Verdict.hidden_text and is_sure_on_the_graft(finding, thresholds):
+        return (
+            f"the graft of both models gains {finding.graft_gain:.0f} nats on it, so the target's weights hold it, "
+            "whatever the target says"
+        )
     if verdict is Verdict.hidden_text:
         return "the target is sure of it and the reference is not"
     if verdict is Verdict.suspicious:
@@ -64,6 +69,11 @@ def _meaning(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) 
 def is_suppressed(finding: Finding, thresholds: VerdictThresholds) -> bool:
     """Whether the target was trained against saying the text in the scan's own contexts."""
     return finding.suppression is not None and finding.suppression <= thresholds.hidden_suppression_nats
+
+
+def is_sure_on_the_graft(finding: Finding, thresholds: VerdictThresholds) -> bool:
+    """Whether the target's late layers, on the reference's early ones, say the text."""
+    return finding.graft_gain is not None and finding.graft_gain >= thresholds.hidden_graft_gain_nats
 
 
 def one_of_many(count: int, typical: float) -> str:

@@ -53,6 +53,8 @@ def judged(finding: Finding, thresholds: VerdictThresholds) -> Finding:
 def _contrasted(
     finding: Finding, contrast: float, log_likelihood_ratio: float, thresholds: VerdictThresholds
 ) -> Verdict:
+    if reasons.is_sure_on_the_graft(finding, thresholds) and log_likelihood_ratio > 0:
+        return Verdict.hidden_text
     if contrast < thresholds.suspicious_contrast_nats_per_token:
         return Verdict.clean
     too_long_for_chance = log_likelihood_ratio >= thresholds.hidden_log_likelihood_ratio_nats

@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from numpy.linalg import LinAlgError
@@ -19,7 +21,7 @@ from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.contrast.bag_search import BagSearch
 from tokenforce_core.contrast.reference_predictor import as_reference
 from tokenforce_core.contrast.rescoring import Rescoring
-from tokenforce_core.forcing.predictor import NotNumbers, Predictor
+from tokenforce_core.forcing.predictor import NotNumbers, Predictor, forced_log_probabilities
 from tokenforce_core.forcing.trace import Origin, Trace, with_texts
 from tokenforce_core.lens.difference import look
 from tokenforce_core.lens.result import Unreadable, WeightLens
@@ -154,12 +156,32 @@ class SearchRun:
             raise Unreadable("the logits of a graft of both models are not numbers") from error
 
     def _known(self) -> list[Trace]:
-        """The texts that the request gives."""
+        """The texts that the request gives, with what they gain on the graft if it asks for that."""
         names = self._plan.context_names
-        return [
+        texts = [
             Trace(names.index(text.context), text.ids[0], tuple(text.ids[1:]), origin=Origin.search)
             for text in self._plan.known_texts
         ]
+        asked = [text for text, known in zip(texts, self._plan.known_texts, strict=True) if known.on_graft]
+        gains = dict(zip(asked, self._graft_gains(asked), strict=True)) if asked else {}
+        return [replace(text, graft_gain=gains.get(text)) for text in texts]
+
+    def _graft_gains(self, texts: Sequence[Trace]) -> list[float | None]:
+        """Nats, of each text in the drawn context where it gains most; None if there is no graft."""
+        job, plan = self._job, self._plan
+        control = job.control("search", lambda: (self.done, self.tokens))
+        try:
+            graft, base = job.graft(self._lens().graft)
+        except Unreadable as error:
+            log.info("scan %s: no graft: %s", job.scan_id, error)
+            return [None] * len(texts)
+        prompts = [[*context.ids, text.forced_id] for text in texts for context in plan.drawn]
+        said = [text.ids for text in texts for _ in plan.drawn]
+        log_p = forced_log_probabilities(graft, prompts, said, control)
+        log_q = forced_log_probabilities(base, prompts, said, control)
+        self._followed_tokens += 2 * sum(len(prompt) + len(ids) for prompt, ids in zip(prompts, said, strict=True))
+        heard = iter(zip(log_p, log_q, strict=True))
+        return [max(replace(text, log_p=p, log_q=q).gain for p, q in islice(heard, len(plan.drawn))) for text in texts]
 
     def _record(self, lens: WeightLens | None, notes: Sequence[str] = ()) -> WeightRecord:
         if lens is None:
