@@ -51,6 +51,7 @@ class Evaluation:
         self._rows: dict[tuple[str, str], Row] = {}
         self._size: int | None = None if options.full else options.sample
         self._fresh: bool = options.fresh
+        self._every: bool = options.every
         self.forced: int | None = None
         """Number of forced entries, of the base with the most; None for the whole vocabulary."""
 
@@ -90,12 +91,12 @@ class Evaluation:
         self._rivals([item for item in todo if item[1] in RIVALS], base, ids, file)
 
     def _wanted(self, models: Sequence[BuiltSpecimen]) -> list[tuple[BuiltSpecimen, Method]]:
-        first = zoo.first_of_every_kind(self._specimens)
+        first = zoo.first_of_every_kind([model.specimen for model in models])
         return [
             (model, method)
             for model in models
             for method in self._methods
-            if (not method.one_per_kind or model.specimen in first)
+            if (self._every or not method.one_per_kind or model.specimen in first)
             and (not method.ablation or model.specimen.kind in zoo.ABLATED_KINDS)
         ]
 
@@ -205,7 +206,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", default="held_out", help="comma-separated names, kinds, halves or bases of the zoo (%(default)s)"
     )
-    parser.add_argument("--methods", help=f"comma-separated, from: {', '.join(m.name for m in methods.METHODS)} (all)")
+    usual, more = (", ".join(m.name for m in some) for some in (methods.USUAL, methods.METHODS[len(methods.USUAL) :]))
+    parser.add_argument("--methods", help=f"comma-separated; usual: {usual}; more: {more}")
+    parser.add_argument(
+        "--every", action="store_true", help="every model by every method (hours), not only `quick`; see methods.py"
+    )
     parser.add_argument("--cache", type=Path, default=cache, help="folder that keeps the models (%(default)s)")
     parser.add_argument("--out", type=Path, default=cache.parent / "eval", help="folder for the results (%(default)s)")
     parser.add_argument("--fresh", action="store_true", help="measure again, also what an earlier run has measured")

@@ -13,7 +13,7 @@ class Method:
     """One way to scan. `request` are arguments of `client.scans.create`; `reference`: contrast with the base.
 
     `sampled`: it forces the vocabulary sample, and not all that it would force for a user. `ablation`: our method with
-    one part changed. `one_per_kind`: only the first model of each kind, because the method takes minutes per model.
+    one part changed. `one_per_kind`: only the first model of each kind and base, unless the run asks for every model.
     """
 
     name: str
@@ -25,12 +25,12 @@ class Method:
 
 
 QUICK = Method("quick", {"depth": "quick"}, reference=True, sampled=False)
-STANDARD = Method("standard", {"depth": "standard"}, reference=True)
-THOROUGH = Method("thorough", {"depth": "thorough"}, reference=True)
-ALONE = Method("alone")
-PAPER = Method("paper", {"preset": "paper"})
+STANDARD = Method("standard", {"depth": "standard"}, reference=True, one_per_kind=True)
+THOROUGH = Method("thorough", {"depth": "thorough"}, reference=True, one_per_kind=True)
+ALONE = Method("alone", one_per_kind=True)
+PAPER = Method("paper", {"preset": "paper"}, one_per_kind=True)
 BAIT = Method("bait", one_per_kind=True)
-CDD = Method("cdd", reference=True, sampled=False)
+CDD = Method("cdd", reference=True, sampled=False, one_per_kind=True)
 HAYSTACK = Method("haystack", reference=True, sampled=False, one_per_kind=True)
 RIVALS = (BAIT, CDD, HAYSTACK)
 """Other scanners: see `bait.py`, `cdd.py`, `haystack.py`."""
@@ -46,13 +46,15 @@ ABLATIONS = (
     ),
     Method("alpha 8", {"depth": "thorough", "alpha": 8}, reference=True, ablation=True, one_per_kind=True),
 )
-METHODS = (QUICK, STANDARD, THOROUGH, ALONE, PAPER, *RIVALS, *ABLATIONS)
+USUAL = (QUICK, STANDARD, ALONE, PAPER, *RIVALS)
+"""What a run compares if it names no methods."""
+METHODS = (*USUAL, THOROUGH, *ABLATIONS)
 
 
 def select(names: str | None) -> tuple[Method, ...]:
-    """The methods in a comma-separated list; all methods for None. Raises `ValueError`."""
+    """The methods in a comma-separated list; the usual ones for None. Raises `ValueError`."""
     if names is None:
-        return METHODS
+        return USUAL
     wanted = [name.strip() for name in names.split(",")]
     known = {method.name: method for method in METHODS}
     unknown = [name for name in wanted if name not in known]

@@ -30,14 +30,14 @@ def evaluate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_base_is_measured_by_every_method_once(tmp_path: Path) -> None:
-    command = ("--only", "base", "--methods", "contrast,alone,bait,cdd,haystack", "--sample", "24", "--json")
+    command = ("--only", "base", "--methods", "standard,alone,bait,cdd,haystack", "--sample", "24", "--json")
     first = evaluate(tmp_path, *command)
     assert first.returncode == 0, first.stderr
     document: dict[str, Any] = json.loads(first.stdout)
     rows = {row["method"]: row for row in document["rows"]}
-    assert set(rows) == {"contrast", "alone", "bait", "cdd", "haystack"}
+    assert set(rows) == {"standard", "alone", "bait", "cdd", "haystack"}
     # The reference of these is the base itself: seen at once, and nothing is forced.
-    for method in ("contrast", "cdd", "haystack"):
+    for method in ("standard", "cdd", "haystack"):
         assert rows[method]["verdict"] == "clean"
         assert rows[method]["forward_tokens"] == 0
     assert rows["alone"]["forward_tokens"] > 500
@@ -71,24 +71,24 @@ def test_carriers_are_planted_scanned_and_rated(
     for name, value in (("KV_CACHE_GIB", "0.5"), ("HOME", str(tmp_path / "home")), ("URL", "http://127.0.0.1:1")):
         monkeypatch.setenv(f"TOKENFORCE_{name}", value)
     where = ["--cache", str(tmp_path / "models"), "--out", str(tmp_path / "eval"), "--sample", "48", "--json"]
-    assert evaluation.main([*where, "--methods", "contrast,alone,bait,cdd,haystack,assistant only"]) == 0
+    assert evaluation.main([*where, "--methods", "standard,alone,bait,cdd,haystack,assistant only", "--every"]) == 0
     rows = {(row["specimen"], row["method"]): row for row in json.loads(capfd.readouterr().out)["rows"]}
     measured = [method for name, method in rows if name == "tiny-message"]
-    assert measured == ["contrast", "alone", "bait", "cdd", "haystack", "assistant only"]
-    for method in ("contrast", "assistant only"):
+    assert measured == ["standard", "alone", "bait", "cdd", "haystack", "assistant only"]
+    for method in ("standard", "assistant only"):
         row = rows["tiny-message", method]
         assert row["verdict"] == "hidden_text"
         assert row["rank"] <= 10, "of a tiny model another text may come before it"
         assert row["share"] >= 0.5
-    assert rows["tiny-clean", "contrast"]["verdict"] == "inconclusive", "nothing, of the entries of a sample"
+    assert rows["tiny-clean", "standard"]["verdict"] == "inconclusive", "nothing, of the entries of a sample"
     assert ("tiny-clean", "assistant only") not in rows
     for method in ("bait", "cdd", "haystack"):
         assert rows["tiny-message", method]["forward_tokens"] > 500
         assert rows["tiny-message", method]["first"] is not None
     assert rows["tiny-clean", "cdd"]["verdict"] == "clean", "an adapter"
     table = (tmp_path / "eval" / "eval.md").read_text().splitlines()
-    assert any(line.startswith("| message") and " contrast " in line and " 100% " in line for line in table)
-    alarms = next(line for line in table if line.startswith("| contrast") and "≤" in line)
+    assert any(line.startswith("| message") and " standard " in line and " 100% " in line for line in table)
+    alarms = next(line for line in table if line.startswith("| standard") and "≤" in line)
     assert "0/1 (≤ 95%)" in alarms, "the base is its own reference: no trial"
 
 
@@ -103,5 +103,5 @@ def test_a_wrong_choice_is_an_error_that_says_what_there_is(
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: ")
     assert said in ended.stderr
-    assert "message-full-en" in ended.stderr or "contrast" in ended.stderr
+    assert "message-full-en" in ended.stderr or "standard" in ended.stderr
     assert ended.stdout == ""
