@@ -222,7 +222,6 @@ def test_a_text_that_the_graft_is_sure_of_is_kept_whole_whatever_the_target_says
     (part,) = run.of([replace(text, graft_gain=least - 0.1)], target, reference)
     assert list(part.tokens) == WHOLE[4:]
     assert part.graft_gain is None
-    cut, whole = run.of([replace(text, graft_gain=least)], target, reference)
-    assert cut.tokens == part.tokens
+    (whole,) = run.of([replace(text, graft_gain=least)], target, reference)
     assert list(whole.tokens) == WHOLE
     assert whole.graft_gain == least

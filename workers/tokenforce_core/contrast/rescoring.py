@@ -67,7 +67,7 @@ class Rescoring:
         where the target drifts. What is left is forced again in every context, because a part has other probabilities
         than it had behind the rest. Texts of little contrast, or of fewer than `min_tokens` tokens, are left out.
 
-        A text that the graft is sure of is also kept whole, whatever the target says.
+        A text that the graft is sure of is kept whole, whatever the target says, in place of its parts.
 
         Args:
             known: texts that are forced as they are.
@@ -91,7 +91,7 @@ class Rescoring:
         ]
         least = self._settings.verdict.hidden_graft_gain_nats
         sure = [text for text in texts if text.graft_gain is not None and text.graft_gain >= least]
-        whole = [*known, *worth, *(text for text in sure if text.tokens not in {part.tokens for part in worth})]
+        whole = [*known, *different([*sure, *worth], self._bag)]
         everywhere = [range(len(self._contexts))] * len(whole)
         return [self._read(heard) for heard in self._heard(whole, everywhere, target, reference, between_steps)]
 
