@@ -102,7 +102,7 @@ class Finding(WireAnswer):
     )
     graft_gain: float | None = Field(
         default=None,
-        description="What the text gains on the graft of both models, in nats: the sum of log p + (log p - log q), with "
+        description="What the text gains on the graft of both models, in nats: the sum of log p + (log p - log q) with "
         "the graft's p. Null if the search from the weights did not read this text, or only a part of it.",
     )
     boilerplate: bool = Field(default=False, description="The reference produces this text too.")
