@@ -89,17 +89,14 @@ def _run(named: Sequence[tuple[BuiltSpecimen, str]], base: Path, ids: Sequence[i
     numbered = enumerate(todo)
     for model, group in groupby(numbered, key=lambda item: item[1][0]):
         is_base = model.folder == base
-        if is_base and reference is not None:
-            target = reference
-        else:
-            target = load(model.folder) if model.lora_rank is None else load(base, model.folder)
+        # The base too: once an engine in this process is closed, another one works only after the next is loaded.
+        target = load(model.folder) if model.lora_rank is None else load(base, model.folder)
         for done, (_, method) in group:
             if method.reference and is_base:  # the same texts in both, as the service sees too
                 send(row_of(model, method, [], Verdict.clean, 0.0, 0))
             else:
                 send(measure(model, method, target, reference or target, done))
-        if target is not reference:
-            target.close(last=reference is None)
+        target.close(last=reference is None)
     if reference is not None:
         reference.close()
 

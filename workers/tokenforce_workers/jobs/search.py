@@ -100,8 +100,9 @@ class SearchRun:
         """The texts that the search has found, and those that the request gives, under both models."""
         job = self._job
         control = job.control("search", lambda: (self.done, self.tokens))
+        known = self._known()  # before the target is loaded: the graft takes its place
         base = as_reference(job.reference(), self._plan)
-        texts = self._rescoring.of(found, job.target(), base, control, known=self._known())
+        texts = self._rescoring.of(found, job.target(), base, control, known=known)
         return [with_texts(text, job.decode) for text in texts]
 
     def _lens(self) -> WeightLens:
