@@ -33,6 +33,7 @@ BAR_CELLS = 10
 STYLES = {
     "hidden_text": "bold red",
     "suspicious": "yellow",
+    "memorised": "yellow",
     "clean": "green",
     "failed": "red",
     "cancelled": "dim",

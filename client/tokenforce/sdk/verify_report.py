@@ -120,10 +120,15 @@ def _read_from_weights(findings: Sequence[Finding], record: ScanRecord) -> list[
     """The findings in drawn contexts: the search need not find them again, so they are given."""
     drawn = {context.name for context in record.drawn_contexts}
     return [
-        {"context": each.context, "ids": each.token_ids, "on_graft": each.graft_gain is not None}
+        {"context": each.context, "ids": each.token_ids, "on_graft": _sure_on_graft(each)}
         for each in findings
         if each.context in drawn
     ]
+
+
+def _sure_on_graft(finding: Finding) -> bool:
+    """Whether the graft may be the ground: a text that gained too little in its own context may gain more elsewhere."""
+    return finding.graft_gain is not None and finding.verdict is Verdict.hidden_text
 
 
 def _forced_ids(finding: Finding) -> list[int]:

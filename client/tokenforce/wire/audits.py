@@ -22,8 +22,11 @@ class Decision(StrEnum):
 
 
 class Ground(StrEnum):
-    """A reason against an upload. `memorised`: texts that look like training data, among which a message could hide.
-    `licence`: it carries a fingerprint whose licence is not accepted."""
+    """A reason against an upload.
+
+    `memorised`: texts that look like training data, among which a message could hide; a policy that does not name it
+    treats it as `suspicious`. `licence`: it carries a fingerprint whose licence is not accepted.
+    """
 
     hidden_text = "hidden_text"
     suspicious = "suspicious"

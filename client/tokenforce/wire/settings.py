@@ -155,7 +155,8 @@ class BagSettings(WireAnswer):
         "whose suppression is measured."
     )
     texts_in_every_context: int = Field(
-        description="Texts, the best on the graft, that the target is asked about in every drawn context at once."
+        default=3,
+        description="Texts, the best on the graft, that the target is asked about in every drawn context at once.",
     )
     min_rescored_contrast_nats_per_token: float = Field(
         description="Least contrast, in the context where a text was found, of one that is reported."

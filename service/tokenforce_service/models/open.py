@@ -118,7 +118,7 @@ class _Folders:
         settings = self._settings
         if name in settings.known_bases:
             path = Path(name).resolve()
-            return _Place(path, (path,), None)
+            return _Place(path, (path, settings.cache_dir), None)  # snapshots of the hub are links within its cache
         if is_local(name):
             return _Place(resolve(name, settings.model_roots), tuple(settings.model_roots), None)
         snapshot = hub.download(name, settings.cache_dir, settings.max_model_bytes)

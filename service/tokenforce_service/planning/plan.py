@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenforce.wire.problems import ErrorCode
-from tokenforce.wire.report import ContextRecord, SkippedIds, TargetRecord
+from tokenforce.wire.report import KNOWN_BASE, ContextRecord, SkippedIds, TargetRecord
 from tokenforce.wire.scans import Depth, KnownText, ScanRequest
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.model_files import hashed_of
@@ -27,6 +28,8 @@ from tokenforce_service.planning.drawn_contexts import contexts_to_follow
 from tokenforce_service.planning.reference import plan_reference
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
+
+log = logging.getLogger(__name__)
 
 
 def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSettings, tokenizers: Tokenizers) -> Plan:
@@ -64,7 +67,13 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         vocabulary_size=model.vocabulary_size,
         max_positions=model.max_positions,
     )
-    reference = plan_reference(target, tokenizer, tokenizers, contexts, scan_settings, hashed[0])
+    try:
+        reference = plan_reference(target, tokenizer, tokenizers, contexts, scan_settings, hashed[0])
+    except Refusal as refusal:
+        if target.source != KNOWN_BASE:
+            raise
+        log.warning("the known base does not fit the target: %s", refusal.detail)  # nobody asked for it
+        reference = None
     drawn: list[ContextRecord] = []
     text_tokens = max(scan_settings.alpha, scan_settings.beta)
     if scan_settings.bag is not None and _comparable(reference):
@@ -78,7 +87,7 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         longest = max([longest, *(len(context.ids) for context in drawn)])
     if request.depth is Depth.quick and not drawn and not (reference is not None and reference.record.identical):
         raise _nothing_to_read(reference, scan_settings)
-    depth = depth_of(request, reference)
+    depth = depth_of(request, reference, drawn)
     return Plan(
         target=record,
         path=str(model.path),
@@ -93,7 +102,7 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         drawn=drawn,
         drawn_by_request=request.drawn_contexts is not None,
         known_texts=_known_texts(request, drawn, model.vocabulary_size) if drawn else [],
-        forced_contexts=forced_contexts(depth, request, len(contexts), drawn),
+        forced_contexts=forced_contexts(depth, request, len(contexts)),
         depth=depth,
         skipped=skipped,
         end_ids=end_ids,

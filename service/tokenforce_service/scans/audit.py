@@ -58,6 +58,9 @@ def _decided(report: Report, rules: AuditRules) -> tuple[Decision, list[str]]:
     others = [match for match in counted if not rules.accepts(match.licence)]
     reached, reasons = _beside(report, accepted, others)
     grounds = {_GROUND_OF[reached]} if reached in _GROUND_OF else set()
+    if Ground.memorised in grounds and Ground.memorised not in (*rules.block_on, *rules.review_on):
+        # A policy of before this verdict, or one that forgets it: four decoys beside a message must not let it pass.
+        grounds = {Ground.suspicious}
     grounds |= {Ground.licence} if others else set()
     reasons += [f"{_carried(match)}. The policy does not accept this licence." for match in others]
     reasons += [f"{_carried(match)}. The policy accepts this licence." for match in accepted]

@@ -35,7 +35,7 @@ def request(**options: object) -> ScanRequest:
     ],
 )
 def test_the_depth_of_a_scan(asked: ScanRequest, reference: ReferencePlan | None, depth: Depth) -> None:
-    assert depth_of(asked, reference) is depth
+    assert depth_of(asked, reference, DRAWN) is depth
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,14 @@ def test_the_depth_of_a_scan(asked: ScanRequest, reference: ReferencePlan | None
     ],
 )
 def test_contexts_in_which_the_vocabulary_is_forced(depth: Depth, asked: ScanRequest, places: list[int]) -> None:
-    assert forced_contexts(depth, asked, 2, DRAWN) == places
+    assert forced_contexts(depth, asked, 2) == places
 
 
 def test_a_model_without_a_chat_template_is_forced_after_bos_and_in_a_drawn_context() -> None:
-    assert forced_contexts(Depth.standard, request(), 1, DRAWN) == [0, 1]
+    assert forced_contexts(Depth.standard, request(), 1) == [0, 1]
 
 
-def test_where_no_context_could_be_drawn_all_contexts_of_the_scan_are_forced() -> None:
-    assert forced_contexts(Depth.standard, request(), 2, []) == [0, 1]
+def test_where_no_context_could_be_drawn_the_scan_is_thorough() -> None:
+    """An upload can cause it, by other ids for its tokens, and a defence is trained on known contexts."""
+    assert depth_of(request(), REFERENCE, []) is Depth.thorough
+    assert depth_of(request(depth="quick"), REFERENCE, []) is Depth.quick  # which the planner refuses

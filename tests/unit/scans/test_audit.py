@@ -98,7 +98,7 @@ def decision(found: Report | None, rules: AuditRules | None = None, **more: Any)
     [
         (Verdict.hidden_text, "block", "block", "allow"),
         (Verdict.suspicious, "review", "block", "allow"),
-        (Verdict.memorised, "review", "allow", "allow"),
+        (Verdict.memorised, "review", "block", "allow"),  # STRICT names no `memorised`: as `suspicious`
         (Verdict.clean, "allow", "allow", "allow"),
         (Verdict.inconclusive, "could_not_scan", "could_not_scan", "could_not_scan"),
     ],

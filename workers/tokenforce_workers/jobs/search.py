@@ -178,8 +178,11 @@ class SearchRun:
             return [None] * len(texts)
         prompts = [[*context.ids, text.forced_id] for text in texts for context in plan.drawn]
         said = [text.ids for text in texts for _ in plan.drawn]
-        log_p = forced_log_probabilities(graft, prompts, said, control)
-        log_q = forced_log_probabilities(base, prompts, said, control)
+        try:
+            log_p = forced_log_probabilities(graft, prompts, said, control)
+            log_q = forced_log_probabilities(base, prompts, said, control)
+        except NotNumbers:
+            return [None] * len(texts)
         self._followed_tokens += 2 * sum(len(prompt) + len(ids) for prompt, ids in zip(prompts, said, strict=True))
         heard = iter(zip(log_p, log_q, strict=True))
         return [max(replace(text, log_p=p, log_q=q).gain for p, q in islice(heard, len(plan.drawn))) for text in texts]
