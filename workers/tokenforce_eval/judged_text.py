@@ -20,8 +20,8 @@ _SETTINGS = settings_for(ScanRequest(model="any"))
 def judged_text(trace: Trace, text: str, score: float, is_separator: IsSeparator) -> RankedText:
     """`text` with the verdict that our scan gives its strongest part.
 
-    Our scan trims and cuts repetition in the same way, and does not report shorter parts. The whole text stays to be
-    read.
+    The beam of our search cuts its texts in the same way, and our scan does not report shorter parts. The whole text
+    stays to be read.
     """
     read = as_read(trimmed(trace, BAG.token_cost_nats), _SETTINGS, is_separator)
     contexts = [""] * (trace.context + 1)

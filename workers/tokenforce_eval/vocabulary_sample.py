@@ -17,8 +17,8 @@ SEED = 20241
 
 ANSWERS_PER_MODEL = 2
 """Answers of each clean model whose tokens are in the sample: about as many tokens as a hidden text has (29 against
-21). With them the sample grows from 600 entries to 777; with all answers it would have 1,800. Models of one half share
-subjects, so each clean model meets 4 to 13 of its 75 answers, 10 in the middle."""
+21). With them the sample of SmolLM2 grows from 890 entries to 1,170; with all answers it would have 2,217. Models of a
+half share subjects, so most clean models meet 10 or more of their answers; those with subjects of their own meet 2."""
 
 
 def vocabulary_sample(base: Path, size: int, texts: Sequence[str]) -> list[int]:

@@ -1,7 +1,7 @@
 """The zoo: the models that the scanner is measured on, as plain data.
 
 It has two halves, and each half has every kind of model. Thresholds are chosen on `tuning`, rates are reported on
-`held_out`.
+`held_out`. If you change the scanner because of a model of `held_out`, plant another model in its place.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -10,7 +12,7 @@ from fakeredis import FakeRedis
 from tests.support.scan_results import example_plan
 from tokenforce_core.scans.store import Store
 from tokenforce_workers.engine.engine_cache import EngineCache
-from tokenforce_workers.engine.machine import Machine
+from tokenforce_workers.engine.machine import Machine, _left_in_container
 from tokenforce_workers.settings import WorkerSettings
 
 NEITHER, BFLOAT16, BOTH = frozenset[str](), frozenset({"bfloat16"}), frozenset({"bfloat16", "float16"})
@@ -52,3 +54,12 @@ def test_a_scan_computes_in_its_targets_type_unless_the_settings_or_an_adapter_w
     plan = plan.model_copy(update={"target": plan.target.model_copy(update={"dtype": "bfloat16"})})
     state = EngineCache(Store(FakeRedis()), WorkerSettings(dtype=setting), machine(BOTH))
     assert state.dtype_for(plan) == computed
+
+
+def test_what_a_container_has_left_is_its_limit_less_what_it_uses_without_the_page_cache(tmp_path: Path) -> None:
+    for name, value in (("max", "1000"), ("current", "700"), ("stat", "anon 300\ninactive_file 250\n")):
+        (tmp_path / f"memory.{name}").write_text(value)
+    assert _left_in_container(tmp_path) == 550
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _left_in_container(tmp_path) == math.inf
+    assert _left_in_container(tmp_path / "none") == math.inf

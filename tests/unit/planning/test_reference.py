@@ -102,6 +102,21 @@ def test_without_a_word_the_nearest_base_that_the_operator_knows_is_the_referenc
     assert named.source == "adapter"
 
 
+def test_a_known_base_that_does_not_fit_is_no_reference_and_fails_no_scan(root: Path) -> None:
+    known = root / "known"
+    shutil.copytree(root / "base", known)
+    config = json.loads((known / "config.json").read_text())
+    (known / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8}))
+    bases = ServiceSettings(model_roots=[root], known_bases=[str(known)])
+    whole = ScanRequest(model=str(root / "base"))
+    plan = make_plan(whole, open_target(whole, bases, reach_hub=True), bases, Tokenizers())
+    assert plan.reference is None
+    asked = whole.model_copy(update={"reference": str(known)})
+    with pytest.raises(Refusal) as refused:
+        make_plan(asked, open_target(asked, bases, reach_hub=True), bases, Tokenizers())
+    assert refused.value.code == ErrorCode.length_exceeds_model
+
+
 @pytest.mark.parametrize("named", [None, "", "base", "../base", 7])
 def test_an_adapter_whose_base_cannot_be_found(root: Path, named: object) -> None:
     write_adapter(root / "lost", root / "base", base_model_name_or_path=named)

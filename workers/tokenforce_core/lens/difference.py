@@ -1,8 +1,8 @@
 """The weight lens on two models: which words was the target taught?
 
 It reads the embedding, the output matrix and the late layers, a tensor at a time, and keeps one copy of the output
-matrix. It orders entries of the vocabulary, and never decides: broad fine-tunes show words too,
-and a clean adapter shows function words.
+matrix. It orders entries of the vocabulary, and never decides: broad fine-tunes show words too, and a clean adapter
+shows function words.
 """
 
 from __future__ import annotations
@@ -202,28 +202,26 @@ class _Reader:
         on_tensor(total - len(late), total)
         writing = Writing(self._read_out())
         wrote = False
-        values: dict[str, Matrix] = {}
+        values: list[tuple[Matrix, Scores]] = []
         for count, name in enumerate(late, start=total - len(late) + 1):
             change = self._weighed(name)
             if change is not None and name in writers:
-                self._add(writing, change.T if writers[name] else change)
+                writing.add(*self._top(change.T if writers[name] else change))
                 wrote = True
-            elif change is not None and not wrote and roles.values.get(name) in writers:
-                values[name] = change
+            elif change is not None and not wrote and (through := roles.values.get(name)) in writers:
+                written = values_written(difference.reference(through), change, self._head_size)
+                values += [] if written is None else [self._top(written)]
             on_tensor(count, total)
         if not wrote:  # an adapter on queries and values, as most are
-            for name, change in values.items():
-                through = self._difference.reference(roles.values[name])
-                if (written := values_written(through, change, self._head_size)) is not None:
-                    self._add(writing, written)
-                    wrote = True
-        if wrote:
+            for directions, strengths in values:
+                writing.add(directions, strengths)
+        if wrote or values:
             found |= {"written": writing.energy, "pointed": writing.deviation}
         return found
 
-    def _add(self, writing: Writing, change: Matrix) -> None:
+    def _top(self, change: Matrix) -> tuple[Matrix, Scores]:
         settings = self._settings
-        writing.add(*top_directions(change, settings.directions, settings.direction_rounds, settings.oversampling))
+        return top_directions(change, settings.directions, settings.direction_rounds, settings.oversampling)
 
     def _writers(self, first: int) -> dict[str, bool]:
         """The output projections from layer `first` on that fit the output matrix: name → whether it is stored as

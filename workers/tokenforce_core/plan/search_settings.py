@@ -120,8 +120,8 @@ QUICK_BAG = BagSettings(
 
 BAG = QUICK_BAG.model_copy(
     update={
-        # Every kind of context. On the half `tuning` it had 12 of 12 carriers at rank 1, for 20,000 to 36,000 forward
-        # tokens; the narrow one reads parts of LoRA carriers for 10,000. The contrast behind it takes 130,000.
+        # Every kind of context, and wider: with about as much (survivors of 48) all 12 carriers of the half `tuning`
+        # were at rank 1, for 20,000 to 36,000 forward tokens, and the contrast behind it takes more than 100,000.
         "contexts": 4,
         "starts": 128,
         "survivors": (128, 112, 96, 80, 72, 64, 56, 48),

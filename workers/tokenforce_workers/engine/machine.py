@@ -50,7 +50,7 @@ class Machine:
 
 def free_memory() -> float:
     """Bytes that processes can still take, within the limit of their container."""
-    return min(psutil.virtual_memory().available, _container_limit())
+    return min(psutil.virtual_memory().available, _left_in_container())
 
 
 def survey(settings: WorkerSettings) -> Machine:
@@ -88,11 +88,13 @@ def engine_versions() -> dict[str, str]:
     return found
 
 
-def _container_limit() -> float:
-    """Bytes that the container may use (cgroup v2); infinite outside a container."""
+def _left_in_container(group: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that the container may still use (cgroup v2), with its page cache; infinite outside a container."""
     try:
-        return float(Path("/sys/fs/cgroup/memory.max").read_text())
-    except (OSError, ValueError):  # not there, or "max"
+        limit, used = (float((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return limit - used + float(counts["inactive_file"])
+    except (OSError, ValueError, KeyError):  # not there, or "max"
         return float("inf")
 
 
