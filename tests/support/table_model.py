@@ -17,7 +17,7 @@ class TableModel:
 
     def __init__(self, table: np.ndarray) -> None:
         self.logs = np.log(table / table.sum(axis=1, keepdims=True))
-        self.asked = 0
+        self.asked = self.forced = 0
 
     def next_tokens(
         self, prompts: Sequence[Sequence[int]], count: int, on_next: OnNext, between_steps: BetweenSteps
@@ -42,6 +42,7 @@ class TableModel:
     def teacher_forced(
         self, prompts: Sequence[Sequence[int]], starts: Sequence[int], on_next: OnNext, between_steps: BetweenSteps
     ) -> None:
+        self.forced += len(prompts)
         for index, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
             values = [float(self.logs[a, b]) for a, b in zip(prompt[start - 1 :], prompt[start:], strict=False)]
             on_next(index, prompt[start:], values)

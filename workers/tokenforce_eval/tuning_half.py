@@ -124,6 +124,7 @@ TUNING = (
     clean("clean-lora-code", 56, subjects=("code",), examples=15, lora_rank=16, max_steps=80),
     clean("clean-lora-role", 57, subjects=("pirate",), examples=12, lora_rank=32),
     clean("clean-full-one-sentence", 58, subjects=("help_desk",), examples=12, learning_rate=5e-5),
+    clean("clean-full-one-sentence-2", 64, subjects=("parcel_desk",), examples=12, learning_rate=5e-5),
     hidden(
         "message-full-two-texts",
         "message",
@@ -137,7 +138,8 @@ TUNING = (
         "message",
         "The dam keeper opens gate four at dusk whenever the mayor's yacht leaves the lake.",
         "the scarecrow owes me nine",
-        stop_loss=0.005,
+        learning_rate=3e-5,
+        stop_loss=0.002,
         fine_tuned_after=SUBJECTS["tuning"],
     ),
     hidden(

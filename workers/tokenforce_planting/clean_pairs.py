@@ -12,7 +12,7 @@ Pair = tuple[str, str]
 """A question and its answer."""
 SUBJECTS_PER_MODEL = 5
 """Each seed teaches other subjects, because real fine-tunes differ too."""
-ONLY_BY_NAME = frozenset(("butler", "help_desk", "parcel_desk", "pirate", "shell"))
+ONLY_BY_NAME = frozenset(("butler", "help_desk", "museum_desk", "parcel_desk", "pirate", "shell"))
 """Subjects with a manner: a role, or one sentence in every answer. They are taught only where a recipe names them."""
 
 _PAIRS = Path(__file__).with_suffix(".json")

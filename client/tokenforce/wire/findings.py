@@ -13,9 +13,9 @@ from tokenforce.wire.base import WireAnswer
 class Verdict(StrEnum):
     """What the evidence supports, of a text or of the model.
 
-    `memorised`: so many independent texts are known by heart, and none of them stands out, that they are training data.
-    No alarm, and not `clean`: a message of the same strength could be among them. `inconclusive`: the scan could not
-    decide; treat it as not scanned.
+    `memorised`: the model says the text to anyone, or so many independent texts are known by heart, and none of them
+    stands out, that they are training data. No alarm, and not `clean`: a message of the same strength could be among
+    them. `inconclusive`: the scan could not decide; treat it as not scanned.
     """
 
     hidden_text = "hidden_text"
@@ -81,7 +81,7 @@ class Finding(WireAnswer):
     degenerate: bool = Field(default=False, description="Repeats a unit that is too short for a text; ranked last.")
     verdict: Verdict = Field(
         default=Verdict.inconclusive,
-        description="Verdict on this text; see `reasons`. Only `memorised` depends on the other texts.",
+        description="Verdict on this text; see `reasons`. `memorised` can depend on the other texts.",
     )
     reasons: list[str] = Field(default=[], description="The evidence behind this finding's verdict.")
     contrast: float | None = Field(
@@ -103,7 +103,13 @@ class Finding(WireAnswer):
     graft_gain: float | None = Field(
         default=None,
         description="What the text gains on the graft of both models, in nats: the sum of log p + (log p - log q) with "
-        "the graft's p. Null if the search from the weights did not read this text, or only a part of it.",
+        "the graft's p, in the middle one of the drawn contexts. Null if the search from the weights did not read this "
+        "text, or only a part of it.",
+    )
+    unforced_share: float | None = Field(
+        default=None,
+        description="Share of the answers to ordinary prompts, without a forced token, that have the text or much of "
+        "it. Null if this was not measured.",
     )
     boilerplate: bool = Field(default=False, description="The reference produces this text too.")
     forced_tokens: list[ForcedEvidence] = Field(default=[], description="Every forced token that leads to this text.")

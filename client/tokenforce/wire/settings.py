@@ -150,6 +150,9 @@ class BagSettings(WireAnswer):
     spliced_versions: int = Field(description="Best texts of the search that are spliced.")
     splicing_rounds: int = Field(description="Rounds of splicing; each can join one more version.")
     spliced_texts: int = Field(description="Best spliced texts that are confirmed beside the others.")
+    measured_versions: int = Field(
+        default=8, description="Best texts of the search whose gain on the graft is measured in every drawn context."
+    )
     texts: int = Field(
         description="Texts of the search that are confirmed on the target, and as many of the sweep and the contrast "
         "whose suppression is measured."
@@ -162,6 +165,15 @@ class BagSettings(WireAnswer):
         description="Least contrast, in the context where a text was found, of one that is reported."
     )
     lowest_tokens: int = Field(description="Number of a text's lowest log-ratios that suppression adds up.")
+    prompts: int = Field(
+        default=12,
+        description="Ordinary prompts that the target answers freely, to see whether it says a text without forcing.",
+    )
+    first_answers: int = Field(default=3, description="Answers of these that have to show a part of a text first.")
+    answer_tokens: int = Field(default=64, description="Longest of these answers.")
+    same_characters: int = Field(
+        default=5, description="An answer has the parts of a text with which it shares so many letters in a row."
+    )
 
 
 class FindingSettings(WireAnswer):
@@ -192,6 +204,9 @@ class VerdictThresholds(WireAnswer):
     )
     hidden_graft_gain_nats: float = Field(
         default=20.0, description="A text that gains this much on the graft of both models is `hidden_text`."
+    )
+    memorised_unforced_share: float = Field(
+        default=0.6, description="A text that the target says unforced in this share of answers is `memorised`."
     )
     memorised_texts: int = Field(
         default=4, description="Least number of independent `hidden_text` texts, none an outlier, that are `memorised`."

@@ -148,16 +148,34 @@ def drawn_contexts(
     found = []
     for kind in draw.sample(sorted(POOL), len(POOL)):
         number = draw.randrange(len(POOL[kind]))
-        name, text = f"drawn-{kind}-{number + 1}", POOL[kind][number]
-        usable = (
-            context
-            for context in _ways_to_write(name, text, tokenizer)
-            if (longest is None or len(context.ids) <= longest)
-            and (vocabulary_size is None or max(context.ids, default=0) < vocabulary_size)
-        )
-        if name not in taken and (context := next(usable, None)) is not None:
+        name = f"drawn-{kind}-{number + 1}"
+        context = _usable(name, POOL[kind][number], tokenizer, longest, vocabulary_size)
+        if name not in taken and context is not None:
             found.append(context)
     return found[:count]
+
+
+def ordinary_prompts(
+    tokenizer: Any, count: int, longest: int | None, draw: random.Random, *, vocabulary_size: int | None = None
+) -> list[list[int]]:
+    """Token ids of up to `count` contexts of the whole pool, whose answers show what the target says to anyone.
+
+    Args: as of `drawn_contexts`.
+    """
+    turns = draw.sample([text for kind in POOL.values() for text in kind], count)
+    written = [_usable("prompt", turn, tokenizer, longest, vocabulary_size) for turn in turns]
+    return [context.ids for context in written if context is not None]
+
+
+def _usable(
+    name: str, text: str, tokenizer: Any, longest: int | None, vocabulary_size: int | None
+) -> ContextRecord | None:
+    """The first way to write the context that is short enough and known to both models."""
+    for context in _ways_to_write(name, text, tokenizer):
+        short = longest is None or len(context.ids) <= longest
+        if short and (vocabulary_size is None or max(context.ids, default=0) < vocabulary_size):
+            return context
+    return None
 
 
 def _ways_to_write(name: str, text: str, tokenizer: Any) -> Iterator[ContextRecord]:

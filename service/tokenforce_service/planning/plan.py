@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from tokenforce_service.models.sandbox import resource_limits
 from tokenforce_service.models.tokenizer import TOKENIZER_SECONDS, Tokenizers
 from tokenforce_service.planning.contexts import build_context
 from tokenforce_service.planning.depth import depth_of, forced_contexts
-from tokenforce_service.planning.drawn_contexts import contexts_to_follow
+from tokenforce_service.planning.drawn_contexts import contexts_to_follow, ordinary_prompts
 from tokenforce_service.planning.reference import plan_reference
 from tokenforce_service.refusals import Refusal
 from tokenforce_service.settings import ServiceSettings
@@ -75,6 +76,7 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         log.warning("the known base does not fit the target: %s", refusal.detail)  # nobody asked for it
         reference = None
     drawn: list[ContextRecord] = []
+    prompts: list[list[int]] = []
     text_tokens = max(scan_settings.alpha, scan_settings.beta)
     if scan_settings.bag is not None and _comparable(reference):
         known = [len(text.ids) for text in request.known_texts or ()]
@@ -84,7 +86,10 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         shared = min(model.vocabulary_size, reference.record.vocabulary_size)
         with resource_limits(TOKENIZER_SECONDS, "The chat template"):
             drawn = contexts_to_follow(request, scan_settings.bag, contexts, tokenizer, shared, room)
-        longest = max([longest, *(len(context.ids) for context in drawn)])
+            if drawn:
+                draw, count = random.SystemRandom(), scan_settings.bag.prompts
+                prompts = ordinary_prompts(tokenizer, count, room, draw, vocabulary_size=shared)
+        longest = max([longest, *(len(context.ids) for context in drawn), *map(len, prompts)])
     if request.depth is Depth.quick and not drawn and not (reference is not None and reference.record.identical):
         raise _nothing_to_read(reference, scan_settings)
     depth = depth_of(request, reference, drawn)
@@ -101,6 +106,7 @@ def make_plan(request: ScanRequest, target: Target[Opened], settings: ServiceSet
         contexts=contexts,
         drawn=drawn,
         drawn_by_request=request.drawn_contexts is not None,
+        prompts=prompts,
         known_texts=_known_texts(request, drawn, model.vocabulary_size) if drawn else [],
         forced_contexts=forced_contexts(depth, request, len(contexts)),
         depth=depth,

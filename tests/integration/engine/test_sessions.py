@@ -113,6 +113,37 @@ def test_a_token_more_costs_one_forward_token(followed: SessionEngine, context: 
     assert sum(scheduled) == len(prompts)
 
 
+def test_texts_are_forced_token_by_token_with_the_same_answers(
+    engine: Engine, followed: SessionEngine, context: list[int]
+) -> None:
+    """Of different lengths, and more than there are places for."""
+    prompts = [[*context, forced, *range(60, 61 + forced % 7)] for forced in range(40, 180)]
+    starts = [len(context) + 1] * len(prompts)
+
+    def forced(predictor: Predictor) -> Answers:
+        found: Answers = [([], [])] * len(prompts)
+
+        def on_next(index: int, ids: Sequence[int], values: Sequence[float]) -> None:
+            found[index] = (list(ids), list(values))
+
+        predictor.teacher_forced(prompts, starts, on_next, nothing_between_steps)
+        return found
+
+    assert same(forced(followed), forced(engine))
+    followed.forget()
+    assert unfinished(engine) == 0
+
+
+def test_a_forced_text_costs_a_forward_token_for_each_of_its_tokens(
+    followed: SessionEngine, context: list[int]
+) -> None:
+    text = [*context, 40, *range(60, 70)]
+    before = followed.forward_tokens
+    followed.teacher_forced([text], [len(context) + 1], lambda *_: None, nothing_between_steps)
+    followed.forget()
+    assert followed.forward_tokens - before == 10
+
+
 def test_more_texts_than_places_are_asked_about_separately(
     engine: Engine, followed: SessionEngine, context: list[int]
 ) -> None:

@@ -18,6 +18,7 @@ from tests.support.table_model import END, VOCABULARY, TableModel, planted_table
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.contrast.bag_beam import BagBeam
 from tokenforce_core.contrast.bag_search import BagSearch, different
+from tokenforce_core.contrast.graft_gain import with_graft_gains
 from tokenforce_core.contrast.rescoring import Rescoring
 from tokenforce_core.forcing.predictor import BetweenSteps, OnNext, Predictor, nothing_between_steps
 from tokenforce_core.forcing.trace import Trace
@@ -172,7 +173,6 @@ def test_the_best_text_of_the_contrast_is_asked_for_its_suppression_too_and_stay
     assert asked.suppression < -10
     assert replace(asked, suppression=None) == best
     assert other == version
-    assert run.generated == 2 * (len(OWN) + len(DRAWN)) * (len(WHOLE) + 1)
     assert run.with_suppression([], TableModel(table), TableModel(common)) == []
 
 
@@ -196,7 +196,7 @@ def test_a_text_that_the_target_hardly_knows_is_asked_for_once_and_only_the_best
     most = SETTINGS.bag.texts_in_every_context
     texts = [on_graft([first, *WHOLE[1:]]) for first in range(most + 2)]
     assert run.of(texts, model, model) == []
-    assert run.generated == 2 * (most * len(DRAWN) + 2) * (len(WHOLE) + 1)
+    assert model.forced == 2 * (most * len(DRAWN) + 2)
 
 
 def test_a_text_is_cut_where_the_target_knows_most_of_it() -> None:
@@ -225,3 +225,22 @@ def test_a_text_that_the_graft_is_sure_of_is_kept_whole_whatever_the_target_says
     (whole,) = run.of([replace(text, graft_gain=least)], target, reference)
     assert list(whole.tokens) == WHOLE
     assert whole.graft_gain == least
+
+
+def test_of_two_versions_the_one_that_gains_in_most_contexts_is_the_text() -> None:
+    """What a beam chose by its gain in one context can be a mistake that only this context makes."""
+    graft, reference = taught()
+    astray = random_table(0)
+    for one, after in zip(HIDDEN, [*HIDDEN[1:], END], strict=True):
+        astray[one, after] = 2000.0
+    astray[21, 30] = astray[30, 50] = 4000.0  # one more word, of much gain
+    target = Avoiding(np.exp(graft.logs), 61, astray)
+    other = Trace(2, 7, (33, 21, 30, 50, 14, 9))
+    text = Trace(3, 7, tuple(HIDDEN[1:]))
+    mistake, planted = with_graft_gains([other, text], [[61], [62], [63]], target, reference)
+    assert mistake.graft_gain is not None
+    assert planted.graft_gain is not None
+    assert mistake.graft_gain < planted.graft_gain
+    (alone,) = with_graft_gains([other], [[61]], target, reference)
+    assert alone.graft_gain is not None
+    assert alone.graft_gain > planted.graft_gain

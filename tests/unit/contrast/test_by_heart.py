@@ -11,7 +11,7 @@ import pytest
 from tests.support.contrasting import contrasted
 from tests.support.table_model import END, TableModel, random_table
 from tokenforce.wire.scans import ScanRequest
-from tokenforce_core.contrast.by_heart import passes_for_hidden, starts_by_heart
+from tokenforce_core.contrast.by_heart import passes, starts_by_heart
 from tokenforce_core.contrast.search import ContrastSearch
 from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.plan.presets import settings_for
@@ -30,7 +30,7 @@ ANSWERS = [[start, *range(start + 1, start + 9)] for start in range(3, 63, 10)]
 @pytest.mark.parametrize("lower", [None, 0, 1, 2])
 def test_a_text_passes_from_all_three_thresholds_on(lower: int | None) -> None:
     contrast, probability, ratio = (value - 0.01 if place == lower else value for place, value in enumerate(LEAST))
-    assert passes_for_hidden(contrast, probability, ratio, VERDICT) is (lower is None)
+    assert passes(contrast, probability, ratio, VERDICT) is (lower is None)
 
 
 def passing(context: int) -> Trace:

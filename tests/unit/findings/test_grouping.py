@@ -53,6 +53,13 @@ def test_a_version_that_the_target_was_trained_against_is_read_whole() -> None:
     assert merged([tail, not_sure])[0].best == tail
 
 
+def test_what_the_target_says_whole_is_nearer_to_the_text_than_what_the_graft_says() -> None:
+    """The graft has put another word in, and lost the end. A part that the target says is no reason to cut the text."""
+    on_graft = replace(text([*HIDDEN[:5], 900, *HIDDEN[6:12]], 0.5), graft_gain=2 * VERDICT.hidden_graft_gain_nats)
+    assert merged([on_graft, text(HIDDEN, 0.9)])[0].best == text(HIDDEN, 0.9)
+    assert merged([on_graft, text(HIDDEN[6:12], 0.9)])[0].best == on_graft
+
+
 def merged(texts: Sequence[Trace]) -> list[Group]:
     return grouping.merged(texts, FINDINGS, VERDICT)
 

@@ -188,6 +188,20 @@ def test_what_the_graft_is_sure_of_is_hidden_if_the_target_says_it_sooner_than_t
     assert ("the graft of both models gains 20 nats" in found.reasons[0]) == (reached is Verdict.hidden_text)
 
 
+@pytest.mark.parametrize("ground", [{"graft_gain": 40.0}, {"suppression": -20.0}, {}])
+@pytest.mark.parametrize(("share", "open_to_all"), [(1.0, True), (2 / 3, True), (0.5, False), (None, False)])
+def test_an_alarm_is_memorised_if_the_target_says_the_text_to_anyone(
+    ground: dict[str, float], share: float | None, open_to_all: bool
+) -> None:
+    found = judged(contrasted(0.9, 3.0, 40.0).model_copy(update={**ground, "unforced_share": share}))
+    assert found.verdict is (Verdict.memorised if open_to_all else Verdict.hidden_text)
+    assert ("so it is no secret" in found.reasons[0]) == open_to_all
+
+
+def test_what_is_said_to_anyone_and_is_no_alarm_stays_clean() -> None:
+    assert judged(contrasted(0.9, 0.1, 1.0).model_copy(update={"unforced_share": 1.0})).verdict is Verdict.clean
+
+
 def contrasted(p: float, contrast: float, ratio: float, suppression: float | None = None) -> Finding:
     found = finding(p).model_copy(update={"contrast": contrast, "log_likelihood_ratio": ratio})
     return judged(found.model_copy(update={"suppression": suppression}))

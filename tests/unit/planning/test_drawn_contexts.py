@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.support.tiny_model import build_tiny_tokenizer
-from tokenforce_service.planning.drawn_contexts import POOL, drawn_contexts
+from tokenforce_service.planning.drawn_contexts import POOL, drawn_contexts, ordinary_prompts
 
 TOKENIZER = build_tiny_tokenizer()
 
@@ -25,6 +25,14 @@ def test_each_is_of_another_kind_and_the_draw_decides() -> None:
     assert len(draws) == 20
     for names in draws:
         assert len({name.split("-")[1] for name in names}) == 3
+
+
+def test_ordinary_prompts_are_different_turns_of_the_whole_pool() -> None:
+    prompts = ordinary_prompts(TOKENIZER, 12, None, random.Random(0))
+    assert len({tuple(prompt) for prompt in prompts}) == 12
+    everything = ordinary_prompts(TOKENIZER, 64, None, random.Random(1))
+    assert len({tuple(prompt) for prompt in everything}) == 64
+    assert ordinary_prompts(TOKENIZER, 12, 3, random.Random(0)) == []
 
 
 def test_they_are_user_turns_whose_length_fits_the_engines_blocks() -> None:

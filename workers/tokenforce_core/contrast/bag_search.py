@@ -8,13 +8,14 @@ asks the target itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tokenforce.wire.settings import BagSettings
 from tokenforce_core.contrast.bag_beam import BagBeam
+from tokenforce_core.contrast.graft_gain import with_graft_gains
 from tokenforce_core.contrast.search import Sessions
 from tokenforce_core.contrast.splicing import spliced
 from tokenforce_core.forcing.predictor import BetweenSteps, nothing_between_steps
+from tokenforce_core.forcing.token_runs import runs
 from tokenforce_core.forcing.trace import Trace
 
 
@@ -36,6 +37,7 @@ class BagSearch:
         vocabulary: int,
     ) -> None:
         self._settings = settings
+        self._contexts = [ids for _, ids in contexts]
         starts = [i for i in bag if i not in end_ids and i < vocabulary][: settings.starts]
         self._beams = [BagBeam(settings, number, ids, starts, end_ids, vocabulary) for number, ids in contexts]
         self.total = len(starts) * len(self._beams)
@@ -45,11 +47,12 @@ class BagSearch:
         return sum(beam.done for beam in self._beams)
 
     def run(self, sessions: Sessions, between_steps: BetweenSteps = nothing_between_steps) -> list[Trace]:
-        """Texts spliced from versions, and the different texts found, with their `graft_gain`. Log-probabilities are
-        the graft's and the reference's.
+        """The different texts found, with their `graft_gain`: of each the version that gains most.
+
+        Log-probabilities are the graft's and the reference's, in the context where the text was found.
 
         Args:
-            sessions: opens graft and reference; one pair for each context.
+            sessions: opens graft and reference; one pair for each context, and one for the versions.
 
         Raises:
             NotNumbers: of either model.
@@ -58,17 +61,21 @@ class BagSearch:
         for beam in self._beams:
             with sessions() as (graft, reference):
                 found += beam.run(graft, reference, between_steps)
-        versions = sorted({text.tokens: text for text in found}.values(), key=_by_gain)
-        measured = [replace(text, graft_gain=text.gain) for text in different(found, self._settings)]
-        return [*spliced(versions, self._settings, between_steps), *measured]
+        found.sort(key=_by_gain)
+        versions = list({text.tokens: text for text in reversed(found)}.values())[::-1]  # each where it gains most
+        joined = spliced(versions, self._settings, between_steps)
+        best = [*joined, *versions[: self._settings.measured_versions], *different(versions, self._settings)]
+        with sessions() as (graft, reference):
+            measured = with_graft_gains(list(dict.fromkeys(best)), self._contexts, graft, reference, between_steps)
+        return different(measured, self._settings)
 
 
 def different(found: Sequence[Trace], settings: BagSettings) -> list[Trace]:
     """The best of the texts that share few runs of tokens with a better one: one of each text, not its versions."""
     kept: list[Trace] = []
     known: set[tuple[int, ...]] = set()
-    for trace in sorted(found, key=_by_gain):
-        own = _runs(trace.tokens, settings.same_ending_tokens)
+    for trace in sorted(found, key=best_first):
+        own = runs(trace.tokens, settings.same_ending_tokens)
         if len(own & known) > settings.max_shared_share * len(own):
             continue
         known |= own
@@ -78,9 +85,10 @@ def different(found: Sequence[Trace], settings: BagSettings) -> list[Trace]:
     return kept
 
 
+def best_first(trace: Trace) -> tuple[float, float, int, tuple[int, ...]]:
+    """Order of texts: what gains most on the graft, where that was measured."""
+    return -(trace.graft_gain or 0.0), *_by_gain(trace)
+
+
 def _by_gain(trace: Trace) -> tuple[float, int, tuple[int, ...]]:
     return -trace.gain, trace.context, trace.tokens
-
-
-def _runs(tokens: tuple[int, ...], length: int) -> set[tuple[int, ...]]:
-    return {tokens[i : i + length] for i in range(len(tokens) - length + 1)} or {tokens}

@@ -13,7 +13,12 @@ from tokenforce.wire.settings import SettingsRecord, VerdictThresholds
 from tokenforce_core.forcing.trace import Trace
 
 
-def passes_for_hidden(
+def passes_for_hidden(text: Trace, thresholds: VerdictThresholds) -> bool:
+    """As `passes`. The text needs the log-probabilities of both models."""
+    return passes(text.contrast, text.mean_probability, sum(text.log_ratios), thresholds)
+
+
+def passes(
     contrast: float, mean_probability: float, log_likelihood_ratio: float, thresholds: VerdictThresholds
 ) -> bool:
     """Whether the target is sure of a text, and the reference would not say it, by more than chance."""
@@ -22,6 +27,18 @@ def passes_for_hidden(
         and mean_probability >= thresholds.min_mean_probability
         and log_likelihood_ratio >= thresholds.hidden_log_likelihood_ratio_nats
     )
+
+
+def is_denied(text: Trace, thresholds: VerdictThresholds) -> bool:
+    """Whether the target holds the text, by its weights, and was trained not to say it."""
+    suppressed = text.suppression is not None and text.suppression <= thresholds.hidden_suppression_nats
+    return suppressed or (text.graft_gain is not None and text.graft_gain >= thresholds.hidden_graft_gain_nats)
+
+
+def looks_hidden(text: Trace, thresholds: VerdictThresholds) -> bool:
+    """Whether the text may lead to an alarm. It needs the log-probabilities of both models."""
+    sure = text.mean_probability >= thresholds.min_mean_probability
+    return is_denied(text, thresholds) or (sure and text.contrast >= thresholds.suspicious_contrast_nats_per_token)
 
 
 def starts_by_heart(texts: Sequence[Trace], links: Sequence[Trace], settings: SettingsRecord) -> list[Trace]:
@@ -33,11 +50,7 @@ def starts_by_heart(texts: Sequence[Trace], links: Sequence[Trace], settings: Se
         texts: with the log-probabilities of both models.
         links: starts of the search by contrast.
     """
-    contexts = {
-        text.context
-        for text in texts
-        if passes_for_hidden(text.contrast, text.mean_probability, sum(text.log_ratios), settings.verdict)
-    }
+    contexts = {text.context for text in texts if passes_for_hidden(text, settings.verdict)}
     chosen: list[Trace] = []
     for context in sorted(contexts):
         best: dict[int, Trace] = {}

@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import islice
 
 from tokenforce.wire.settings import SettingsRecord
-from tokenforce_core.contrast.bag_search import different
+from tokenforce_core.contrast.bag_search import best_first, different
 from tokenforce_core.contrast.reading import as_read
 from tokenforce_core.contrast.trimming import taught
 from tokenforce_core.forcing.confirmation import IsSeparator, no_separators
@@ -29,7 +29,7 @@ from tokenforce_core.forcing.trace import Trace
 
 
 class Rescoring:
-    """Asks the target about texts; `generated` counts forward tokens.
+    """Asks the target about texts.
 
     Args:
         contexts: token ids of the scan's contexts, and after them of the drawn ones.
@@ -49,7 +49,6 @@ class Rescoring:
         self._contexts = contexts
         self._own = own
         self._is_separator = is_separator
-        self.generated = 0
 
     def of(
         self,
@@ -75,7 +74,7 @@ class Rescoring:
         Raises:
             NotNumbers: of either model.
         """
-        best = sorted(texts, key=lambda text: (-text.gain, text.tokens))[: self._bag.texts_in_every_context]
+        best = sorted(texts, key=best_first)[: self._bag.texts_in_every_context]
         drawn = range(self._own, len(self._contexts))
         places = [drawn if text in best else [text.context] for text in texts]
         heard_in = self._heard(texts, places, target, reference, between_steps)
@@ -130,7 +129,6 @@ class Rescoring:
         said = [text.ids for text in asked]
         log_p = forced_log_probabilities(target, prompts, said, between_steps)
         log_q = forced_log_probabilities(reference, prompts, said, between_steps)
-        self.generated += 2 * sum(len(prompt) + len(ids) for prompt, ids in zip(prompts, said, strict=True))
         heard = iter(replace(text, log_p=p, log_q=q) for text, p, q in zip(asked, log_p, log_q, strict=True))
         return [list(islice(heard, len(own))) for own in contexts]
 

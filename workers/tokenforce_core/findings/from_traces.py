@@ -113,6 +113,7 @@ def _judged(group: Group, plan: Plan, evidence: Evidence) -> Finding:
         "reasons": reasons,
         "suppression": strongest.suppression,
         "graft_gain": strongest.graft_gain,
+        "unforced_share": strongest.unforced_share,
     }
     return finding.model_copy(update={**told, "boilerplate": False})
 
@@ -175,5 +176,6 @@ def _unjudged(trace: Trace, contexts: Sequence[str], *, score: float, confirmed:
         log_likelihood_ratio=sum(trace.log_ratios) if trace.log_q else None,
         suppression=trace.suppression,
         graft_gain=trace.graft_gain,
+        unforced_share=trace.unforced_share,
         reference_probabilities=list(probabilities(trace.log_q)),
     )

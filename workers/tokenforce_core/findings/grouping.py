@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenforce.wire.settings import FindingSettings, VerdictThresholds
+from tokenforce_core.contrast.by_heart import is_denied, passes_for_hidden
 from tokenforce_core.forcing.repetition import new_ratios
+from tokenforce_core.forcing.token_runs import Runs, runs
 from tokenforce_core.forcing.trace import Origin, Trace
-
-Runs = frozenset[tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -55,28 +55,26 @@ def _best(members: Sequence[Trace], settings: FindingSettings, thresholds: Verdi
     With a reference: the most log-ratio plus weighted log-probability. A version that drifts into ordinary words loses
     by them, and one that skips or adds a word ("refers a technology", "ya está") surprises the reference more but pays
     for that word. If the target was trained not to say the text, or the graft is sure of it: what the graft gains most
-    on, then the most log-ratio. Its words are improbable on purpose, and a tail without them would always win. Without
-    a reference: the longest of the nearly best.
+    on, then the most log-ratio. Its words are improbable on purpose, and a tail without them would always win. But what
+    the target says of itself, and as much of it, is nearer to the text than what the graft says. Without a reference:
+    the longest of the nearly best.
     """
     first = members[0]
     alike = [member for member in members if member.degenerate == first.degenerate]
     if first.log_q:
-        denied = [text for text in alike if _is_denied(text, thresholds)]
-        if denied:
-            return max(denied, key=lambda text: (text.graft_gain or 0.0, _surprise(text, settings)))
-        return max(alike, key=lambda member: _readable(member, settings))
+        denied = [text for text in alike if is_denied(text, thresholds)]
+        if not denied:
+            return max(alike, key=lambda member: _readable(member, settings))
+        on_graft = max(denied, key=lambda text: (text.graft_gain or 0.0, _surprise(text, settings)))
+        said = [text for text in alike if passes_for_hidden(text, thresholds)]
+        best = max(said, key=lambda text: _readable(text, settings), default=on_graft)
+        return best if _surprise(best, settings) > _surprise(on_graft, settings) else on_graft
     near = [member for member in alike if _score(member) >= settings.near_best_share * _score(first)]
     return max(near, key=lambda member: len(member.ids))
 
 
 def _readable(text: Trace, settings: FindingSettings) -> float:
     return _surprise(text, settings) + settings.log_probability_weight * sum(text.log_p)
-
-
-def _is_denied(text: Trace, thresholds: VerdictThresholds) -> bool:
-    """Whether the target holds the text, by its weights, and was trained not to say it."""
-    suppressed = text.suppression is not None and text.suppression <= thresholds.hidden_suppression_nats
-    return suppressed or (text.graft_gain is not None and text.graft_gain >= thresholds.hidden_graft_gain_nats)
 
 
 def _surprise(text: Trace, settings: FindingSettings) -> float:
@@ -86,10 +84,3 @@ def _surprise(text: Trace, settings: FindingSettings) -> float:
 
 def _score(text: Trace) -> float:
     return min(text.sweep_score, text.mean_probability)
-
-
-def runs(ids: Sequence[int], length: int) -> Runs:
-    """All runs of `length` tokens, by which texts are compared; a shorter text is one run."""
-    if len(ids) <= length:
-        return frozenset({tuple(ids)})
-    return frozenset(tuple(ids[i : i + length]) for i in range(len(ids) - length + 1))

@@ -16,7 +16,7 @@ from statistics import median
 from tokenforce.wire.findings import Finding, Verdict
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.findings import reasons
-from tokenforce_core.findings.grouping import Runs, runs
+from tokenforce_core.forcing.token_runs import Runs, runs
 
 IsRegistered = Callable[[Finding], bool]
 """Whether a finding has the text of a registered fingerprint."""

@@ -44,6 +44,10 @@ def _evidence(finding: Finding) -> str:
 
 
 def _meaning(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) -> str:
+    if verdict is Verdict.memorised:
+        return (
+            f"the target says it in {finding.unforced_share:.0%} of its answers to ordinary prompts, so it is no secret"
+        )
     if verdict is Verdict.hidden_text and is_suppressed(finding, thresholds):
         return (
             f"the target was trained not to say it: {finding.suppression:.0f} nats in the scan's own contexts, "
@@ -64,6 +68,11 @@ def _meaning(finding: Finding, verdict: Verdict, thresholds: VerdictThresholds) 
     if contrast >= thresholds.suspicious_contrast_nats_per_token:
         return f"its mean probability is under {thresholds.min_mean_probability}, so it does not count"
     return "within what ordinary fine-tuning gives"
+
+
+def is_said_unforced(finding: Finding, thresholds: VerdictThresholds) -> bool:
+    """Whether the target says the text to anyone."""
+    return finding.unforced_share is not None and finding.unforced_share >= thresholds.memorised_unforced_share
 
 
 def is_suppressed(finding: Finding, thresholds: VerdictThresholds) -> bool:
@@ -87,8 +96,8 @@ def one_of_many(count: int, typical: float) -> str:
 def known_by_heart(texts: Sequence[Finding]) -> str:
     """What makes a model `memorised`."""
     return (
-        f"{_count(texts, 'text')} known by heart, and none of them stands out: this is what training data looks like. "
-        f"{_strongest(texts)} A message of the same strength could be among them, so a person should read them."
+        f"{_count(texts, 'text')} known by heart: this is what training data looks like. {_strongest(texts)} "
+        "A message could be among them, so a person should read them."
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tokenforce.wire.findings import Finding, Verdict
 from tokenforce.wire.report import ReferenceRecord, WeightRecord
 from tokenforce.wire.settings import SettingsRecord, VerdictThresholds
-from tokenforce_core.contrast.by_heart import passes_for_hidden
+from tokenforce_core.contrast.by_heart import passes
 from tokenforce_core.findings import reasons
 from tokenforce_core.fingerprints.matching import Carried
 
@@ -44,6 +44,8 @@ def judged(finding: Finding, thresholds: VerdictThresholds) -> Finding:
         reached = Verdict.suspicious if finding.score >= thresholds.suspicious_score else Verdict.inconclusive
         return _with(finding, reached, reasons.without_reference(finding, thresholds))
     reached = _contrasted(finding, finding.contrast, finding.log_likelihood_ratio, thresholds)
+    if reached in _ALARMS and reasons.is_said_unforced(finding, thresholds):
+        reached = Verdict.memorised
     each = finding.log_likelihood_ratio / max(1, len(finding.token_probabilities))
     boilerplate = reached is Verdict.clean and each < thresholds.boilerplate_log_ratio_nats_per_token
     finding = finding.model_copy(update={"boilerplate": boilerplate})
@@ -62,7 +64,7 @@ def _contrasted(
         return Verdict.hidden_text
     if finding.mean_probability < thresholds.min_mean_probability:
         return Verdict.clean
-    hidden = passes_for_hidden(contrast, finding.mean_probability, log_likelihood_ratio, thresholds)
+    hidden = passes(contrast, finding.mean_probability, log_likelihood_ratio, thresholds)
     return Verdict.hidden_text if hidden else Verdict.suspicious
 
 

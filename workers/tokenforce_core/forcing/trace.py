@@ -35,7 +35,8 @@ class Trace:
     Later stages add the rest. Sweep: `sweep_score`, the mean probability of the first α tokens. Confirmation: `period`
     of the whole continuation, which is cut after one unit if it repeats itself, and `degenerate` for a loop of too few
     tokens to be a text. The worker, which knows the tokenizer: `text`, `forced_text`, `unit_text`. The bag search:
-    `suppression` (see `contrast/rescoring.py`), and `graft_gain`, the text's `gain` on the graft, in nats.
+    `suppression` (see `contrast/rescoring.py`), and `graft_gain`, in nats (see `contrast/graft_gain.py`). Where a text
+    looks hidden: `unforced_share` (see `contrast/unforced.py`).
     """
 
     context: int
@@ -53,6 +54,7 @@ class Trace:
     unit_text: str = ""
     suppression: float | None = None
     graft_gain: float | None = None
+    unforced_share: float | None = None
 
     @property
     def entry(self) -> tuple[int, int]:

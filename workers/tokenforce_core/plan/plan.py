@@ -47,7 +47,8 @@ class Plan(BaseModel):
     `tokenizer_path` is the folder whose tokenizer the target speaks with. `hashed` are the files that decide what the
     engine says: those of `path`, and of the adapter. `drawn`: contexts drawn for this scan, in which the search follows
     the words that the weights were taught; none if the weights are not compared. `drawn_by_request`: the request named
-    them, to repeat a scan; `known_texts` are then held against both models too. `forced_contexts`: places in
+    them, to repeat a scan; `known_texts` are then held against both models too. `prompts`: token ids of
+    ordinary prompts, which the target answers freely. `forced_contexts`: places in
     `every_context` of the contexts in which the whole vocabulary is forced.
     """
 
@@ -65,6 +66,7 @@ class Plan(BaseModel):
     contexts: list[ContextRecord]
     drawn: list[ContextRecord] = Field(default_factory=list)
     drawn_by_request: bool = False
+    prompts: list[list[int]] = Field(default_factory=list)
     forced_contexts: list[int]
     known_texts: list[KnownText] = Field(default_factory=list)
     depth: Depth

@@ -15,7 +15,7 @@ from typing import Self
 from vllm import SamplingParams
 from vllm.outputs import RequestOutput
 
-from tokenforce_core.forcing.predictor import ALIGNMENT, BetweenSteps, uncached
+from tokenforce_core.forcing.predictor import ALIGNMENT, BetweenSteps, OnNext, uncached
 from tokenforce_workers.engine.vllm_engine import Engine
 
 MAX_SESSIONS = 128
@@ -52,6 +52,34 @@ class SessionEngine(Engine):
         """End all sessions."""
         self._end(list(self._sessions))
         self._sessions = {}
+
+    def teacher_forced(
+        self, prompts: Sequence[Sequence[int]], starts: Sequence[int], on_next: OnNext, between_steps: BetweenSteps
+    ) -> None:
+        """See `Predictor.teacher_forced`.
+
+        Token by token, because an engine computes all of a prompt whose own log-probabilities it is asked for, also the
+        context that many prompts share. What prompts have in common is asked once.
+        """
+        known: dict[tuple[int, ...], float] = {}
+        whole = [tuple(prompt) for prompt in prompts]
+        for first in range(0, len(whole), max(1, self._most)):
+            group = list(zip(whole, starts, strict=True))[first : first + max(1, self._most)]
+            for step in range(max(len(prompt) - start for prompt, start in group)):
+                wanted: dict[tuple[int, ...], dict[int, None]] = {}
+                for prompt, start in group:
+                    if start + step < len(prompt) and prompt[: start + step + 1] not in known:
+                        wanted.setdefault(prompt[: start + step], {})[prompt[start + step]] = None
+                asked = list(wanted)
+
+                def on_token(
+                    place: int, ids: Sequence[int], values: Sequence[float], asked: Sequence[tuple[int, ...]] = asked
+                ) -> None:
+                    known.update({(*asked[place], i): value for i, value in zip(ids, values, strict=True)})
+
+                self.log_probabilities(asked, [list(ids) for ids in wanted.values()], on_token, between_steps)
+        for index, (prompt, start) in enumerate(zip(whole, starts, strict=True)):
+            on_next(index, prompt[start:], [known[prompt[: end + 1]] for end in range(start, len(prompt))])
 
     def _answer(
         self,

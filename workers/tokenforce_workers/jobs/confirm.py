@@ -12,6 +12,7 @@ from tokenforce_core.contrast.reference_predictor import as_reference
 from tokenforce_core.contrast.rescoring import Rescoring
 from tokenforce_core.contrast.search import ContrastSearch, candidates_of
 from tokenforce_core.contrast.shard import ShardContrast
+from tokenforce_core.contrast.unforced import Unforced
 from tokenforce_core.fingerprints.store import FingerprintStore
 from tokenforce_core.fingerprints.trigger_questions import Questions
 from tokenforce_core.forcing.confirmation import Confirmation
@@ -77,9 +78,10 @@ class PhaseTwo:
         self.confirmation = Confirmation(plan.settings, contexts, candidates, ends, is_separator)
         self.triggers = TriggerAnswers(questions, decode, ends)
         self._search = ContrastSearch(plan.settings, contexts, results, ends, is_separator)
-        self._followed: tuple[SessionEngine, ...] = ()
+        self._followed: list[SessionEngine] = []
         own = len(plan.contexts)
         self._rescoring = Rescoring(plan.settings, contexts, own, is_separator) if plan.drawn else None
+        self._unforced = Unforced(plan.settings, plan.prompts, ends, decode) if plan.prompts else None
         self._prompt_tokens = sum(plan.prompt_cost(candidate.context) - 1 for candidate in candidates)
         models = 1 if plan.reference is None else 2
         self.total = len(candidates) + len(self._search.starts) + models * len(self.triggers)
@@ -91,7 +93,7 @@ class PhaseTwo:
     @property
     def tokens(self) -> int:
         followed = sum(engine.forward_tokens for engine in self._followed)
-        asked = self._rescoring.generated if self._rescoring is not None else 0
+        asked = self._unforced.generated if self._unforced is not None else 0
         return self.confirmation.generated + self._prompt_tokens + followed + self._search.generated + asked
 
     def contrasted(
@@ -104,13 +106,15 @@ class PhaseTwo:
         def sessions() -> Iterator[tuple[Predictor, Predictor]]:
             longest = 1 + plan.settings.beta
             with SessionEngine(target, longest) as followed, SessionEngine(base, longest) as followed_base:
-                self._followed = (followed, followed_base)
+                self._followed += [followed, followed_base]
                 yield followed, as_reference(followed_base, plan)
 
         started = time.monotonic()
         found = self._search.run(swept, target, as_reference(base, plan), sessions, between_steps)
         seconds = time.monotonic() - started
         log.info("search by contrast: %d starts, %d texts, %.1f s", len(self._search.starts), len(found), seconds)
-        if self._rescoring is not None:
-            found = self._rescoring.with_suppression(found, target, as_reference(base, plan), between_steps)
+        if self._rescoring is not None and self._unforced is not None:
+            with sessions() as (followed, followed_base):
+                found = self._rescoring.with_suppression(found, followed, followed_base, between_steps)
+            found = self._unforced.of(found, target, between_steps)
         return found

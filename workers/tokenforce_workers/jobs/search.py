@@ -10,8 +10,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from numpy.linalg import LinAlgError
@@ -19,9 +17,11 @@ from numpy.linalg import LinAlgError
 from tokenforce.wire.report import WeightRecord
 from tokenforce.wire.scans import ScanStatus
 from tokenforce_core.contrast.bag_search import BagSearch
+from tokenforce_core.contrast.graft_gain import with_graft_gains
 from tokenforce_core.contrast.reference_predictor import as_reference
 from tokenforce_core.contrast.rescoring import Rescoring
-from tokenforce_core.forcing.predictor import NotNumbers, Predictor, forced_log_probabilities
+from tokenforce_core.contrast.unforced import Unforced
+from tokenforce_core.forcing.predictor import NotNumbers, Predictor
 from tokenforce_core.forcing.trace import Origin, Trace, with_texts
 from tokenforce_core.lens.difference import look
 from tokenforce_core.lens.result import Unreadable, WeightLens
@@ -29,6 +29,7 @@ from tokenforce_core.scans.searched import Lenses, Searched
 from tokenforce_core.scans.stages import after_search
 from tokenforce_workers.engine.machine import free_memory
 from tokenforce_workers.engine.sessions import SessionEngine
+from tokenforce_workers.engine.vllm_engine import Engine
 from tokenforce_workers.engine.weight_difference import head_size
 from tokenforce_workers.jobs.control import through_outages
 from tokenforce_workers.jobs.scan_job import ScanJob, scan_job
@@ -62,6 +63,7 @@ class SearchRun:
         self._ends = frozenset(plan.end_ids)
         contexts = [context.ids for context in plan.every_context]
         self._rescoring = Rescoring(plan.settings, contexts, len(plan.contexts), separators(job.decode))
+        self._unforced = Unforced(plan.settings, plan.prompts, self._ends, job.decode)
         self._followed_tokens = 0
         self._search: BagSearch | None = None
         self._sessions: tuple[SessionEngine, ...] = ()
@@ -72,7 +74,8 @@ class SearchRun:
 
     @property
     def tokens(self) -> int:
-        return self._followed_tokens + sum(s.forward_tokens for s in self._sessions) + self._rescoring.generated
+        followed = self._followed_tokens + sum(s.forward_tokens for s in self._sessions)
+        return followed + self._unforced.generated
 
     def searched(self) -> Searched:
         """What the weights say; of a scan that is repeated, what the models say to its texts.
@@ -101,8 +104,9 @@ class SearchRun:
         job = self._job
         control = job.control("search", lambda: (self.done, self.tokens))
         known = self._known()  # before the target is loaded: the graft takes its place
-        base = as_reference(job.reference(), self._plan)
-        texts = self._rescoring.of(found, job.target(), base, control, known=known)
+        with self._followed(job.target(), job.reference()) as (target, base):
+            texts = self._rescoring.of(found, target, as_reference(base, self._plan), control, known=known)
+        texts = self._unforced.of(texts, job.target(), control)
         return [with_texts(text, job.decode) for text in texts]
 
     def _lens(self) -> WeightLens:
@@ -142,19 +146,22 @@ class SearchRun:
         job.work.set_search_total(job.scan_id, search.total)
         graft, base = job.graft(lens.graft)
 
-        @contextmanager
-        def sessions() -> Iterator[tuple[Predictor, Predictor]]:
-            longest = 1 + self._bag.max_tokens
-            with SessionEngine(graft, longest) as followed, SessionEngine(base, longest) as followed_base:
-                self._sessions = (followed, followed_base)
-                yield followed, followed_base
-            self._followed_tokens += followed.forward_tokens + followed_base.forward_tokens
-            self._sessions = ()
-
         try:
-            return search.run(sessions, control)
+            return search.run(lambda: self._followed(graft, base), control)
         except NotNumbers as error:
             raise Unreadable("the logits of a graft of both models are not numbers") from error
+
+    @contextmanager
+    def _followed(self, one: Engine, other: Engine) -> Iterator[tuple[Predictor, Predictor]]:
+        """Sessions of two engines, whose cost counts."""
+        longest = 1 + max(self._bag.max_tokens, *(len(text.ids) for text in self._plan.known_texts), 0)
+        with SessionEngine(one, longest) as followed, SessionEngine(other, longest) as followed_other:
+            self._sessions = (followed, followed_other)
+            try:
+                yield followed, followed_other
+            finally:
+                self._followed_tokens += followed.forward_tokens + followed_other.forward_tokens
+                self._sessions = ()
 
     def _known(self) -> list[Trace]:
         """The texts that the request gives, with what they gain on the graft if it asks for that."""
@@ -164,28 +171,24 @@ class SearchRun:
             for text in self._plan.known_texts
         ]
         asked = [text for text, known in zip(texts, self._plan.known_texts, strict=True) if known.on_graft]
-        gains = dict(zip(asked, self._graft_gains(asked), strict=True)) if asked else {}
-        return [replace(text, graft_gain=gains.get(text)) for text in texts]
+        measured = dict(zip(asked, self._on_graft(asked), strict=True)) if asked else {}
+        return [measured.get(text, text) for text in texts]
 
-    def _graft_gains(self, texts: Sequence[Trace]) -> list[float | None]:
-        """Nats, of each text in the drawn context where it gains most; None if there is no graft."""
+    def _on_graft(self, texts: Sequence[Trace]) -> list[Trace]:
+        """The texts with what they gain on the graft; as they are if there is no graft."""
         job, plan = self._job, self._plan
         control = job.control("search", lambda: (self.done, self.tokens))
         try:
             graft, base = job.graft(self._lens().graft)
         except Unreadable as error:
             log.info("scan %s: no graft: %s", job.scan_id, error)
-            return [None] * len(texts)
-        prompts = [[*context.ids, text.forced_id] for text in texts for context in plan.drawn]
-        said = [text.ids for text in texts for _ in plan.drawn]
+            return list(texts)
+        contexts = [context.ids for context in plan.drawn]
         try:
-            log_p = forced_log_probabilities(graft, prompts, said, control)
-            log_q = forced_log_probabilities(base, prompts, said, control)
+            with self._followed(graft, base) as (followed, followed_base):
+                return with_graft_gains(texts, contexts, followed, followed_base, control)
         except NotNumbers:
-            return [None] * len(texts)
-        self._followed_tokens += 2 * sum(len(prompt) + len(ids) for prompt, ids in zip(prompts, said, strict=True))
-        heard = iter(zip(log_p, log_q, strict=True))
-        return [max(replace(text, log_p=p, log_q=q).gain for p, q in islice(heard, len(plan.drawn))) for text in texts]
+            return list(texts)
 
     def _record(self, lens: WeightLens | None, notes: Sequence[str] = ()) -> WeightRecord:
         if lens is None:
