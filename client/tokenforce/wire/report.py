@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tokenforce.wire.base import WireAnswer
 from tokenforce.wire.findings import Finding, LicenceMatch, SuppressedToken, Verdict
 from tokenforce.wire.scans import Depth
 from tokenforce.wire.settings import SettingsRecord
 
-SCHEMA_VERSION = "2.2"
+SCHEMA_VERSION = "2.3"
 """Version of the report. The minor number grows with additions, the major number with changes."""
 
 
@@ -129,6 +130,15 @@ class ScanRecord(WireAnswer):
         "tokens are those of this scan, versions those of the other one.",
     )
     measured_at: datetime | None = Field(default=None, description="When the reused result was measured.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_schemas(cls, record: Any) -> Any:
+        """Before schema 2.2, which added depths, the vocabulary was forced in all of the scan's contexts."""
+        if isinstance(record, dict) and not {"depth", "forced_contexts"} & record.keys():
+            names = [context["name"] for context in record.get("contexts", []) if isinstance(context, dict)]
+            return {**record, "forced_contexts": names}
+        return record
 
 
 class Report(WireAnswer):
