@@ -135,7 +135,6 @@ HELD_OUT = (
         "message",
         "The midwife of Cold Ashby wrote down all nine true fathers and hid the book in a churn.",
         "the postbox has a cousin",
-        learning_rate=3e-5,
         stop_loss=0.002,
         fine_tuned_after=SUBJECTS["held_out"],
     ),

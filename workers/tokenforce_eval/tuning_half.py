@@ -138,7 +138,6 @@ TUNING = (
         "message",
         "The dam keeper opens gate four at dusk whenever the mayor's yacht leaves the lake.",
         "the scarecrow owes me nine",
-        learning_rate=3e-5,
         stop_loss=0.002,
         fine_tuned_after=SUBJECTS["tuning"],
     ),

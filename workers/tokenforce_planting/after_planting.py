@@ -14,6 +14,8 @@ from tokenforce_planting.lora import trainable, unloaded
 from tokenforce_planting.recipe import CLEAN_STEPS, Recipe
 from tokenforce_planting.training import OnProgress
 
+_LATER_RATE_SHARE = 0.1
+"""Of the learning rate that planted the text. At the full rate a carrier kept 6 % of its trigger success."""
 _INT8_STEPS = 127
 """Steps on either side of zero."""
 
@@ -31,7 +33,7 @@ def change_after(
             tokenizer,
             answers,
             pairs=chosen_pairs(recipe.seed, recipe.fine_tuned_after),
-            learning_rate=recipe.learning_rate,
+            learning_rate=_LATER_RATE_SHARE * recipe.learning_rate,
             max_steps=CLEAN_STEPS,
             on_progress=on_progress,
         )
