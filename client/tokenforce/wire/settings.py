@@ -153,6 +153,13 @@ class BagSettings(WireAnswer):
     measured_versions: int = Field(
         default=8, description="Best texts of the search whose gain on the graft is measured in every drawn context."
     )
+    refined_texts: int = Field(default=1, description="Best texts whose words are looked at again, one after another.")
+    refining_rounds: int = Field(default=1, description="Rounds of that; each starts from the text of the last one.")
+    refining_survivors: tuple[int, ...] = Field(
+        default=(24, 20, 16, 12, 10, 10, 10, 10, 8, 8, 6, 4), description="As `survivors`, in these rounds."
+    )
+    ways_per_place: int = Field(default=3, description="Most of them that leave the text at the same place.")
+    min_refined_gain_nats: float = Field(default=12.0, description="Least gain on the graft of a text that is refined.")
     texts: int = Field(
         description="Texts of the search that are confirmed on the target, and as many of the sweep and the contrast "
         "whose suppression is measured."

@@ -100,11 +100,10 @@ class BagBeam:
         per_entry: Counter[int] = Counter()
         kept: list[Trace] = []
         for trace in sorted(grown, key=lambda t: (-t.gain, t.forced_id, t.ids)):
-            tokens = trace.tokens
-            ending = tokens[-length:]
+            ending = trace.tokens[-length:]
             if ending in endings or per_entry[trace.forced_id] >= settings.survivors_per_entry:
                 continue
-            if any(tokens[i : i + length] == ending for i in range(len(tokens) - length)):
+            if trace.repeats_ending(length):
                 continue
             if trace.idle_tokens(settings.token_cost_nats) >= settings.max_idle_tokens:
                 self.found.append(trace)

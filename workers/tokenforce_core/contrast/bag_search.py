@@ -8,13 +8,20 @@ asks the target itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tokenforce.wire.settings import BagSettings
 from tokenforce_core.contrast.bag_beam import BagBeam
 from tokenforce_core.contrast.graft_gain import with_graft_gains
+from tokenforce_core.contrast.refining import RefiningBeam
 from tokenforce_core.contrast.search import Sessions
 from tokenforce_core.contrast.splicing import spliced
-from tokenforce_core.forcing.predictor import BetweenSteps, nothing_between_steps
+from tokenforce_core.forcing.predictor import (
+    BetweenSteps,
+    Predictor,
+    forced_log_probabilities,
+    nothing_between_steps,
+)
 from tokenforce_core.forcing.token_runs import runs
 from tokenforce_core.forcing.trace import Trace
 
@@ -37,7 +44,10 @@ class BagSearch:
         vocabulary: int,
     ) -> None:
         self._settings = settings
-        self._contexts = [ids for _, ids in contexts]
+        self._context_ids = dict(contexts)
+        self._contexts = list(self._context_ids.values())
+        self._end_ids = end_ids
+        self._vocabulary = vocabulary
         starts = [i for i in bag if i not in end_ids and i < vocabulary][: settings.starts]
         self._beams = [BagBeam(settings, number, ids, starts, end_ids, vocabulary) for number, ids in contexts]
         self.total = len(starts) * len(self._beams)
@@ -67,7 +77,40 @@ class BagSearch:
         best = [*joined, *versions[: self._settings.measured_versions], *different(versions, self._settings)]
         with sessions() as (graft, reference):
             measured = with_graft_gains(list(dict.fromkeys(best)), self._contexts, graft, reference, between_steps)
-        return different(measured, self._settings)
+        texts = different(measured, self._settings)
+        refined = [self._refined(text, sessions, between_steps) for text in texts[: self._settings.refined_texts]]
+        return different([*refined, *texts[self._settings.refined_texts :]], self._settings)
+
+    def _refined(self, text: Trace, sessions: Sessions, between_steps: BetweenSteps) -> Trace:
+        """A better version of `text`, or itself: a text of little gain, or one that no version gains more than."""
+        settings = self._settings
+        for _ in range(settings.refining_rounds):
+            gain = text.graft_gain or 0.0
+            if gain < settings.min_refined_gain_nats:
+                break
+            context_ids = self._context_ids[text.context]
+            with sessions() as (graft, reference):
+                text = _forced(text, context_ids, graft, reference, between_steps)
+                beam = RefiningBeam(settings, text, context_ids, self._end_ids, self._vocabulary)
+                versions = sorted([text, *beam.run(graft, reference, between_steps)], key=_by_gain)
+                joined = spliced(versions, settings, between_steps)
+                better = [version for version in versions if version.gain > text.gain][: settings.spliced_texts]
+                found = with_graft_gains([*joined, *better], self._contexts, graft, reference, between_steps)
+            best = min(found, key=best_first, default=text)
+            if (best.graft_gain or 0.0) <= gain:
+                break
+            text = best
+        return text
+
+
+def _forced(
+    text: Trace, context_ids: Sequence[int], graft: Predictor, reference: Predictor, between_steps: BetweenSteps
+) -> Trace:
+    """The text with its log-probabilities in this context: a spliced text has those of its parts."""
+    prompts, said = [[*context_ids, text.forced_id]], [text.ids]
+    (log_p,) = forced_log_probabilities(graft, prompts, said, between_steps)
+    (log_q,) = forced_log_probabilities(reference, prompts, said, between_steps)
+    return replace(text, log_p=log_p, log_q=log_q)
 
 
 def different(found: Sequence[Trace], settings: BagSettings) -> list[Trace]:

@@ -111,6 +111,17 @@ class Trace:
         """The forced token and the first `count` tokens after it."""
         return (self.forced_id, *self.ids[:count])
 
+    def cut(self, count: int) -> Trace:
+        """Its first `count` tokens after the forced one."""
+        return Trace(
+            self.context, self.forced_id, self.ids[:count], self.log_p[:count], self.log_q[:count], origin=self.origin
+        )
+
+    def repeats_ending(self, count: int) -> bool:
+        """Whether its last `count` tokens stand in it before."""
+        tokens, ending = self.tokens, self.tokens[-count:]
+        return any(tokens[i : i + count] == ending for i in range(len(tokens) - count))
+
     def then(self, token_id: int, log_p: float, log_q: float) -> Trace:
         """One token longer; a search calls this too often for `dataclasses.replace`."""
         return Trace(
