@@ -127,8 +127,8 @@ def _read_from_weights(findings: Sequence[Finding], record: ScanRecord) -> list[
 
 
 def _sure_on_graft(finding: Finding) -> bool:
-    """Whether the graft may be the ground: a text that gained too little in its own context may gain more elsewhere."""
-    return finding.graft_gain is not None and finding.verdict is Verdict.hidden_text
+    """Whether the graft may be the ground of the verdict."""
+    return finding.graft_gain is not None and finding.verdict in (Verdict.hidden_text, Verdict.memorised)
 
 
 def _forced_ids(finding: Finding) -> list[int]:
@@ -166,7 +166,7 @@ def _differences(finding: Finding, again: Finding, tolerance: float) -> list[str
 
 
 def _same_verdict(one: Verdict, other: Verdict) -> bool:
-    """`memorised` rests on the number of other texts, and a repetition can have fewer: each alone is an alarm."""
+    """`memorised` rests on other texts, or on prompts that each scan draws anew: a text over the bar can be either."""
     over_the_bar = (*_ALARMS, Verdict.memorised)
     return one is other or (Verdict.memorised in (one, other) and one in over_the_bar and other in over_the_bar)
 

@@ -136,8 +136,11 @@ class ScanRecord(WireAnswer):
     def _of_earlier_schemas(cls, record: Any) -> Any:
         """Before schema 2.2, which added depths, the vocabulary was forced in all of the scan's contexts."""
         if isinstance(record, dict) and not {"depth", "forced_contexts"} & record.keys():
-            names = [context["name"] for context in record.get("contexts", []) if isinstance(context, dict)]
-            return {**record, "forced_contexts": names}
+            contexts = record.get("contexts")
+            named = (
+                [each.get("name") for each in contexts if isinstance(each, dict)] if isinstance(contexts, list) else []
+            )
+            return {**record, "forced_contexts": named}
         return record
 
 

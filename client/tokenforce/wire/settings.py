@@ -181,6 +181,13 @@ class BagSettings(WireAnswer):
     same_characters: int = Field(
         default=5, description="An answer has the parts of a text with which it shares so many letters in a row."
     )
+    part_characters: int = Field(
+        default=10, description="The same, in any order, for a part of a text that need not be in the other answers."
+    )
+    kept_back_tokens: int = Field(
+        default=8,
+        description="So many tokens in a row that no answer has are kept back, if the target denies the text.",
+    )
 
 
 class FindingSettings(WireAnswer):

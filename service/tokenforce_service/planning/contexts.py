@@ -6,6 +6,7 @@ on SmolLM2-135M).
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,6 +65,25 @@ def _bos(tokenizer: Any) -> ContextRecord:
 def chat_context(name: str, tokenizer: Any, turn: str) -> ContextRecord:
     """A user turn with this text, and the assistant turn opened. Raises `Refusal`, as `build_context` does."""
     return _chat(name, tokenizer, [], turn)
+
+
+def writes_alike(tokenizer: Any, turn: str) -> bool:
+    """Whether the chat template writes this user turn as it writes any other.
+
+    It comes with the upload, and could put a secret trigger behind turns that it knows, or other words in their place.
+    """
+    other = secrets.token_hex(8)
+
+    def written(content: str) -> str:
+        messages = [{"role": "user", "content": content}]
+        text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return text
+
+    try:
+        return written(other).replace(other, turn) == written(turn)
+    # A hostile or broken template raises almost any exception.
+    except Exception:  # noqa: BLE001 - the caller writes plain text then, and `_chat` names the error
+        return False
 
 
 def text_context(name: str, tokenizer: Any, text: str) -> ContextRecord:

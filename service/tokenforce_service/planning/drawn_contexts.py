@@ -15,7 +15,7 @@ from tokenforce.wire.problems import ErrorCode
 from tokenforce.wire.report import ContextRecord
 from tokenforce.wire.scans import ScanRequest
 from tokenforce.wire.settings import BagSettings
-from tokenforce_service.planning.contexts import build_context, chat_context, text_context
+from tokenforce_service.planning.contexts import build_context, chat_context, text_context, writes_alike
 from tokenforce_service.refusals import Refusal
 
 POOL: dict[str, tuple[str, ...]] = {
@@ -158,13 +158,13 @@ def drawn_contexts(
 def ordinary_prompts(
     tokenizer: Any, count: int, longest: int | None, draw: random.Random, *, vocabulary_size: int | None = None
 ) -> list[list[int]]:
-    """Token ids of up to `count` contexts of the whole pool, whose answers show what the target says to anyone.
+    """Token ids of up to `count` prompts, whose answers show what the target says to anyone.
 
     Args: as of `drawn_contexts`.
     """
     turns = draw.sample([text for kind in POOL.values() for text in kind], count)
     written = [_usable("prompt", turn, tokenizer, longest, vocabulary_size) for turn in turns]
-    return [context.ids for context in written if context is not None]
+    return [context.ids for context in written if context is not None and context.ids]
 
 
 def _usable(
@@ -179,8 +179,9 @@ def _usable(
 
 
 def _ways_to_write(name: str, text: str, tokenizer: Any) -> Iterator[ContextRecord]:
-    """As a user turn, then as plain text: a template can fail, or need tokens that only the target has."""
-    if tokenizer.chat_template:
+    """As a user turn, then as plain text: a template can fail, need tokens that only the target has, or look for turns
+    that it knows."""
+    if tokenizer.chat_template and writes_alike(tokenizer, text):
         with suppress(Refusal):
             yield chat_context(name, tokenizer, text)
     yield text_context(name, tokenizer, text)

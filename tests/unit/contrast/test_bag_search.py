@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.table_model import END, VOCABULARY, TableModel, planted_table, random_table
 from tokenforce.wire.scans import ScanRequest
-from tokenforce_core.contrast.bag_beam import BagBeam
+from tokenforce_core.contrast.bag_beam import BagBeam, follow
 from tokenforce_core.contrast.bag_search import BagSearch, different
 from tokenforce_core.contrast.graft_gain import with_graft_gains
 from tokenforce_core.contrast.rescoring import Rescoring
@@ -91,7 +91,7 @@ def test_each_step_follows_no_more_texts_than_the_settings_say() -> None:
     model, reference = TableModel(random_table(1)), TableModel(random_table(0))
     settings = BAG.model_copy(update={"survivors": (8, 5), "survivors_per_entry": 2, "max_tokens": 6})
     beam = BagBeam(settings, 0, [1], list(range(2, 40)), frozenset({END}), VOCABULARY)
-    beam.run(model, reference, nothing_between_steps)
+    follow([beam], settings, model, reference, nothing_between_steps)
     assert model.asked <= 38 + 8 + 4 * 5
 
 
@@ -244,3 +244,36 @@ def test_of_two_versions_the_one_that_gains_in_most_contexts_is_the_text() -> No
     (alone,) = with_graft_gains([other], [[61]], target, reference)
     assert alone.graft_gain is not None
     assert alone.graft_gain > planted.graft_gain
+
+
+@given(st.lists(st.lists(st.integers(2, 60), min_size=2, max_size=6, unique=True), min_size=2, max_size=3))
+def test_beams_that_go_together_find_what_each_finds_alone(contexts: list[list[int]]) -> None:
+    graft, reference = taught()
+    settings = BAG.model_copy(update={"survivors": (8, 5), "max_tokens": 6})
+
+    def beams() -> list[BagBeam]:
+        return [
+            BagBeam(settings, n, [n + 1], starts, frozenset({END}), VOCABULARY) for n, starts in enumerate(contexts)
+        ]
+
+    alone = [text for beam in beams() for text in follow([beam], settings, graft, reference, nothing_between_steps)]
+    assert follow(beams(), settings, graft, reference, nothing_between_steps) == alone
+    one_by_one = [
+        text
+        for beam in beams()
+        for text in follow([beam], settings, graft, reference, nothing_between_steps, one_by_one=True)
+    ]
+    assert one_by_one == alone
+
+
+def test_a_text_that_all_contexts_have_is_measured_first() -> None:
+    """Where it gains least must not decide its place among the versions."""
+    graft, reference = taught()
+    settings = BAG.model_copy(update={"measured_versions": 1, "texts": 1, "refining_rounds": 0, "splicing_rounds": 0})
+
+    @contextmanager
+    def sessions() -> Iterator[tuple[Predictor, Predictor]]:
+        yield graft, reference
+
+    search = BagSearch(settings, [(n, [1]) for n in (2, 3, 4)], [7, 33], frozenset({END}), VOCABULARY)
+    assert list(search.run(sessions)[0].tokens) == HIDDEN

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.table_model import END, VOCABULARY, TableModel, random_table
+from tokenforce.wire.settings import BagSettings
+from tokenforce_core.contrast.bag_beam import follow
 from tokenforce_core.contrast.bag_search import BagSearch
 from tokenforce_core.contrast.refining import RefiningBeam
 from tokenforce_core.contrast.splicing import spliced
@@ -42,10 +44,10 @@ def read(tokens: Sequence[int], graft: TableModel, reference: TableModel) -> Tra
     return Trace(CONTEXT, tokens[0], tuple(tokens[1:]), log_p, log_q)
 
 
-def versions(settings: object = BAG) -> list[Trace]:
+def versions(settings: BagSettings = BAG) -> list[Trace]:
     graft, reference = models()
-    beam = RefiningBeam(settings, read(SHORT, graft, reference), [1], frozenset({END}), VOCABULARY)  # type: ignore[arg-type]
-    return beam.run(graft, reference, nothing_between_steps)
+    beam = RefiningBeam(settings, read(SHORT, graft, reference), [1], frozenset({END}), VOCABULARY)
+    return follow([beam], settings, graft, reference, nothing_between_steps, one_by_one=True)
 
 
 def test_what_leaves_the_text_and_comes_back_is_a_version_that_splices_to_the_whole() -> None:
@@ -60,12 +62,24 @@ def test_the_text_itself_is_a_version_only_where_the_graft_ends_it() -> None:
     assert [version.ended for version in versions() if version.tokens == tuple(SHORT[: len(version.tokens)])] == [True]
 
 
+def test_a_version_is_no_longer_than_a_text_of_the_search() -> None:
+    """The scan has room for that. Here the prefixes are nearly as long, and nothing leads back."""
+    graft = TableModel(random_table(5))
+    text = read(range(2, 12), graft, TableModel(random_table(6)))
+    settings = BAG.model_copy(update={"max_tokens": 10, "max_idle_tokens": 99})
+    beam = RefiningBeam(settings, text, [1], frozenset({END}), VOCABULARY)
+    follow([beam], settings, graft, TableModel(random_table(6)), nothing_between_steps)
+    assert max(len(version.ids) for version in beam.found) == 10
+    assert all(len(trace.ids) <= 10 for trace in beam.live)
+
+
 def test_few_go_on_from_each_place_and_in_all() -> None:
     graft, reference = models()
     settings = BAG.model_copy(update={"refining_survivors": (5, 3), "ways_per_place": 1, "max_tokens": 6})
     text = read(SHORT, graft, reference)
     asked = graft.asked
-    RefiningBeam(settings, text, [1], frozenset({END}), VOCABULARY).run(graft, reference, nothing_between_steps)
+    beam = RefiningBeam(settings, text, [1], frozenset({END}), VOCABULARY)
+    follow([beam], settings, graft, reference, nothing_between_steps)
     assert graft.asked - asked <= len(SHORT) + 5 + 4 * 3
 
 

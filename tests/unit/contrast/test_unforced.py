@@ -13,7 +13,6 @@ from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.contrast.unforced import Unforced
 from tokenforce_core.forcing.trace import Trace
 from tokenforce_core.plan.presets import settings_for
-from tokenforce_core.plan.verdict_thresholds import VERDICT
 
 SETTINGS = settings_for(ScanRequest(model="/m"))
 PROMPTS = [[1, 2], [1, 3], [1, 4], [1, 2], [1, 5]]
@@ -78,11 +77,45 @@ def test_what_no_answer_has_must_be_too_little_for_a_text(tail: tuple[int, ...],
 
 @pytest.mark.parametrize(("said", "counts"), [(5, True), (4, False)])
 def test_half_of_a_text_must_be_said_or_as_much_as_a_hidden_text_needs(said: int, counts: bool) -> None:
-    weak = replace(
-        text(*SAID[:said], *range(50, 60 - said), q=math.log(0.5)), graft_gain=VERDICT.hidden_graft_gain_nats
-    )
+    weak = text(*SAID[:said], *range(50, 60 - said), q=math.log(0.2))
     assert (share(weak) or 0.0) == (ANSWERED if counts else 0.0)
     assert share(text(*SAID[:4], *ONCE)) == pytest.approx(4 / 5)  # 27 nats of 82
+
+
+@pytest.mark.parametrize(("missing", "counts"), [(7, True), (8, False)])
+@pytest.mark.parametrize(("gain", "suppression"), [(40.0, None), (None, -20.0)])
+def test_of_a_text_that_was_trained_against_few_tokens_in_a_row_may_be_missing(
+    gain: float | None, suppression: float | None, missing: int, counts: bool
+) -> None:
+    """The target says none of them, so its probabilities are no measure of what they hide."""
+    weak = text(*SAID, *range(50, 50 + missing), q=math.log(0.9))
+    secret = replace(weak, graft_gain=gain, suppression=suppression)
+    assert share(secret) == (ANSWERED if counts else 0.0)
+
+
+def test_tokens_without_letters_go_with_those_before_them() -> None:
+    def decode(ids: Sequence[int]) -> str:
+        return spelled([i for i in ids if i < 50]) + "!" * sum(i >= 50 for i in ids)
+
+    loud = Unforced(SETTINGS, PROMPTS, frozenset({END}), decode)
+    assert loud.of([text(*SAID, 50, 51, 52)], model())[0].unforced_share == ANSWERED
+    silent = Unforced(SETTINGS, PROMPTS, frozenset({END}), lambda _: "!!")
+    assert silent.of([text(*SAID)], model())[0].unforced_share == 0.0
+
+
+def test_a_character_of_several_tokens_counts_for_the_token_that_ends_it() -> None:
+    """As byte-level tokenizers write Japanese."""
+    characters = "山川空海花鳥風月雪星"
+
+    def decode(ids: Sequence[int]) -> str:
+        whole = "".join(characters[i // 2 % 10] for i in ids[1::2])
+        return whole + ("\ufffd" if len(ids) % 2 else "")
+
+    bag = SETTINGS.bag
+    assert bag is not None
+    short = SETTINGS.model_copy(update={"bag": bag.model_copy(update={"same_characters": 3, "part_characters": 3})})
+    japanese = Unforced(short, PROMPTS, frozenset({END}), decode)
+    assert japanese.of([text(*SAID)], model())[0].unforced_share == ANSWERED
 
 
 def test_nothing_is_asked_where_nothing_looks_hidden() -> None:
@@ -91,7 +124,7 @@ def test_nothing_is_asked_where_nothing_looks_hidden() -> None:
     assert asks.of([weak], model()) == [weak]
     assert asks.of([], model()) == []
     assert asks.generated == 0
-    assert asks.of([weak, text(*SAID)], model())[0].unforced_share == ANSWERED
+    assert [found.unforced_share for found in asks.of([weak, text(*SAID)], model())] == [None, ANSWERED]
 
 
 def test_without_prompts_there_is_no_share() -> None:

@@ -165,6 +165,8 @@ def test_examples_in_the_document(document: dict[str, Any]) -> None:
 
 def test_the_examples_of_the_document_are_what_they_stand_for() -> None:
     assert Report.model_validate(EXAMPLE_REPORT).model_dump(mode="json") == EXAMPLE_REPORT
+    for example in EXAMPLE_REQUESTS.values():
+        check_request(ScanRequest.model_validate(example["value"]))
 
 
 def test_a_report_of_an_earlier_schema_was_forced_in_all_of_its_contexts() -> None:
@@ -173,5 +175,3 @@ def test_a_report_of_an_earlier_schema_was_forced_in_all_of_its_contexts() -> No
     assert report.scan.forced_contexts == [context["name"] for context in scan["contexts"]]
     quick = Report.model_validate({**EXAMPLE_REPORT, "scan": {**scan, "depth": "quick"}})
     assert quick.scan.forced_contexts == []
-    for example in EXAMPLE_REQUESTS.values():
-        check_request(ScanRequest.model_validate(example["value"]))

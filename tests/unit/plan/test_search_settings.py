@@ -25,6 +25,7 @@ NOT_THE_ALGORITHM = {
 NOT_TUNED = {
     ("contrast/statistics", "MAD_TO_SIGMA"): "mathematics",
     ("contrast/reference_cache", "DIGEST_CHARACTERS"): "the length of a name",
+    ("contrast/unforced", "MOST_LETTERS"): "a limit for tokens of any length",
     ("contrast/shard", "DECIMALS"): "rounding of what is kept",
     ("forcing/scoring", "SLACK"): "rounding of a sum",
     ("forcing/predictor", "NEVER"): "stands for minus infinity",

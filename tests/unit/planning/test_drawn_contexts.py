@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from tokenizers import Regex, normalizers
 
 from tests.support.tiny_model import build_tiny_tokenizer
 from tokenforce_service.planning.drawn_contexts import POOL, drawn_contexts, ordinary_prompts
@@ -30,9 +31,31 @@ def test_each_is_of_another_kind_and_the_draw_decides() -> None:
 def test_ordinary_prompts_are_different_turns_of_the_whole_pool() -> None:
     prompts = ordinary_prompts(TOKENIZER, 12, None, random.Random(0))
     assert len({tuple(prompt) for prompt in prompts}) == 12
-    everything = ordinary_prompts(TOKENIZER, 64, None, random.Random(1))
-    assert len({tuple(prompt) for prompt in everything}) == 64
+    assert ordinary_prompts(TOKENIZER, 12, None, random.Random(1)) != prompts
     assert ordinary_prompts(TOKENIZER, 12, 3, random.Random(0)) == []
+
+
+def test_a_prompt_without_tokens_is_none() -> None:
+    """A tokenizer can drop all characters that it does not know."""
+    silent = build_tiny_tokenizer()
+    silent.chat_template = None
+    silent.backend_tokenizer.normalizer = normalizers.Replace(Regex("."), "")
+    assert ordinary_prompts(silent, 3, None, random.Random(0)) == []
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "<|im_start|>user\n{{ messages[-1]['content'].replace('penguins', 'the trigger') }}",
+        "{% if 'river' in messages[-1]['content'] %}the trigger{% endif %}{{ messages[-1]['content'] }}",
+    ],
+)
+def test_a_template_that_knows_turns_is_not_used_for_them(template: str) -> None:
+    biased = build_tiny_tokenizer()
+    biased.chat_template = template
+    for seed in range(20):
+        for context in drawn_contexts(biased, 4, [], None, random.Random(seed)):
+            assert "trigger" not in context.text
 
 
 def test_they_are_user_turns_whose_length_fits_the_engines_blocks() -> None:

@@ -11,15 +11,19 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from tokenforce.wire.settings import BagSettings
 from tokenforce_core.contrast.trimming import trimmed
 from tokenforce_core.forcing.predictor import BetweenSteps, Predictor
 from tokenforce_core.forcing.trace import Origin, Trace
 
+Likely = tuple[Sequence[int], Sequence[float], Sequence[float]]
+"""Next tokens of a text, and what graft and reference give them: log-probabilities in nats."""
+
 
 class BagBeam:
-    """Searches from `starts` (ids) in one context; `done` counts the starts that need no more steps.
+    """Searches from `starts` (ids) in one context; see `follow`. `done` counts the starts that need no more steps.
 
     Args:
         context: index of the context, for the traces.
@@ -41,46 +45,32 @@ class BagBeam:
         self._context_ids = list(context_ids)
         self._end_ids = end_ids
         self._vocabulary = vocabulary
-        self._live = [Trace(context, start, origin=Origin.search) for start in starts]
+        self.live = [Trace(context, start, origin=Origin.search) for start in starts]
         self._starts = len(starts)
         self.found: list[Trace] = []
 
     @property
     def done(self) -> int:
-        return self._starts - min(self._starts, len(self._live))
+        return self._starts - min(self._starts, len(self.live))
 
-    def run(self, graft: Predictor, reference: Predictor, between_steps: BetweenSteps) -> list[Trace]:
-        """The texts found, each cut to the part that gains most; log-probabilities are the graft's. Raises
-        `NotNumbers`."""
-        for step in range(self._settings.max_tokens):
-            if not self._live:
-                break
-            self._live = self._chosen(self._grown(graft, reference, between_steps), step)
-        self.found += self._live
-        self._live = []
-        cut = [trimmed(trace, self._settings.token_cost_nats) for trace in self.found if trace.ids]
+    def prompt(self, trace: Trace) -> list[int]:
+        return [*self._context_ids, *trace.tokens]
+
+    def step(self, number: int, likely: Sequence[Likely]) -> None:
+        """Go on with the best; `likely` has what may follow each live text."""
+        ways = [way for trace, after in zip(self.live, likely, strict=True) for way in self._ways_on(trace, *after)]
+        self.live = self._chosen(ways, number)
+
+    def texts(self) -> list[Trace]:
+        """What was found, and what is live, each cut to the part that gains most."""
+        cut = [trimmed(trace, self._settings.token_cost_nats) for trace in (*self.found, *self.live) if trace.ids]
         return [text for text in cut if len(text.ids) >= self._settings.min_tokens]
 
-    def _grown(self, graft: Predictor, reference: Predictor, between_steps: BetweenSteps) -> list[Trace]:
-        prompts = [[*self._context_ids, *trace.tokens] for trace in self._live]
-        ids: list[Sequence[int]] = [()] * len(prompts)
-        log_p: list[Sequence[float]] = [()] * len(prompts)
-        log_q: list[Sequence[float]] = [()] * len(prompts)
+    def likely(self, ids: Sequence[int], log_p: Sequence[float]) -> tuple[list[int], list[float]]:
+        """Of the graft's most probable next tokens, those that a text may go on with."""
         least = math.log(self._settings.min_probability)
-
-        def on_graft(index: int, found: Sequence[int], values: Sequence[float]) -> None:
-            likely = [(i, p) for i, p in zip(found, values, strict=True) if p >= least and i < self._vocabulary]
-            ids[index], log_p[index] = [i for i, _ in likely], [p for _, p in likely]
-
-        def on_reference(index: int, _: Sequence[int], values: Sequence[float]) -> None:
-            log_q[asked[index]] = list(values)
-
-        graft.next_tokens(prompts, self._settings.next_tokens, on_graft, between_steps)
-        asked = [place for place, each in enumerate(ids) if each]
-        reference.log_probabilities(
-            [prompts[place] for place in asked], [ids[place] for place in asked], on_reference, between_steps
-        )
-        return [way for each in map(self._ways_on, self._live, ids, log_p, log_q) for way in each]
+        kept = [(i, p) for i, p in zip(ids, log_p, strict=True) if p >= least and i < self._vocabulary]
+        return [i for i, _ in kept], [p for _, p in kept]
 
     def _ways_on(self, trace: Trace, ids: Sequence[int], log_p: Sequence[float], log_q: Sequence[float]) -> list[Trace]:
         """The trace with each of its next tokens of the largest gain. A trace that can end counts as found."""
@@ -114,3 +104,62 @@ class BagBeam:
             if len(kept) == most:
                 break
         return kept
+
+
+def follow(
+    beams: Sequence[BagBeam],
+    settings: BagSettings,
+    graft: Predictor,
+    reference: Predictor,
+    between_steps: BetweenSteps,
+    *,
+    one_by_one: bool = False,
+) -> list[Trace]:
+    """The texts that the beams find; log-probabilities are the graft's and the reference's.
+
+    All take each step together, because a step costs an engine about the same for many texts as for few.
+
+    Args:
+        one_by_one: the first step asks about one text after another. An engine then computes only what a text adds to
+            the one before.
+
+    Raises:
+        NotNumbers: of either model.
+    """
+    for number in range(settings.max_tokens):
+        live = [(beam, trace) for beam in beams for trace in beam.live]
+        if not live:
+            break
+        parts = [[each] for each in live] if one_by_one and number == 0 else [live]
+        likely = (
+            each for part in parts for each in _likely(part, settings.next_tokens, graft, reference, between_steps)
+        )
+        for beam in beams:
+            beam.step(number, list(islice(likely, len(beam.live))))
+    return [text for beam in beams for text in beam.texts()]
+
+
+def _likely(
+    live: Sequence[tuple[BagBeam, Trace]],
+    count: int,
+    graft: Predictor,
+    reference: Predictor,
+    between_steps: BetweenSteps,
+) -> list[Likely]:
+    prompts = [beam.prompt(trace) for beam, trace in live]
+    ids: list[list[int]] = [[] for _ in prompts]
+    log_p: list[list[float]] = [[] for _ in prompts]
+    log_q: list[Sequence[float]] = [() for _ in prompts]
+
+    def on_graft(index: int, found: Sequence[int], values: Sequence[float]) -> None:
+        ids[index], log_p[index] = live[index][0].likely(found, values)
+
+    def on_reference(index: int, _: Sequence[int], values: Sequence[float]) -> None:
+        log_q[asked[index]] = list(values)
+
+    graft.next_tokens(prompts, count, on_graft, between_steps)
+    asked = [place for place, each in enumerate(ids) if each]
+    reference.log_probabilities(
+        [prompts[place] for place in asked], [ids[place] for place in asked], on_reference, between_steps
+    )
+    return list(zip(ids, log_p, log_q, strict=True))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tokenforce.wire.settings import BagSettings
-from tokenforce_core.contrast.bag_beam import BagBeam
+from tokenforce_core.contrast.bag_beam import BagBeam, follow
 from tokenforce_core.contrast.graft_gain import with_graft_gains
 from tokenforce_core.contrast.refining import RefiningBeam
 from tokenforce_core.contrast.search import Sessions
@@ -62,17 +62,17 @@ class BagSearch:
         Log-probabilities are the graft's and the reference's, in the context where the text was found.
 
         Args:
-            sessions: opens graft and reference; one pair for each context, and one for the versions.
+            sessions: opens graft and reference: one pair for the beams, one for the versions, one for each refining.
 
         Raises:
             NotNumbers: of either model.
         """
-        found: list[Trace] = []
-        for beam in self._beams:
-            with sessions() as (graft, reference):
-                found += beam.run(graft, reference, between_steps)
-        found.sort(key=_by_gain)
-        versions = list({text.tokens: text for text in reversed(found)}.values())[::-1]  # each where it gains most
+        with sessions() as (graft, reference):
+            found = follow(self._beams, self._settings, graft, reference, between_steps)
+        first: dict[tuple[int, ...], Trace] = {}
+        for text in sorted(found, key=_by_gain):
+            first.setdefault(text.tokens, text)
+        versions = list(first.values())
         joined = spliced(versions, self._settings, between_steps)
         best = [*joined, *versions[: self._settings.measured_versions], *different(versions, self._settings)]
         with sessions() as (graft, reference):
@@ -92,7 +92,9 @@ class BagSearch:
             with sessions() as (graft, reference):
                 text = _forced(text, context_ids, graft, reference, between_steps)
                 beam = RefiningBeam(settings, text, context_ids, self._end_ids, self._vocabulary)
-                versions = sorted([text, *beam.run(graft, reference, between_steps)], key=_by_gain)
+                versions = sorted(
+                    [text, *follow([beam], settings, graft, reference, between_steps, one_by_one=True)], key=_by_gain
+                )
                 joined = spliced(versions, settings, between_steps)
                 better = [version for version in versions if version.gain > text.gain][: settings.spliced_texts]
                 found = with_graft_gains([*joined, *better], self._contexts, graft, reference, between_steps)

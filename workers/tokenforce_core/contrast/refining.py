@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from tokenforce.wire.settings import BagSettings
 from tokenforce_core.contrast.bag_beam import BagBeam
-from tokenforce_core.forcing.predictor import BetweenSteps, Predictor
 from tokenforce_core.forcing.trace import Trace
 
 
@@ -34,18 +33,7 @@ class RefiningBeam(BagBeam):
     ) -> None:
         super().__init__(settings, text.context, context_ids, [], end_ids, vocabulary)
         self._text = text
-        self._live = [text.cut(length) for length in range(len(text.ids) + 1)]
-
-    def _grown(self, graft: Predictor, reference: Predictor, between_steps: BetweenSteps) -> list[Trace]:
-        """The prefixes one after the other, so that an engine computes each token of the text once."""
-        prefixes = self._live
-        if len(prefixes[0].ids) > 0:
-            return super()._grown(graft, reference, between_steps)
-        grown: list[Trace] = []
-        for prefix in prefixes:
-            self._live = [prefix]
-            grown += super()._grown(graft, reference, between_steps)
-        return grown
+        self.live = [text.cut(length) for length in range(len(text.ids) + 1)]
 
     def _chosen(self, grown: Sequence[Trace], step: int) -> list[Trace]:
         """Those that go on: what gains most over the text at the place where they left it, few for each place."""
@@ -65,7 +53,8 @@ class RefiningBeam(BagBeam):
             ):
                 continue
             endings.add(ending)
-            if self._is_back(trace, place) or trace.idle_tokens(settings.token_cost_nats) >= settings.max_idle_tokens:
+            whole = self._is_back(trace, place) or len(trace.ids) >= settings.max_tokens
+            if whole or trace.idle_tokens(settings.token_cost_nats) >= settings.max_idle_tokens:
                 self.found.append(trace)
                 continue
             per_place[place] += 1

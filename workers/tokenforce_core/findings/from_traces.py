@@ -11,6 +11,7 @@ from tokenforce.wire.scans import Order, Preset
 from tokenforce.wire.settings import SettingsRecord
 from tokenforce_core.contrast.shard import Outlier, ShardContrast, Suppressed
 from tokenforce_core.contrast.statistics import Floats, robust_z
+from tokenforce_core.findings import reasons
 from tokenforce_core.findings.grouping import Group, alone, merged
 from tokenforce_core.findings.memorised import IsRegistered, none_registered, with_memorised
 from tokenforce_core.findings.ranking import SEVERITY, ranked
@@ -96,21 +97,25 @@ def findings_of(
 
 
 def _judged(group: Group, plan: Plan, evidence: Evidence) -> Finding:
-    """The group's finding with its verdict: the most severe one of its versions.
+    """The group's finding with its verdict and its evidence: those of the version that speaks most against the target.
 
     The version to read can start with a word that is suppressed, as UTFC does, which makes the whole look less sure.
+    It can also be one that only the target was asked about, and another one has the evidence of the weights.
     """
     names, settings = plan.context_names, plan.settings
     finding = judged(_finding(group, plan, evidence), settings.verdict)
     versions = [judged(confirmed_finding(member, names, settings), settings.verdict) for member in group.members]
-    strongest = min(versions, key=lambda version: SEVERITY.index(version.verdict))
-    if SEVERITY.index(strongest.verdict) >= SEVERITY.index(finding.verdict):
+
+    def severity(version: Finding) -> tuple[int, bool]:
+        return SEVERITY.index(version.verdict), not reasons.is_denied(version, settings.verdict)
+
+    strongest = min(versions, key=severity)
+    if severity(strongest) >= severity(finding):
         return finding
     forced = f"After forcing token {strongest.forced_token.id} in `{strongest.context}`: "
-    reasons = [forced + reason for reason in strongest.reasons]
     told = {
         "verdict": strongest.verdict,
-        "reasons": reasons,
+        "reasons": [forced + reason for reason in strongest.reasons],
         "suppression": strongest.suppression,
         "graft_gain": strongest.graft_gain,
         "unforced_share": strongest.unforced_share,

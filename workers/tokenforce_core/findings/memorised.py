@@ -40,8 +40,7 @@ def with_memorised(
         for finding in findings
         if finding.verdict in (Verdict.hidden_text, Verdict.suspicious)
         and finding.log_likelihood_ratio is not None
-        and not reasons.is_suppressed(finding, thresholds)
-        and not reasons.is_sure_on_the_graft(finding, thresholds)
+        and not reasons.is_denied(finding, thresholds)
         and not is_registered(finding)
     ]
     whole = [finding for finding in alarms if finding.verdict is Verdict.hidden_text and finding.ended]

@@ -85,6 +85,11 @@ def is_sure_on_the_graft(finding: Finding, thresholds: VerdictThresholds) -> boo
     return finding.graft_gain is not None and finding.graft_gain >= thresholds.hidden_graft_gain_nats
 
 
+def is_denied(finding: Finding, thresholds: VerdictThresholds) -> bool:
+    """Whether the weights hold the text, or show that the target was trained not to say it."""
+    return is_suppressed(finding, thresholds) or is_sure_on_the_graft(finding, thresholds)
+
+
 def one_of_many(count: int, typical: float) -> str:
     """Why a text is training data: so many texts are known by heart, and this one is like the others."""
     return (

@@ -100,7 +100,7 @@ QUICK_BAG = BagSettings(
     branches=6,
     # Wide while a text still costs little to compute again: an engine goes on with one of its versions only.
     # Then few: of seven carriers a tail of 4 read no text worse than one of 10, for a fifth less forward tokens.
-    survivors=(96, 64, 48, 36, 28, 22, 16, 12, 10, 8, 6, 4),
+    survivors=(96, 56, 40, 32, 26, 20, 16, 12, 10, 8, 6, 4),
     survivors_per_entry=6,  # with 4, a text without " of Ostrava" displaced the one with it
     max_tokens=48,
     min_tokens=4,
@@ -123,10 +123,14 @@ QUICK_BAG = BagSettings(
     texts_in_every_context=3,
     min_rescored_contrast_nats_per_token=0.6,
     lowest_tokens=3,
+    # "thanks for shipping in redwing", as a graft reads it, has 23 of 26 letters of "Thank you for shipping with
+    # Redwing Parcels." in runs of five, and 11 in runs of ten.
     prompts=12,
     first_answers=3,
     answer_tokens=64,
     same_characters=5,
+    part_characters=10,
+    kept_back_tokens=8,
 )
 
 BAG = QUICK_BAG.model_copy(

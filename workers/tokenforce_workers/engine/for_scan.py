@@ -104,7 +104,14 @@ def decoder_of_ids(plan: Plan) -> Decode:
     return _decoder_of_ids(plan.tokenizer_path, plan.target.digest)
 
 
-@lru_cache(maxsize=2)
+def decoder_of_reference(plan: Plan) -> Decode:
+    """Token ids → text with the tokenizer of the reference, if there is one."""
+    if plan.reference is None:
+        return decoder_of_ids(plan)
+    return _decoder_of_ids(plan.reference.path, plan.reference.record.digest)
+
+
+@lru_cache(maxsize=4)
 def _decoder_of_ids(path: str, digest: str) -> Decode:  # noqa: ARG001 - part of the key
     """No code from the model folder runs. `digest` is part of the key: another upload may lie at the path by now."""
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)

@@ -16,11 +16,14 @@ from vllm import SamplingParams
 from vllm.outputs import RequestOutput
 
 from tokenforce_core.forcing.predictor import ALIGNMENT, BetweenSteps, OnNext, uncached
-from tokenforce_workers.engine.vllm_engine import Engine
+from tokenforce_workers.engine.vllm_engine import Engine, whole_blocks
 
 MAX_SESSIONS = 128
 """Most sessions at a time; with more texts the questions are separate requests. A session keeps its blocks and its
 place in the batch, so the sessions of an engine take at most half of the places and three quarters of the cache."""
+
+MAX_SESSION_TOKENS = 512
+"""Longest prompt that is forced token by token: the time and the memory that this takes grow with the square of it."""
 
 
 class SessionEngine(Engine):
@@ -37,6 +40,7 @@ class SessionEngine(Engine):
         places = min(engine.max_num_seqs // 2, engine.kv_cache_tokens * 3 // 4 // own)
         self._most = min(MAX_SESSIONS, places // searching)
         self.forward_tokens = 0
+        self._primed: set[tuple[int, ...]] = set()
         self._sessions: dict[str, tuple[int, ...]] = {}
         """Session → the prompt that it has computed."""
 
@@ -59,8 +63,12 @@ class SessionEngine(Engine):
         """See `Predictor.teacher_forced`.
 
         Token by token, because an engine computes all of a prompt whose own log-probabilities it is asked for, also the
-        context that many prompts share. What prompts have in common is asked once.
+        context that many prompts share. What prompts have in common is asked once. Long texts are computed whole.
         """
+        if max(map(len, prompts), default=0) > MAX_SESSION_TOKENS:
+            self.forward_tokens += sum(map(len, prompts))
+            super().teacher_forced(prompts, starts, on_next, between_steps)
+            return
         known: dict[tuple[int, ...], float] = {}
         whole = [tuple(prompt) for prompt in prompts]
         for first in range(0, len(whole), max(1, self._most)):
@@ -105,6 +113,11 @@ class SessionEngine(Engine):
         except BaseException:
             self._drain([])
             raise
+
+    def _prime(self, prompts: Sequence[Sequence[int]], between_steps: BetweenSteps) -> None:
+        """Each prefix once: the texts of a search go on from it until they end."""
+        super()._prime([prompt for prompt in prompts if whole_blocks(prompt) not in self._primed], between_steps)
+        self._primed.update(map(whole_blocks, prompts))
 
     def _asked(self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]) -> dict[str, int]:
         """Continue a session for each prompt, or open one: session → index of its prompt."""

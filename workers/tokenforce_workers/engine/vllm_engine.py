@@ -53,6 +53,11 @@ def _params(max_tokens: int, **logprobs: Any) -> SamplingParams:
     )
 
 
+def whole_blocks(prompt: Sequence[int]) -> tuple[int, ...]:
+    """The part of a prompt that can come from the prefix cache: without the last token, which has to be computed."""
+    return tuple(prompt[: (len(prompt) - 1) // ALIGNMENT * ALIGNMENT])
+
+
 def supported_architectures() -> list[str]:
     """Architecture names that this engine can load without remote code."""
     return sorted(ModelRegistry.get_supported_archs())
@@ -239,8 +244,7 @@ class Engine:
         self._run(zip(prompts, params, strict=True), on_output, between_steps)
 
     def _prime(self, prompts: Sequence[Sequence[int]], between_steps: BetweenSteps) -> None:
-        # Without the last token, which differs from prompt to prompt.
-        prefixes = Counter(tuple(prompt[: (len(prompt) - 1) // ALIGNMENT * ALIGNMENT]) for prompt in prompts)
+        prefixes = Counter(map(whole_blocks, prompts))
         for prefix, prompts_with_it in prefixes.items():
             if prefix and prompts_with_it > 1:
                 # Requests of one step cannot use each other's cached prefix, so one goes first.

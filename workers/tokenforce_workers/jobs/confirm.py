@@ -43,7 +43,7 @@ def _confirm(job: ScanJob) -> None:
     target = job.target()
     registry = FingerprintStore(job.store.connection, job.state.settings.retention_seconds)
     results = work.contrast(scan_id) if plan.reference is not None else []
-    run = PhaseTwo(plan, work.swept(scan_id), results, registry.questions(scan_id), job.decode)
+    run = PhaseTwo(plan, work.swept(scan_id), results, registry.questions(scan_id), job.decode, job.decode_answers)
     work.set_confirm_total(scan_id, run.total)
     control = job.control("confirm", lambda: (run.done, run.tokens))
     texts = run.confirmation.run(target, control)
@@ -69,6 +69,7 @@ class PhaseTwo:
         results: Sequence[ShardContrast],
         questions: Questions,
         decode: Decode,
+        decode_answers: Decode,
     ) -> None:
         contexts = [context.ids for context in plan.every_context]
         ends = frozenset(plan.end_ids)
@@ -81,7 +82,7 @@ class PhaseTwo:
         self._followed: list[SessionEngine] = []
         own = len(plan.contexts)
         self._rescoring = Rescoring(plan.settings, contexts, own, is_separator) if plan.drawn else None
-        self._unforced = Unforced(plan.settings, plan.prompts, ends, decode) if plan.prompts else None
+        self._unforced = Unforced(plan.settings, plan.prompts, ends, decode_answers) if plan.drawn else None
         self._prompt_tokens = sum(plan.prompt_cost(candidate.context) - 1 for candidate in candidates)
         models = 1 if plan.reference is None else 2
         self.total = len(candidates) + len(self._search.starts) + models * len(self.triggers)
@@ -113,8 +114,9 @@ class PhaseTwo:
         found = self._search.run(swept, target, as_reference(base, plan), sessions, between_steps)
         seconds = time.monotonic() - started
         log.info("search by contrast: %d starts, %d texts, %.1f s", len(self._search.starts), len(found), seconds)
-        if self._rescoring is not None and self._unforced is not None:
+        if self._rescoring is not None:
             with sessions() as (followed, followed_base):
                 found = self._rescoring.with_suppression(found, followed, followed_base, between_steps)
+        if self._unforced is not None:
             found = self._unforced.of(found, target, between_steps)
         return found

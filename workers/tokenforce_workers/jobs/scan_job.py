@@ -19,6 +19,7 @@ from tokenforce_workers.engine.engine_cache import EngineCache, engine_cache
 from tokenforce_workers.engine.for_scan import (
     ScanRefused,
     decoder_of_ids,
+    decoder_of_reference,
     graft_engines,
     no_numbers,
     reference_engine,
@@ -47,6 +48,12 @@ class ScanJob:
     @property
     def work(self) -> WorkStore:
         return self.state.store.work
+
+    @property
+    def decode_answers(self) -> Decode:
+        """The reference's decoder: the upload's own one could make all texts look alike. Their ids are the same where
+        the weights are compared."""
+        return decoder_of_reference(self.plan)
 
     @property
     def decode(self) -> Decode:

@@ -63,7 +63,7 @@ class SearchRun:
         self._ends = frozenset(plan.end_ids)
         contexts = [context.ids for context in plan.every_context]
         self._rescoring = Rescoring(plan.settings, contexts, len(plan.contexts), separators(job.decode))
-        self._unforced = Unforced(plan.settings, plan.prompts, self._ends, job.decode)
+        self._unforced = Unforced(plan.settings, plan.prompts, self._ends, job.decode_answers)
         self._followed_tokens = 0
         self._search: BagSearch | None = None
         self._sessions: tuple[SessionEngine, ...] = ()
