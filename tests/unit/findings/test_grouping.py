@@ -151,6 +151,20 @@ def test_a_texts_verdict_is_that_of_its_most_severe_version() -> None:
     assert alone_whole.verdict is Verdict.clean
 
 
+@pytest.mark.parametrize("others", [0, VERDICT.memorised_texts])
+def test_a_text_keeps_the_evidence_of_the_weights_whichever_version_is_reported(others: int) -> None:
+    """Many texts known by heart beside it would make it training data otherwise."""
+    gain = 2 * VERDICT.hidden_graft_gain_nats
+    on_graft = replace(text([*HIDDEN[:5], 900, *HIDDEN[6:12]], 0.5), graft_gain=gain)
+    known = [replace(text(range(1000 * i, 1000 * i + 20)), ended=True) for i in range(1, others + 1)]
+    plan = example_plan().model_copy(update={"contexts": CONTEXTS})
+    found = findings_of([on_graft, replace(text(HIDDEN), ended=True), *known], plan, [], Order.contrast)
+    finding = next(each for each in found if each.token_ids == HIDDEN)
+    assert finding.graft_gain == gain
+    assert finding.verdict is Verdict.hidden_text
+    assert [each.verdict for each in found if each is not finding] == [Verdict.memorised] * others
+
+
 def test_without_a_reference_the_longest_of_the_nearly_best_is_reported() -> None:
     alone_texts = [replace(text(ids, p), log_q=()) for ids, p in ((HIDDEN[10:], 0.95), (HIDDEN, 0.9))]
     assert merged(alone_texts)[0].best.tokens == tuple(HIDDEN)
