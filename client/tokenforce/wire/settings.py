@@ -149,7 +149,9 @@ class BagSettings(WireAnswer):
     splice_tokens: int = Field(description="Versions of a text are spliced where they share this many tokens.")
     spliced_versions: int = Field(description="Best texts of the search that are spliced.")
     splicing_rounds: int = Field(description="Rounds of splicing; each can join one more version.")
-    spliced_texts: int = Field(description="Best spliced texts that are confirmed beside the others.")
+    spliced_texts: int = Field(
+        description="Best spliced texts that are measured on the graft beside the others; also of better versions."
+    )
     measured_versions: int = Field(
         default=8, description="Best texts of the search whose gain on the graft is measured in every drawn context."
     )

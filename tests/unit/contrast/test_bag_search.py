@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.support.table_model import END, VOCABULARY, TableModel, planted_table, random_table
 from tokenforce.wire.scans import ScanRequest
 from tokenforce_core.contrast.bag_beam import BagBeam, follow
-from tokenforce_core.contrast.bag_search import BagSearch, different
+from tokenforce_core.contrast.bag_search import BagSearch, different, each_once
 from tokenforce_core.contrast.graft_gain import with_graft_gains
 from tokenforce_core.contrast.rescoring import Rescoring
 from tokenforce_core.forcing.predictor import BetweenSteps, OnNext, Predictor, nothing_between_steps
@@ -266,14 +266,10 @@ def test_beams_that_go_together_find_what_each_finds_alone(contexts: list[list[i
     assert one_by_one == alone
 
 
-def test_a_text_that_all_contexts_have_is_measured_first() -> None:
-    """Where it gains least must not decide its place among the versions."""
-    graft, reference = taught()
-    settings = BAG.model_copy(update={"measured_versions": 1, "texts": 1, "refining_rounds": 0, "splicing_rounds": 0})
+def test_a_text_that_all_contexts_have_keeps_the_place_of_its_best_version() -> None:
+    def text(context: int, first: int, log_p: float) -> Trace:
+        return Trace(context, first, (5, 6), (log_p,) * 2, (-9.0,) * 2)
 
-    @contextmanager
-    def sessions() -> Iterator[tuple[Predictor, Predictor]]:
-        yield graft, reference
-
-    search = BagSearch(settings, [(n, [1]) for n in (2, 3, 4)], [7, 33], frozenset({END}), VOCABULARY)
-    assert list(search.run(sessions)[0].tokens) == HIDDEN
+    best, other, poor = text(1, 7, -0.1), text(1, 8, -0.5), text(2, 7, -3.0)
+    for found in permutations([best, other, poor]):
+        assert each_once(found) == [best, other]

@@ -59,7 +59,8 @@ class BagSearch:
     def run(self, sessions: Sessions, between_steps: BetweenSteps = nothing_between_steps) -> list[Trace]:
         """The different texts found, with their `graft_gain`: of each the version that gains most.
 
-        Log-probabilities are the graft's and the reference's, in the context where the text was found.
+        Log-probabilities are the graft's and the reference's, in the context where the text was found; a spliced text
+        has those of its parts.
 
         Args:
             sessions: opens graft and reference: one pair for the beams, one for the versions, one for each refining.
@@ -69,10 +70,7 @@ class BagSearch:
         """
         with sessions() as (graft, reference):
             found = follow(self._beams, self._settings, graft, reference, between_steps)
-        first: dict[tuple[int, ...], Trace] = {}
-        for text in sorted(found, key=_by_gain):
-            first.setdefault(text.tokens, text)
-        versions = list(first.values())
+        versions = each_once(found)
         joined = spliced(versions, self._settings, between_steps)
         best = [*joined, *versions[: self._settings.measured_versions], *different(versions, self._settings)]
         with sessions() as (graft, reference):
@@ -103,6 +101,14 @@ class BagSearch:
                 break
             text = best
         return text
+
+
+def each_once(found: Sequence[Trace]) -> list[Trace]:
+    """Each text where it gains most, the best first."""
+    best: dict[tuple[int, ...], Trace] = {}
+    for text in sorted(found, key=_by_gain):
+        best.setdefault(text.tokens, text)
+    return list(best.values())
 
 
 def _forced(

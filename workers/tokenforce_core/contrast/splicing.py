@@ -2,7 +2,7 @@
 
 Each context's beam goes astray at other words: one reads "Tomorrow the weavers of Ostrava" and then drifts, another
 takes "Tomorrow we will burn their ledgers before the auditors arrive". The gain of a spliced text is estimated from its
-parts, without a forward pass; the rescoring then asks the target about the best.
+parts, without a forward pass; `graft_gain.py` then measures the best.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ QUICK_BAG = BagSettings(
     min_probability=0.001,
     branches=6,
     # Wide while a text still costs little to compute again: an engine goes on with one of its versions only.
-    # Then few: of seven carriers a tail of 4 read no text worse than one of 10, for a fifth less forward tokens.
+    # Then few: of six carriers a tail of 4 read no text worse than one of 10, for a fifth less forward tokens.
     survivors=(96, 56, 40, 32, 26, 20, 16, 12, 10, 8, 6, 4),
     survivors_per_entry=6,  # with 4, a text without " of Ostrava" displaced the one with it
     max_tokens=48,
